@@ -1,0 +1,190 @@
+/* files.c - a model's files, read whole into anonymous memory. */
+#include "engine/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILE_LEN_MAX ((uint64_t)1 << 42)
+#define READ_STEP ((size_t)64 << 20)
+
+static size_t page_round(size_t len)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (len + page - 1) / page * page;
+}
+
+static bool path_is_plain(const char *path)
+{
+    size_t len = strlen(path);
+    return len > 0 && len <= ENGINE_FILES_PATH_MAX && path[0] != '/' && !strstr(path, "..");
+}
+
+/* Where `path` stands or would stand in the sorted table. */
+static size_t place_of(const struct engine_files *files, const char *path)
+{
+    size_t low = 0, high = files->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(files->file[middle].path, path) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const struct engine_file *engine_files_find(const struct engine_files *files, const char *path)
+{
+    size_t at = place_of(files, path);
+    return at < files->count && strcmp(files->file[at].path, path) == 0 ? &files->file[at] : NULL;
+}
+
+const struct engine_file *engine_files_only(const struct engine_files *files, const char *suffix)
+{
+    const struct engine_file *found = NULL;
+    size_t len = strlen(suffix);
+    for (size_t i = 0; i < files->count; i++) {
+        size_t path_len = strlen(files->file[i].path);
+        if (path_len < len || strcmp(files->file[i].path + path_len - len, suffix) != 0)
+            continue;
+        if (found)
+            return NULL;
+        found = &files->file[i];
+    }
+    return found;
+}
+
+uint8_t *engine_files_add(struct engine_files *files, const char *path, size_t len, struct engine_problem *why)
+{
+    if (!path_is_plain(path) || files->count >= ENGINE_FILES_MAX) {
+        engine_problem_set(why, ENGINE_E_LIMIT, "a model's file has an impossible path, or there are more than %d",
+                           ENGINE_FILES_MAX);
+        return NULL;
+    }
+    if (engine_files_find(files, path)) {
+        engine_problem_set(why, ENGINE_E_DUPLICATE, "file %s is there twice", path);
+        return NULL;
+    }
+    struct engine_file *grown = realloc(files->file, (files->count + 1) * sizeof *grown);
+    if (grown)
+        files->file = grown;
+    void *memory = len > FILE_LEN_MAX ? MAP_FAILED
+                                      : mmap(NULL, page_round(len + 1), PROT_READ | PROT_WRITE,
+                                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!grown || memory == MAP_FAILED) {
+        engine_problem_set(why, ENGINE_E_MEMORY, "no memory for the %zu bytes of %s", len, path);
+        return NULL;
+    }
+    madvise(memory, page_round(len + 1), MADV_DONTDUMP);
+    size_t at = place_of(files, path);
+    memmove(&files->file[at + 1], &files->file[at], (files->count - at) * sizeof *files->file);
+    memset(&files->file[at], 0, sizeof files->file[at]);
+    memcpy(files->file[at].path, path, strlen(path));
+    files->file[at].bytes = span_of(memory, len);
+    files->count++;
+    return memory;
+}
+
+static bool read_all(int fd, uint8_t *to, size_t len)
+{
+    while (len > 0) {
+        ssize_t got = read(fd, to, len < READ_STEP ? len : READ_STEP);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        to += got, len -= (size_t)got;
+    }
+    return true;
+}
+
+static bool load_one(struct engine_files *files, int folder, const char *name, const char *path,
+                     struct engine_problem *why)
+{
+    struct stat st;
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    bool ok = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= 0;
+
+    if (!ok) {
+        engine_problem_set(why, ENGINE_E_IO, "cannot open %s: %s", name, fd < 0 ? strerror(errno) : "not a file");
+    } else {
+        uint8_t *memory = engine_files_add(files, path, (size_t)st.st_size, why);
+        ok = memory && read_all(fd, memory, (size_t)st.st_size);
+        if (memory && !ok)
+            engine_problem_set(why, ENGINE_E_IO, "cannot read all of %s", name);
+    }
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+static bool is_model_file(const char *name)
+{
+    static const char *const endings[] = {".json", ".jinja", ".model", ".txt", ".gguf", ".safetensors"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t ending = strlen(endings[i]);
+        if (len > ending && strcmp(name + len - ending, endings[i]) == 0)
+            return name[0] != '.';
+    }
+    return false;
+}
+
+static bool load_folder(struct engine_files *files, const char *path, struct engine_problem *why)
+{
+    DIR *folder = opendir(path);
+    bool ok = folder != NULL;
+    if (!ok)
+        engine_problem_set(why, ENGINE_E_IO, "cannot open folder %s: %s", path, strerror(errno));
+    for (struct dirent *entry; ok && (entry = readdir(folder));)
+        if (is_model_file(entry->d_name) && entry->d_type != DT_DIR)
+            ok = load_one(files, dirfd(folder), entry->d_name, entry->d_name, why);
+    if (folder)
+        closedir(folder);
+    if (ok && files->count == 0) {
+        engine_problem_set(why, ENGINE_E_MISSING, "folder %s holds no model file", path);
+        ok = false;
+    }
+    return ok;
+}
+
+bool engine_files_load(struct engine_files *out, const char *path, struct engine_problem *why)
+{
+    struct stat st;
+    bool ok = stat(path, &st) == 0;
+
+    *out = (struct engine_files){0, NULL};
+    if (!ok)
+        engine_problem_set(why, ENGINE_E_IO, "cannot open %s: %s", path, strerror(errno));
+    else if (S_ISDIR(st.st_mode))
+        ok = load_folder(out, path, why);
+    else {
+        const char *slash = strrchr(path, '/');
+        ok = load_one(out, AT_FDCWD, path, slash ? slash + 1 : path, why);
+    }
+    if (!ok)
+        engine_files_release(out);
+    return ok;
+}
+
+void engine_files_discard(struct span part)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)part.data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)part.data + part.len) / page * page;
+    if (end > first)
+        madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
+void engine_files_release(struct engine_files *files)
+{
+    for (size_t i = 0; i < files->count; i++)
+        munmap((void *)(uintptr_t)files->file[i].bytes.data, page_round(files->file[i].bytes.len + 1));
+    free(files->file);
+    *files = (struct engine_files){0, NULL};
+}
