@@ -20,9 +20,10 @@ struct openai_request {
     struct tunnel_request request;
     bool include_usage;    /* stream_options.include_usage */
     bool continuous_usage; /* stream_options.continuous_usage_stats */
-    uint32_t timeout_ms;
-    struct writer arena; /* internal */
-    void *json;          /* internal */
+    void *json;            /* the parsed body; texts above borrow from it */
+    char *owned[4];        /* texts made by jansson: messages, tools, template_kwargs, format */
+    uint8_t *ids;          /* token ids of all prompts */
+    size_t ids_len;
 };
 
 /* Parse the body of a `task` request (chat, completion, embed, tokenize, detokenize). NULL with `*why` filled when

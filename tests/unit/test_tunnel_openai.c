@@ -1,0 +1,248 @@
+/* Does the codec serve, ignore or refuse each field by name, and do a stream and a body say the same? */
+#include <check.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "tunnel/openai.h"
+#include "unit/run.h"
+
+#define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+
+static const struct {
+    enum tunnel_task task;
+    const char *body, *param, *code;
+} refused[] = {
+    {TUNNEL_CHAT, "", NULL, "invalid_json"},
+    {TUNNEL_CHAT, "[]", NULL, "invalid_json"},
+    {TUNNEL_CHAT, "{\"a\":1,\"a\":2}", NULL, "invalid_json"},
+    {TUNNEL_CHAT, "{\"a\":\"\xc0\xaf\"}", NULL, "invalid_json"},
+    {TUNNEL_CHAT, "{" HI "} x", NULL, "invalid_json"},
+    {TUNNEL_CHAT, "{" HI ",\"temperature\":1e999}", NULL, "invalid_json"},
+    {TUNNEL_CHAT, "{}", "messages", NULL},
+    {TUNNEL_CHAT, "{\"messages\":[]}", "messages", NULL},
+    {TUNNEL_CHAT, "{\"messages\":[7]}", "messages", NULL},
+    {TUNNEL_CHAT, "{\"messages\":[{\"role\":\"root\",\"content\":\"x\"}]}", "messages", NULL},
+    {TUNNEL_CHAT, "{\"messages\":[{\"role\":\"user\"}]}", "messages[0].content", NULL},
+    {TUNNEL_CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}",
+     "messages[0].content[0]", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"temperature\":2.1}", "temperature", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"temperature\":\"1\"}", "temperature", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"top_p\":-0.1}", "top_p", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"max_tokens\":0}", "max_tokens", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"max_completion_tokens\":-1}", "max_completion_tokens", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"max_tokens\":1.5}", "max_tokens", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"n\":129}", "n", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"top_logprobs\":3}", "top_logprobs", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"logprobs\":true,\"top_logprobs\":21}", "top_logprobs", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"stop\":[\"\"]}", "stop", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"logit_bias\":{\"x\":1}}", "logit_bias", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"logit_bias\":{\"5\":101}}", "logit_bias", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"stream_options\":{\"include_usage\":true}}", "stream_options", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"tool_choice\":\"required\"}", "tool_choice", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"response_format\":{\"type\":\"xml\"}}", "response_format", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"suffix\":\"x\"}", "suffix", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"chat_template\":\"x\"}", "chat_template", NULL},
+    {TUNNEL_COMPLETION, "{}", "prompt", NULL},
+    {TUNNEL_COMPLETION, "{\"prompt\":\"\"}", "prompt", NULL},
+    {TUNNEL_COMPLETION, "{\"prompt\":[]}", "prompt", NULL},
+    {TUNNEL_COMPLETION, "{\"prompt\":[1,-2]}", "prompt", NULL},
+    {TUNNEL_COMPLETION, "{\"prompt\":\"x\",\"logprobs\":21}", "logprobs", NULL},
+    {TUNNEL_COMPLETION, "{\"prompt\":\"x\",\"min_tokens\":17}", "min_tokens", NULL},
+    {TUNNEL_DETOKENIZE, "{\"tokens\":[\"x\",1]}", "tokens", NULL},
+};
+
+START_TEST(bad_bodies_are_refused_by_name)
+{
+    struct openai_error why;
+    struct openai_request *r = openai_request_parse(refused[_i].task, span_str(refused[_i].body), &why);
+    ck_assert_msg(r == NULL, "%s was accepted", refused[_i].body);
+    ck_assert_int_eq(why.status, 400);
+    ck_assert_str_eq(why.type, "invalid_request_error");
+    ck_assert_str_eq(why.param, refused[_i].param ? refused[_i].param : "");
+    ck_assert_pstr_eq(why.code, refused[_i].code);
+    ck_assert_msg(why.message[0] != '\0', "%s", refused[_i].body);
+}
+END_TEST
+
+START_TEST(nesting_is_bounded)
+{
+    struct openai_error why;
+    char body[600] = "{\"messages\":";
+    memset(body + strlen(body), '[', 200);
+    ck_assert_ptr_null(openai_request_parse(TUNNEL_CHAT, span_str(body), &why));
+    ck_assert_str_eq(why.code, "invalid_json");
+}
+END_TEST
+
+START_TEST(every_served_field_arrives)
+{
+    static const char body[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":\"be "
+                               "brief\"},{\"role\":\"user\",\"content\":"
+                               "[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"text\",\"text\":\"b\"}]}],"
+                               "\"temperature\":0,\"top_p\":null,\"top_k\":-1,"
+                               "\"max_completion_tokens\":5,\"max_tokens\":9,\"seed\":-3,\"stop\":\"end\",\"logit_"
+                               "bias\":{\"7\":-100},\"logprobs\":true,"
+                               "\"top_logprobs\":2,\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+                               "\"user\":\"u\",\"unknown\":1,\"n\":2}";
+    struct openai_error why;
+    struct openai_request *r = openai_request_parse(TUNNEL_CHAT, span_str(body), &why);
+    ck_assert_msg(r != NULL, "%s", why.message);
+    const struct tunnel_request *q = &r->request;
+    ck_assert(span_is(q->messages,
+                      "[{\"role\":\"system\",\"content\":\"be brief\"},{\"role\":\"user\",\"content\":\"a\\nb\"}]"));
+    ck_assert_double_eq(q->temperature, 0);
+    ck_assert_double_eq(q->top_p, 1);
+    ck_assert_uint_eq(q->top_k, 0);
+    ck_assert_uint_eq(q->max_tokens, 5);
+    ck_assert_uint_eq(q->seed, (uint64_t)-3);
+    ck_assert(span_is(q->stop[0], "end"));
+    ck_assert_uint_eq(q->bias[0].id, 7);
+    ck_assert_int_eq(q->logprobs, 2);
+    ck_assert_uint_eq(q->n, 2);
+    ck_assert(q->stream && r->include_usage);
+    openai_request_free(r);
+}
+END_TEST
+
+START_TEST(prompts_come_in_four_forms)
+{
+    static const struct {
+        const char *body;
+        size_t count;
+        bool ids;
+    } forms[] = {{"{\"prompt\":\"x\"}", 1, false},
+                 {"{\"prompt\":[\"x\",\"y\"]}", 2, false},
+                 {"{\"prompt\":[1,70000]}", 1, true},
+                 {"{\"prompt\":[[1],[2,3]]}", 2, true}};
+    struct openai_error why;
+    struct openai_request *r = openai_request_parse(TUNNEL_COMPLETION, span_str(forms[_i].body), &why);
+    ck_assert_msg(r != NULL, "%s", why.message);
+    ck_assert_uint_eq(r->request.prompt_count, forms[_i].count);
+    ck_assert_int_eq(r->request.prompt[0].is_ids, forms[_i].ids);
+    ck_assert_uint_eq(r->request.max_tokens, 16);
+    if (forms[_i].ids)
+        ck_assert_uint_eq(tunnel_ids_at(r->request.prompt[0].bytes, 0), 1);
+    openai_request_free(r);
+}
+END_TEST
+
+static struct tunnel_event events[] = {
+    {.kind = TUNNEL_EVENT_START, .prompt_tokens = 9},
+    {.kind = TUNNEL_EVENT_DELTA, .text = {(const uint8_t *)"Hel", 3}, .ids = {(const uint8_t *)"\0\0\0\1", 4}},
+    {.kind = TUNNEL_EVENT_DELTA, .text = {(const uint8_t *)"lo \"x\"", 6}, .ids = {(const uint8_t *)"\0\0\0\2", 4}},
+    {.kind = TUNNEL_EVENT_FINISH, .finish = TUNNEL_FINISH_STOP},
+    {.kind = TUNNEL_EVENT_DONE, .prompt_tokens = 9, .completion_tokens = 2},
+};
+
+static struct openai_response *open_chat(struct openai_request **r, const char *body)
+{
+    struct openai_error why;
+    *r = openai_request_parse(TUNNEL_CHAT, span_str(body), &why);
+    ck_assert_msg(*r != NULL, "%s", why.message);
+    return openai_response_open(*r, "abc", "m", 1700000000);
+}
+
+static json_t *body_of(struct openai_response *o, int want)
+{
+    struct writer w = writer_with_max(1 << 16);
+    ck_assert_int_eq(openai_response_body(o, &w), want);
+    json_t *j = json_loadb((const char *)w.data, w.len, JSON_REJECT_DUPLICATES, NULL);
+    ck_assert_ptr_nonnull(j);
+    writer_release(&w);
+    return j;
+}
+
+START_TEST(a_body_has_text_reason_and_usage)
+{
+    struct openai_request *r;
+    struct openai_response *o = open_chat(&r, "{" HI "}");
+    for (size_t i = 0; i < 5; i++)
+        ck_assert_int_eq(openai_response_collect(o, &events[i]), i == 4);
+    json_t *j = body_of(o, 200), *choice = json_array_get(json_object_get(j, "choices"), 0);
+    ck_assert_str_eq(json_string_value(json_object_get(json_object_get(choice, "message"), "content")), "Hello \"x\"");
+    ck_assert_str_eq(json_string_value(json_object_get(choice, "finish_reason")), "stop");
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(j, "usage"), "total_tokens")), 11);
+    json_decref(j);
+    openai_response_free(o);
+    openai_request_free(r);
+}
+END_TEST
+
+/* The text of all `data:` lines joined, and how many there were. */
+static size_t joined_stream(struct span stream, char *text, size_t cap)
+{
+    size_t count = 0;
+    char *copy = strndup((const char *)stream.data, stream.len), *line = copy;
+    text[0] = '\0';
+    for (char *end; (end = strstr(line, "\n\n")); line = end + 2, count++) {
+        *end = '\0';
+        ck_assert_int_eq(strncmp(line, "data: ", 6), 0);
+        if (strcmp(line + 6, "[DONE]") == 0)
+            continue;
+        json_t *j = json_loads(line + 6, 0, NULL);
+        ck_assert_ptr_nonnull(j);
+        const char *part = json_string_value(
+            json_object_get(json_object_get(json_array_get(json_object_get(j, "choices"), 0), "delta"), "content"));
+        strncat(text, part ? part : "", cap - strlen(text) - 1);
+        json_decref(j);
+    }
+    ck_assert_str_eq(line, "");
+    free(copy);
+    return count;
+}
+
+START_TEST(a_stream_says_the_same_and_ends_with_done)
+{
+    char text[64];
+    struct openai_request *r;
+    struct openai_response *o = open_chat(&r, "{" HI ",\"stream\":true,\"stream_options\":{\"include_usage\":true}}");
+    struct writer w = writer_with_max(1 << 16);
+    for (size_t i = 0; i < 5; i++)
+        ck_assert_int_eq(openai_response_stream(o, &events[i], &w), i == 4);
+    ck_assert_uint_eq(joined_stream(writer_span(&w), text, sizeof text),
+                      6); /* role, two texts, finish, usage, [DONE] */
+    ck_assert_str_eq(text, "Hello \"x\"");
+    writer_release(&w);
+    openai_response_free(o);
+    openai_request_free(r);
+}
+END_TEST
+
+START_TEST(an_answer_cut_short_never_looks_whole)
+{
+    struct openai_request *r;
+    struct openai_response *o = open_chat(&r, "{" HI "}");
+    ck_assert(!openai_response_collect(o, &events[0]));
+    ck_assert(!openai_response_collect(o, &events[1]));
+    ck_assert(openai_response_collect(o, &events[4])); /* DONE without FINISH */
+    json_decref(body_of(o, 502));
+    openai_response_free(o);
+    openai_request_free(r);
+}
+END_TEST
+
+START_TEST(an_answer_to_a_choice_that_does_not_exist_fails)
+{
+    struct openai_request *r;
+    struct openai_response *o = open_chat(&r, "{" HI "}");
+    struct tunnel_event ev = {.kind = TUNNEL_EVENT_DELTA, .index = 1, .text = {(const uint8_t *)"x", 1}};
+    ck_assert(openai_response_collect(o, &ev));
+    json_decref(body_of(o, 500));
+    openai_response_free(o);
+    openai_request_free(r);
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
+    tcase_add_loop_test(t, bad_bodies_are_refused_by_name, 0, (int)(sizeof refused / sizeof *refused));
+    tcase_add_test(t, nesting_is_bounded);
+    tcase_add_test(t, every_served_field_arrives);
+    tcase_add_loop_test(t, prompts_come_in_four_forms, 0, 4);
+    tcase_add_test(t, a_body_has_text_reason_and_usage);
+    tcase_add_test(t, a_stream_says_the_same_and_ends_with_done);
+    tcase_add_test(t, an_answer_cut_short_never_looks_whole);
+    tcase_add_test(t, an_answer_to_a_choice_that_does_not_exist_fails);
+}
+
+RUN("tunnel_openai", add_tests)
