@@ -17,7 +17,7 @@
 #define VERIFIER_STATE_MAX 4096
 #define VERIFIER_ENVELOPE_MAX (1u << 20)
 #define VERIFIER_QUOTE_MAX (32u << 10)
-#define VERIFIER_CHAIN_MAX (64u << 10)
+#define VERIFIER_CHAIN_BYTES_MAX (64u << 10)
 #define VERIFIER_PART_MAX (256u << 10) /* collateral, event log, policy, revocations, fleet; any signed object */
 #define VERIFIER_CONFIG_MAX (64u << 10)
 #define VERIFIER_LEASE_MAX (4u << 10)
@@ -46,7 +46,8 @@ enum verifier_tee {
     VERIFIER_TEE_AZURE,
     VERIFIER_TEE_GCP,
     VERIFIER_TEE_NITRO,
-    VERIFIER_TEES
+    VERIFIER_TEES,                    /* how many may stand in an envelope */
+    VERIFIER_TEE_SGX = VERIFIER_TEES, /* never in an envelope */
 };
 /* The accelerator's confidential-computing mode. */
 enum verifier_cc {
