@@ -1,6 +1,8 @@
 # layers.cmake - reads every #include "folder/..." and fails on one that the table of layers does not allow.
 # Run: cmake -DTOP=. -P tests/layers.cmake
 
+cmake_minimum_required(VERSION 3.22)
+get_filename_component(TOP ${TOP} ABSOLUTE)
 set(may_kernels  kernels)
 set(may_verifier verifier)
 set(may_policy   verifier policy)
