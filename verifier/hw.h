@@ -8,30 +8,8 @@
 #include "verifier/base/span.h"
 #include "verifier/err.h"
 #include "verifier/snp.h"
+#include "verifier/types.h"
 
-enum verifier_tee {
-    VERIFIER_TEE_SNP = 1,
-    VERIFIER_TEE_TDX,
-    VERIFIER_TEE_AZURE, /* vTPM quote over an SNP or TDX report */
-    VERIFIER_TEE_GCP,   /* vTPM quote */
-    VERIFIER_TEE_NITRO,
-    VERIFIER_TEE_SGX, /* never in an envelope */
-};
-
-/* "snp", "tdx", "azure", "gcp", "nitro", "sgx". */
-const char *verifier_tee_name(enum verifier_tee tee);
-
-/* What was seen and what was asked for, in a form a person can read; empty when there is nothing to add.
- * Never holds a secret: there is none in evidence. */
-struct verifier_note {
-    char observed[512], required[512];
-};
-
-/* Fill both texts (printf style, cut to size). `why` may be NULL. */
-void verifier_note_observed(struct verifier_note *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void verifier_note_required(struct verifier_note *why, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-#define VERIFIER_CHAIN_MAX 8 /* certificates, leaf first */
 #define VERIFIER_CRLS_MAX 16
 #define VERIFIER_OCSP_MAX 64
 #define VERIFIER_RIMS_MAX 16
@@ -41,7 +19,7 @@ struct verifier_collateral {
     struct span crls[VERIFIER_CRLS_MAX]; /* DER */
     size_t crl_count;
     struct span tcb_info, qe_identity; /* the response bodies (JSON) as Intel serves them; empty when absent */
-    struct span tcb_chain[VERIFIER_CHAIN_MAX], qe_chain[VERIFIER_CHAIN_MAX]; /* DER, leaf first */
+    struct span tcb_chain[VERIFIER_CERTS_MAX], qe_chain[VERIFIER_CERTS_MAX]; /* DER, leaf first */
     size_t tcb_chain_count, qe_chain_count;
     struct span ocsp[VERIFIER_OCSP_MAX]; /* DER responses */
     size_t ocsp_count;

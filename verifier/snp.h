@@ -63,6 +63,14 @@ struct verifier_snp {
 
 /* Split `report` into `*out`: proves the shape, not the signature. Copies; borrows nothing. */
 MUST_CHECK enum verifier_err verifier_snp_parse(struct verifier_snp *out, struct span report);
+struct verifier_hw;
+struct verifier_collateral;
+struct verifier_hw_rules;
+/* verifier_hw_verify() for this format: `chain` is VCEK or VLEK, ASK or ASVK, ARK. hw.h has the terms. */
+MUST_CHECK enum verifier_err verifier_snp_verify(struct verifier_hw *out, struct span report, const struct span *chain,
+                                                 size_t chain_count, const struct verifier_collateral *collateral,
+                                                 uint64_t now, const struct verifier_hw_rules *rules,
+                                                 struct verifier_note *why);
 /* The bytes of a TCB version, by product line. */
 struct verifier_tcb verifier_snp_tcb(enum verifier_snp_line line, const uint8_t raw[8]);
 /* "Milan", "Genoa" or "Turin". */

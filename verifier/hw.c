@@ -1,0 +1,25 @@
+#include "verifier/hw.h"
+
+struct verifier_hw_rules verifier_hw_rules_default(void)
+{
+    return (struct verifier_hw_rules){.require_crl = true};
+}
+
+enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum verifier_tee tee, struct span quote,
+                                     const struct span *chain, size_t chain_count,
+                                     const struct verifier_collateral *collateral, uint64_t now,
+                                     const struct verifier_hw_rules *rules, struct verifier_note *why)
+{
+    static const struct verifier_collateral none;
+
+    memset(out, 0, sizeof *out);
+    if (!collateral)
+        collateral = &none;
+    switch (tee) {
+    case VERIFIER_TEE_SNP:
+        return verifier_snp_verify(out, quote, chain, chain_count, collateral, now, rules, why);
+    default:
+        verifier_note_observed(why, "evidence of another kind than this build reads");
+        return VERIFIER_E_UNSUPPORTED_TEE;
+    }
+}
