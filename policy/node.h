@@ -58,12 +58,12 @@ typedef int policy_node_open(void *ctx, const uint8_t enc[32], struct span info,
 struct policy_node;
 
 struct policy_node_config {
-    enum policy_role role;
-    uint8_t identity[32];   /* of the statement */
-    uint8_t statement[64];  /* H(statement) */
-    uint8_t owner[64];      /* digest of the owner's first keyset */
-    struct span documents;  /* the envelope's policy part as read from disk: keysets, then the signed policy */
-    policy_node_open *open; /* NULL for a proxy */
+    enum verifier_role role; /* VERIFIER_PROXY or VERIFIER_ENGINE */
+    uint8_t identity[32];    /* of the statement */
+    uint8_t statement[64];   /* H(statement) */
+    uint8_t owner[64];       /* digest of the owner's first keyset */
+    struct span documents;   /* the envelope's policy part as read from disk: keysets, then the signed policy */
+    policy_node_open *open;  /* NULL for a proxy */
     void *open_ctx;
 };
 

@@ -7,6 +7,7 @@
 
 #include "policy/admit.h"
 #include "policy/config.h"
+#include "verifier/types.h"
 
 struct policy_rules;
 
@@ -20,9 +21,7 @@ enum {
     POLICY_FLEET_KEYS_MAX = 8,
     POLICY_TENANT_AUTHORITIES_MAX = 4,
     POLICY_GPU_TEXTS_MAX = 16,
-    POLICY_ROLES = 2,
 };
-enum policy_role { POLICY_ROLE_PROXY, POLICY_ROLE_ENGINE };
 
 struct policy_model {
     char name[257]; /* as the API names it */
@@ -35,13 +34,19 @@ struct policy_model {
 };
 
 struct policy_measurement {
-    size_t tee;         /* index into POLICY_TEE_NAMES */
+    enum verifier_tee tee;
     uint8_t digest[48]; /* SNP launch measurement, TDX MRTD, Nitro PCR0 */
-    uint32_t registers; /* bit i: registers[i] is pinned */
-    uint8_t reg[4][48]; /* TDX RTMR0-3, Nitro PCR1, PCR2, PCR8 (the fourth unused) */
+    uint32_t registers; /* bit i: reg[i] is pinned */
+    uint8_t reg[4][48]; /* TDX RTMR0 to RTMR3 */
 };
-#define POLICY_TEE_NAMES "snp", "tdx", "azure", "gcp", "nitro"
-enum { POLICY_TEE_SNP, POLICY_TEE_TDX, POLICY_TEE_AZURE, POLICY_TEE_GCP, POLICY_TEE_NITRO, POLICY_TEE_COUNT };
+
+/* What may run in one role, and behind which walls (bits of enum verifier_stage). */
+struct policy_program {
+    size_t count;
+    struct policy_measurement measurement[POLICY_MEASUREMENTS_MAX];
+    uint32_t sandbox_at_release; /* before keyd gives it a lease or key */
+    uint32_t sandbox_at_serving; /* before any peer sends it a prompt */
+};
 
 /* A platform that is accepted, with the least versions of its trusted computing base. */
 struct policy_line {
@@ -59,7 +64,6 @@ struct policy_hardware {
     size_t chip_count, instance_count;
     uint8_t chip[POLICY_HARDWARE_MAX][64];     /* SNP chip ids */
     uint8_t instance[POLICY_HARDWARE_MAX][16]; /* TDX platform instances */
-    bool smt; /* simultaneous multithreading may be on; default false only if said so */
 };
 
 struct policy_gpus {
@@ -100,21 +104,21 @@ struct policy {
     bool unknown_is_report; /* false (default): an unknown measurement register, status or device field refuses */
     size_t model_count;
     struct policy_model model[POLICY_MODELS_MAX];
-    size_t measurement_count[POLICY_ROLES];
-    struct policy_measurement measurement[POLICY_ROLES][POLICY_MEASUREMENTS_MAX];
+    struct policy_program proxy, engine;
     struct policy_hardware hardware;
     struct policy_gpus gpus;
     struct policy_requests requests;
     struct policy_tenancy tenants;
     uint64_t evidence_age, device_age, collateral_age; /* seconds: greatest ages */
-    uint32_t sandbox_at_release, sandbox_at_serving;   /* stage bits, protocol.md § Fields, of an engine */
-    uint32_t sandbox_proxy;                            /* the same for a proxy */
     size_t min_kem; /* index into POLICY_KEM_NAMES: least key exchange of the TLS sessions */
 };
 #define POLICY_STAGE_NAMES                                                                                             \
     "namespaces", "seccomp", "landlock", "no_dumps", "no_swap", "no_new_privs", "unprivileged_uid"
 #define POLICY_STAGE_COUNT 7
 #define POLICY_KEM_NAMES "x25519", "x25519mlkem768"
+
+/* The keys platforms, snp_chips, tdx_instances of a group, shared with the acceptance file. */
+void policy_hardware_parse(struct policy_group *g, struct policy_hardware *out);
 
 /* Parse a policy text. The struct is large (about 50 KiB) and owns nothing: free() or static. False and `*why` when
  * refused; `*out` is then zero. */
@@ -124,9 +128,10 @@ MUST_CHECK bool policy_parse(struct span text, struct policy *out, struct policy
 const struct policy_model *policy_find_model(const struct policy *p, struct span name);
 const struct policy_model *policy_find_root(const struct policy *p, const uint8_t root[64]);
 
-/* What `p` demands of a peer in `role`, as the judge takes it (policy/rules.h). `serving`: the stage bits for
- * serving, else those for key release. `owner`: digest of the owner's first keyset. False: does not fit. */
-MUST_CHECK bool policy_rules_for(const struct policy *p, enum policy_role role, bool serving, const uint8_t owner[64],
+/* What `p` demands of a peer in `role` (VERIFIER_PROXY or VERIFIER_ENGINE), as the judge takes it (policy/rules.h).
+ * `serving`: the stage bits for serving, else those for key release. `owner`: digest of the owner's first keyset.
+ * False: does not fit. */
+MUST_CHECK bool policy_rules_for(const struct policy *p, enum verifier_role role, bool serving, const uint8_t owner[64],
                                  struct policy_rules *out);
 
 #endif
