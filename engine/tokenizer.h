@@ -17,10 +17,10 @@ struct engine_files;
 struct engine_gguf;
 struct engine_tokenizer;
 
-#define ENGINE_VOCAB_MAX (1u << 20)          /* pieces */
-#define ENGINE_PIECE_MAX 4096u               /* bytes of one piece */
-#define ENGINE_MERGES_MAX (1u << 21)         /* merges of byte-level BPE */
-#define ENGINE_TOKENIZE_TEXT_MAX (64u << 20) /* bytes of one text */
+#define ENGINE_VOCAB_MAX (1u << 20)         /* pieces */
+#define ENGINE_PIECE_MAX 1024u              /* bytes of one piece */
+#define ENGINE_MERGES_MAX (1u << 21)        /* merges of byte-level BPE */
+#define ENGINE_TOKENIZE_TEXT_MAX (8u << 20) /* bytes of one text */
 
 /* What a piece is; the numbers are those of `tokenizer.ggml.token_type` (GGUF). */
 enum engine_token_type {
@@ -33,24 +33,24 @@ enum engine_token_type {
 };
 
 enum engine_vocab_family {
-    ENGINE_VOCAB_SPM,       /* best-scored merge of adjacent pieces, byte fallback */
-    ENGINE_VOCAB_BPE,       /* bytes mapped to printable characters, pre-tokenizer, ranked merges */
-    ENGINE_VOCAB_SPM_RANKED /* as SPM, but pairs merge by a list of ranked merges (Gemma 4) */
+    ENGINE_VOCAB_SPM,        /* best-scored merge of adjacent pieces, byte fallback */
+    ENGINE_VOCAB_SPM_RANKED, /* the same, but a list of ranked merges says what merges (Gemma 4) */
+    ENGINE_VOCAB_BPE         /* bytes as printable characters, a pre-tokenizer, ranked merges */
 };
 
-enum engine_pretokenizer { /* how byte-level BPE cuts text first; names are those of `tokenizer.ggml.pre` */
+enum engine_pretokenizer { /* how byte-level BPE cuts text first */
                            ENGINE_PRE_GPT2,
-                           ENGINE_PRE_LLAMA3, /* llama-bpe */
+                           ENGINE_PRE_LLAMA3, /* also cl100k */
                            ENGINE_PRE_QWEN2,
-                           ENGINE_PRE_SMOLLM,
-                           ENGINE_PRE_GPT4O,   /* o200k: GPT-OSS */
-                           ENGINE_PRE_NEWLINES /* runs of newlines and runs of everything else (gemma4) */
+                           ENGINE_PRE_DIGITS, /* single digits, then GPT-2: SmolLM2, Granite 3 */
+                           ENGINE_PRE_O200K,  /* GPT-OSS */
+                           ENGINE_PRE_TEKKEN  /* Mistral Nemo, Small 3 */
 };
 
-/* A vocabulary in neutral form. Everything is borrowed and copied by engine_tokenizer_open(). */
+/* A vocabulary in neutral form. Everything is borrowed, and copied by engine_tokenizer_open(). */
 struct engine_vocab {
     enum engine_vocab_family family;
-    enum engine_pretokenizer pre; /* not for SPM */
+    enum engine_pretokenizer pre; /* BPE only */
     size_t count;
     const struct span *pieces; /* as stored in the file; a piece's id is its index */
     const float *scores;       /* SPM only */
@@ -63,6 +63,8 @@ struct engine_vocab {
     bool add_bos, add_eos;     /* what ENGINE_TOKENIZE_BOS does */
     bool space_prefix;         /* SPM: a space goes before the text, and after each special token */
     bool whole_first;          /* BPE: a pre-token that is a piece needs no merges (ignore_merges) */
+    bool compose;              /* BPE: text goes to normal form C first (Qwen) */
+    bool control_strips;       /* control tokens swallow the white space that follows them (Phi-3) */
     struct span chat_template; /* empty: none */
 };
 

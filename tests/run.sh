@@ -99,8 +99,9 @@ group_fuzz() {
 
 group_e2e() {
     local t
-    for t in "$TOP"/tests/e2e/test_*.py; do
-        run_one "e2e $(basename "$t" .py)" python3 "$t"
+    for t in "$TOP"/tests/e2e/*.sh; do
+        case $(basename "$t") in lib.sh) continue ;; long_*) [ $long = 1 ] || continue ;; esac
+        run_one "e2e $(basename "$t" .sh)" bash "$t"
     done
 }
 
