@@ -194,7 +194,7 @@ size_t reader_list(struct reader *r, size_t min, size_t max)
 {
     uint64_t count = container_count(r, READER_IS_LIST);
     if (r->err == READER_OK && (count < min || count > max))
-        reader_fail(r, READER_RANGE);
+        reader_fail(r, READER_SIZE);
     return r->err == READER_OK ? (size_t)count : 0;
 }
 

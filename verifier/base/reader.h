@@ -15,8 +15,8 @@ enum reader_err {
     READER_TYPE,      /* another msgpack type than the format has here */
     READER_MINIMAL,   /* a number or length in a longer form than needed */
     READER_KEY,       /* a map key unknown, repeated, missing or out of order, or the wrong number of keys */
-    READER_SIZE,      /* bin or str of another length than the format allows */
-    READER_RANGE,     /* a number outside its range, or a list too long */
+    READER_SIZE,      /* bin, str or list of another length than the format allows */
+    READER_RANGE,     /* a number outside its range */
     READER_TEXT,      /* str that is not UTF-8 or has a control character */
     READER_VALUE,     /* a value outside its closed set */
     READER_DUPLICATE, /* an element that must be distinct, repeated */
@@ -58,7 +58,7 @@ bool reader_end(struct reader *r);
 void reader_map(struct reader *r, size_t keys);
 /* The key that must stand here: a str equal to `key` (else READER_KEY). */
 void reader_key(struct reader *r, const char *key);
-/* A list header of `min` to `max` elements (else READER_RANGE); returns the count, 0 when bad. */
+/* A list header of `min` to `max` elements (else READER_SIZE); returns the count, 0 when bad. */
 size_t reader_list(struct reader *r, size_t min, size_t max);
 /* bin of `min` to `max` bytes (else READER_SIZE), borrowed. */
 struct span reader_bin(struct reader *r, size_t min, size_t max);

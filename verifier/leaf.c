@@ -1,0 +1,151 @@
+#include "verifier/leaf.h"
+
+#include <assert.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <stdlib.h>
+
+/* Piecewise hashing: a handful of pieces, no copy of the whole. */
+struct hash {
+    EVP_MD_CTX *ctx;
+};
+
+static struct hash begin(const EVP_MD *md)
+{
+    struct hash h = {.ctx = EVP_MD_CTX_new()};
+    if (!h.ctx || EVP_DigestInit_ex(h.ctx, md, NULL) != 1)
+        abort(); /* out of memory inside a hash: nothing sound can follow */
+    return h;
+}
+
+static void add(struct hash *h, const void *data, size_t len)
+{
+    if (len > 0 && EVP_DigestUpdate(h->ctx, data, len) != 1)
+        abort();
+}
+
+static void add_be(struct hash *h, uint64_t v, size_t width)
+{
+    uint8_t b[8];
+    for (size_t i = 0; i < width; i++)
+        b[i] = (uint8_t)(v >> (8 * (width - 1 - i)));
+    add(h, b, width);
+}
+
+static void add_lp(struct hash *h, struct span s)
+{
+    add_be(h, s.len, 4);
+    add(h, s.data, s.len);
+}
+
+static void finish(struct hash *h, uint8_t *out)
+{
+    if (EVP_DigestFinal_ex(h->ctx, out, NULL) != 1)
+        abort();
+    EVP_MD_CTX_free(h->ctx);
+}
+
+/* Every leaf begins with a zero byte, as every node of a tree begins with a one: neither can stand for the other. */
+static struct hash begin_leaf(const char *label)
+{
+    struct hash h = begin(EVP_sha512());
+    add(&h, "\0", 1);
+    add_lp(&h, span_str(label));
+    return h;
+}
+
+static struct hash begin_label(const EVP_MD *md, const char *label)
+{
+    struct hash h = begin(md);
+    add_lp(&h, span_str(label));
+    return h;
+}
+
+void verifier_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challenge, struct span spki,
+                   const uint8_t exporter[VERIFIER_EXPORTER_LEN])
+{
+    struct hash h = begin_leaf("airlock leaf v1");
+    add_lp(&h, challenge);
+    add_lp(&h, spki);
+    add_lp(&h, span_of(exporter, VERIFIER_EXPORTER_LEN));
+    finish(&h, out);
+}
+
+void verifier_sealed_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challenge,
+                          const uint8_t seal_public[VERIFIER_KEY_LEN])
+{
+    struct hash h = begin_leaf("airlock sealed leaf v1");
+    add_lp(&h, challenge);
+    add_lp(&h, span_of(seal_public, VERIFIER_KEY_LEN));
+    finish(&h, out);
+}
+
+void verifier_engine_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challenge, struct span spki,
+                          const uint8_t exporter[VERIFIER_EXPORTER_LEN], const uint8_t h_quote[VERIFIER_DIGEST_LEN],
+                          const uint8_t h_statement[VERIFIER_DIGEST_LEN], const uint8_t h_state[VERIFIER_DIGEST_LEN],
+                          uint64_t checked_at)
+{
+    struct hash h = begin_leaf("airlock engine v1");
+    add_lp(&h, challenge);
+    add_lp(&h, spki);
+    add_lp(&h, span_of(exporter, VERIFIER_EXPORTER_LEN));
+    add(&h, h_quote, VERIFIER_DIGEST_LEN);
+    add(&h, h_statement, VERIFIER_DIGEST_LEN);
+    add(&h, h_state, VERIFIER_DIGEST_LEN);
+    add_be(&h, checked_at, 8);
+    finish(&h, out);
+}
+
+void verifier_report_data(uint8_t out[VERIFIER_DIGEST_LEN], uint32_t size, const uint8_t root[VERIFIER_DIGEST_LEN],
+                          const uint8_t h_statement[VERIFIER_DIGEST_LEN], const uint8_t h_state[VERIFIER_DIGEST_LEN])
+{
+    struct hash h = begin_label(EVP_sha512(), "airlock quote v1");
+    add_be(&h, size, 4);
+    add(&h, root, VERIFIER_DIGEST_LEN);
+    add(&h, h_statement, VERIFIER_DIGEST_LEN);
+    add(&h, h_state, VERIFIER_DIGEST_LEN);
+    finish(&h, out);
+}
+
+void verifier_device_nonce(uint8_t out[VERIFIER_NONCE_LEN], uint32_t size, const uint8_t root[VERIFIER_DIGEST_LEN])
+{
+    struct hash h = begin_label(EVP_sha256(), "airlock device nonce v1");
+    add_be(&h, size, 4);
+    add(&h, root, VERIFIER_DIGEST_LEN);
+    finish(&h, out);
+}
+
+void verifier_device_item(uint8_t out[VERIFIER_DIGEST_LEN], struct span report, struct span chain)
+{
+    struct hash h = begin_label(EVP_sha512(), "airlock device v1");
+    add_lp(&h, report);
+    add_lp(&h, chain);
+    finish(&h, out);
+}
+
+static int compare(const void *a, const void *b)
+{
+    return memcmp(a, b, VERIFIER_DIGEST_LEN);
+}
+
+void verifier_devices_digest(uint8_t out[VERIFIER_DIGEST_LEN], const uint8_t (*items)[VERIFIER_DIGEST_LEN],
+                             size_t count)
+{
+    uint8_t sorted[VERIFIER_DEVICES_MAX][VERIFIER_DIGEST_LEN];
+    assert(count >= 1 && count <= VERIFIER_DEVICES_MAX);
+    memcpy(sorted, items, count * VERIFIER_DIGEST_LEN);
+    qsort(sorted, count, VERIFIER_DIGEST_LEN, compare);
+    struct hash h = begin_label(EVP_sha512(), "airlock devices v1");
+    add_be(&h, count, 4);
+    add(&h, sorted, count * VERIFIER_DIGEST_LEN);
+    finish(&h, out);
+}
+
+void verifier_commitment(uint8_t out[VERIFIER_DIGEST_LEN], const uint8_t salt[32],
+                         const uint8_t h_body[VERIFIER_DIGEST_LEN])
+{
+    struct hash h = begin_label(EVP_sha512(), "airlock commit v1");
+    add_lp(&h, span_of(salt, 32));
+    add(&h, h_body, VERIFIER_DIGEST_LEN);
+    finish(&h, out);
+}
