@@ -73,10 +73,13 @@ MUST_CHECK struct engine_tokenizer *engine_tokenizer_open(const struct engine_vo
 /* From `tokenizer.ggml.*` keys. The result does not borrow from `gguf`. */
 MUST_CHECK struct engine_tokenizer *engine_tokenizer_open_gguf(const struct engine_gguf *gguf,
                                                                struct engine_problem *why);
-/* From the texts of tokenizer.json and tokenizer_config.json (empty: none); `template_text` is chat_template.jinja's
- * content (empty: the template of tokenizer_config.json, if any). */
-MUST_CHECK struct engine_tokenizer *engine_tokenizer_open_json(struct span tokenizer_json, struct span config_json,
-                                                               struct span template_text, struct engine_problem *why);
+/* From the texts of Hugging Face's tokenizer.json and, each may be empty, tokenizer_config.json, generation_config.json
+ * (end tokens) and chat_template.jinja (goes before the template of tokenizer_config.json). */
+struct engine_tokenizer_texts {
+    struct span tokenizer, config, generation, chat_template;
+};
+MUST_CHECK struct engine_tokenizer *engine_tokenizer_open_json(const struct engine_tokenizer_texts *texts,
+                                                               struct engine_problem *why);
 /* From a model's files: its one .gguf file, or the JSON files of a Hugging Face folder. */
 MUST_CHECK struct engine_tokenizer *engine_tokenizer_open_files(const struct engine_files *files,
                                                                 struct engine_problem *why);

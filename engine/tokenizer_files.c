@@ -1,0 +1,31 @@
+/* tokenizer_files.c - where in a model's files the vocabulary is. */
+#include "engine/files.h"
+#include "engine/gguf.h"
+#include "engine/tokenizer.h"
+
+static struct span bytes_of(const struct engine_files *files, const char *path)
+{
+    const struct engine_file *f = engine_files_find(files, path);
+    return f ? f->bytes : span_of(NULL, 0);
+}
+
+struct engine_tokenizer *engine_tokenizer_open_files(const struct engine_files *files, struct engine_problem *why)
+{
+    const struct engine_file *file = engine_files_only(files, ".gguf");
+    if (file) {
+        struct engine_gguf *gguf = engine_gguf_parse(file->bytes, why);
+        struct engine_tokenizer *t = gguf ? engine_tokenizer_open_gguf(gguf, why) : NULL;
+        engine_gguf_close(gguf);
+        return t;
+    }
+    struct engine_tokenizer_texts texts = {
+        .tokenizer = bytes_of(files, "tokenizer.json"),
+        .config = bytes_of(files, "tokenizer_config.json"),
+        .generation = bytes_of(files, "generation_config.json"),
+        .chat_template = bytes_of(files, "chat_template.jinja"),
+    };
+    if (texts.tokenizer.len > 0)
+        return engine_tokenizer_open_json(&texts, why);
+    engine_problem_set(why, ENGINE_E_MISSING, "the model has neither one .gguf file nor a tokenizer.json");
+    return NULL;
+}
