@@ -15,7 +15,7 @@
  *   key id      = HKDF-Expand(weight key, lp("airlock key id v1"), 32)
  *   manifest    = {v, root, key_id, chunk, files [{path, size, root}]} in msgpack
  * Chunk leaves are not listed: tag and tree root cover them. A weight key seals one artefact and no second.
- * Plaintext exists only in the private memory of `struct engine_files`. */
+ * Plaintext exists only in the private memory of `struct engine_files`; sealing and opening need that much memory. */
 #ifndef ENGINE_ARTEFACT_H
 #define ENGINE_ARTEFACT_H
 
