@@ -1,5 +1,6 @@
 /* policy.c - the policy text, one function a section. */
-#include "policy/policy.h"
+#include "policy/policy_parts.h"
+#include "policy/rules.h"
 
 #include <stdio.h>
 
@@ -12,7 +13,7 @@ static const char *const stage_names[] = {POLICY_STAGE_NAMES};
 static const char *const tdx_status_names[] = {POLICY_TDX_STATUS_NAMES};
 static const char *const kem_names[] = {POLICY_KEM_NAMES};
 static const char *const cache_names[] = {"tenant", "none"};
-static const char *const unknown_names[] = {"refuse", "report"};
+const char *const policy_unknown_names[2] = {"refuse", "report"};
 static const char *const line_names[] = {"Genoa", "Turin", "Milan", "tdx", "nitro"};
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -40,7 +41,7 @@ static void parse_life(struct policy_group *g, struct policy *p)
     policy_group_hexes(g, "fleet", POLICY_OPTIONAL, 0, POLICY_FLEET_KEYS_MAX, p->fleet[0], 32, &p->fleet_count);
     policy_group_bool(g, "simulated", POLICY_OPTIONAL, &p->simulated);
     size_t unknown = 0;
-    policy_group_choice(g, "unknown", POLICY_OPTIONAL, unknown_names, COUNT(unknown_names), &unknown);
+    policy_group_choice(g, "unknown", POLICY_OPTIONAL, policy_unknown_names, 2, &unknown);
     p->unknown_is_report = unknown == 1;
     policy_group_choice(g, "min_kem", POLICY_OPTIONAL, kem_names, COUNT(kem_names), &p->min_kem);
 }
@@ -92,19 +93,28 @@ static void parse_measurement(struct policy_group g, struct policy_measurement *
     policy_group_end(&g);
 }
 
+size_t policy_images_parse(struct policy_group *g, struct policy_measurement out[POLICY_MEASUREMENTS_MAX])
+{
+    size_t count = policy_group_count(g, "images", 1, POLICY_MEASUREMENTS_MAX);
+    for (size_t i = 0; i < count; i++)
+        parse_measurement(policy_group_at(g, "images", i), &out[i]);
+    return count;
+}
+
+uint32_t policy_stage_parse(struct policy_group *g, const char *key, uint32_t fallback)
+{
+    uint32_t bits = fallback;
+    policy_group_words(g, key, POLICY_OPTIONAL, stage_names, COUNT(stage_names), &bits);
+    return bits;
+}
+
 static void parse_program(struct policy_group *programs, const char *role, struct policy_program *p)
 {
     struct policy_group g = policy_group_child(programs, role, POLICY_REQUIRED);
-    p->count = policy_group_count(&g, "images", 1, POLICY_MEASUREMENTS_MAX);
-    for (size_t i = 0; i < p->count; i++)
-        parse_measurement(policy_group_at(&g, "images", i), &p->measurement[i]);
-    p->sandbox_at_serving = VERIFIER_STAGE_ALL;
-    policy_group_words(&g, "sandbox_at_serving", POLICY_OPTIONAL, stage_names, COUNT(stage_names),
-                       &p->sandbox_at_serving);
-    p->sandbox_at_release = VERIFIER_STAGE_NO_DUMPS | VERIFIER_STAGE_NO_NEW_PRIVS;
-    p->sandbox_at_release &= p->sandbox_at_serving;
-    policy_group_words(&g, "sandbox_at_release", POLICY_OPTIONAL, stage_names, COUNT(stage_names),
-                       &p->sandbox_at_release);
+    p->count = policy_images_parse(&g, p->measurement);
+    p->sandbox_at_serving = policy_stage_parse(&g, "sandbox_at_serving", VERIFIER_STAGE_ALL);
+    p->sandbox_at_release = policy_stage_parse(
+        &g, "sandbox_at_release", p->sandbox_at_serving & (VERIFIER_STAGE_NO_DUMPS | VERIFIER_STAGE_NO_NEW_PRIVS));
     if (p->sandbox_at_release & ~p->sandbox_at_serving)
         policy_group_refuse(&g, "sandbox_at_release", POLICY_PROBLEM_VALUE,
                             "asks for a wall that sandbox_at_serving does not ask for; walls never come down");
@@ -176,10 +186,9 @@ static bool all_digits(const char *s)
     return strspn(s, "0123456789") == strlen(s);
 }
 
-static void parse_gpus(struct policy_group *g, struct policy *p)
+void policy_gpus_parse(struct policy_group *g, bool unknown_is_report, struct policy_gpus *gpus)
 {
     struct policy_group u = policy_group_child(g, "gpus", POLICY_OPTIONAL);
-    struct policy_gpus *gpus = &p->gpus;
     gpus->min = number(&u, "min", 0, 0, VERIFIER_DEVICES_MAX);
     gpus->max = number(&u, "max", gpus->min, gpus->min, VERIFIER_DEVICES_MAX);
     policy_group_bool(&u, "ppcie", POLICY_OPTIONAL, &gpus->ppcie);
@@ -192,7 +201,7 @@ static void parse_gpus(struct policy_group *g, struct policy *p)
     for (size_t i = 0; i < gpus->ueid_count; i++)
         if (!all_digits(gpus->ueid[i]))
             policy_group_refuse(&u, "ueids", POLICY_PROBLEM_VALUE, "an id is written in decimal digits");
-    if (gpus->max > 0 && (gpus->driver_count == 0 || gpus->vbios_count == 0) && !p->unknown_is_report)
+    if (gpus->max > 0 && (gpus->driver_count == 0 || gpus->vbios_count == 0) && !unknown_is_report)
         policy_group_refuse(g, "gpus", POLICY_PROBLEM_MISSING,
                             "accelerators are allowed: list their drivers and vbios");
     policy_group_end(&u);
@@ -235,15 +244,15 @@ static void parse_tenants(struct policy_group *g, struct policy *p)
     policy_group_end(&t);
 }
 
-static void parse_ages(struct policy_group *g, struct policy *p)
+void policy_ages_parse(struct policy_group *g, uint64_t *evidence, uint64_t *devices, uint64_t *collateral)
 {
     struct policy_group a = policy_group_child(g, "ages", POLICY_OPTIONAL);
-    p->evidence_age = DAY;
-    policy_group_duration(&a, "evidence", POLICY_OPTIONAL, 60, 30 * DAY, &p->evidence_age);
-    p->device_age = DAY;
-    policy_group_duration(&a, "devices", POLICY_OPTIONAL, 60, 30 * DAY, &p->device_age);
-    p->collateral_age = 30 * DAY;
-    policy_group_duration(&a, "collateral", POLICY_OPTIONAL, HOUR, 366 * DAY, &p->collateral_age);
+    *evidence = DAY;
+    policy_group_duration(&a, "evidence", POLICY_OPTIONAL, 60, 30 * DAY, evidence);
+    *devices = DAY;
+    policy_group_duration(&a, "devices", POLICY_OPTIONAL, 60, 30 * DAY, devices);
+    *collateral = 30 * DAY;
+    policy_group_duration(&a, "collateral", POLICY_OPTIONAL, HOUR, 366 * DAY, collateral);
     policy_group_end(&a);
 }
 
@@ -259,10 +268,10 @@ bool policy_parse(struct span text, struct policy *out, struct policy_problem *w
     parse_models(&g, out);
     parse_programs(&g, out);
     parse_hardware(&g, out);
-    parse_gpus(&g, out);
+    policy_gpus_parse(&g, out->unknown_is_report, &out->gpus);
     parse_requests(&g, out);
     parse_tenants(&g, out);
-    parse_ages(&g, out);
+    policy_ages_parse(&g, &out->evidence_age, &out->device_age, &out->collateral_age);
     policy_group_end(&g);
 
     bool good = policy_config_ok(c, why);
@@ -293,4 +302,35 @@ const struct policy_model *policy_find_root(const struct policy *p, const uint8_
         if (memcmp(p->model[i].root, root, 64) == 0)
             return &p->model[i];
     return NULL;
+}
+
+static void program_rules(const struct policy_program *p, bool serving, struct policy_rules_program *out)
+{
+    out->count = p->count;
+    memcpy(out->measurement, p->measurement, sizeof out->measurement);
+    out->stage = serving ? p->sandbox_at_serving : p->sandbox_at_release;
+}
+
+void policy_rules_for(const struct policy *p, bool serving, const uint8_t owner[64], struct policy_rules *out)
+{
+    memset(out, 0, sizeof *out);
+    out->simulated = p->simulated;
+    out->owner_count = 1;
+    memcpy(out->owner[0], owner, sizeof out->owner[0]);
+    program_rules(&p->proxy, serving, &out->proxy);
+    program_rules(&p->engine, serving, &out->engine);
+    out->hardware = p->hardware;
+    /* a text without any id is accepted only with `simulated`, and then for simulated evidence only */
+    out->hardware_any = p->hardware.chip_count + p->hardware.instance_count + p->fleet_count == 0;
+    out->fleet_count = p->fleet_count;
+    memcpy(out->fleet, p->fleet, sizeof out->fleet);
+    out->model_count = p->model_count;
+    for (size_t i = 0; i < p->model_count; i++)
+        memcpy(out->model[i], p->model[i].root, sizeof out->model[i]);
+    out->gpus = p->gpus;
+    out->unknown_is_report = p->unknown_is_report;
+    out->lease_required = serving;
+    out->evidence_age = p->evidence_age;
+    out->device_age = p->device_age;
+    out->collateral_age = p->collateral_age;
 }

@@ -117,9 +117,6 @@ struct policy {
 #define POLICY_STAGE_COUNT 7
 #define POLICY_KEM_NAMES "x25519", "x25519mlkem768"
 
-/* The keys platforms, snp_chips, tdx_instances of a group, shared with the acceptance file. */
-void policy_hardware_parse(struct policy_group *g, struct policy_hardware *out);
-
 /* Parse a policy text. The struct is large (about 50 KiB) and owns nothing: free() or static. False and `*why` when
  * refused; `*out` is then zero. */
 MUST_CHECK bool policy_parse(struct span text, struct policy *out, struct policy_problem *why);
@@ -128,10 +125,8 @@ MUST_CHECK bool policy_parse(struct span text, struct policy *out, struct policy
 const struct policy_model *policy_find_model(const struct policy *p, struct span name);
 const struct policy_model *policy_find_root(const struct policy *p, const uint8_t root[64]);
 
-/* What `p` demands of a peer in `role` (VERIFIER_PROXY or VERIFIER_ENGINE), as the judge takes it (policy/rules.h).
- * `serving`: the stage bits for serving, else those for key release. `owner`: digest of the owner's first keyset.
- * False: does not fit. */
-MUST_CHECK bool policy_rules_for(const struct policy *p, enum verifier_role role, bool serving, const uint8_t owner[64],
-                                 struct policy_rules *out);
+/* What `p` demands of a peer, as the judge takes it (policy/rules.h). `serving`: the stage bits for serving and a live
+ * lease; else those for key release and no lease yet. `owner`: digest of the owner's first keyset. */
+void policy_rules_for(const struct policy *p, bool serving, const uint8_t owner[64], struct policy_rules *out);
 
 #endif

@@ -1,14 +1,15 @@
-/* Target functions: policy_config_open policy_parse policy_tenants_parse */
+/* Target functions: policy_config_open policy_parse policy_tenants_parse policy_acceptance_parse */
 #include <assert.h>
 #include <stdlib.h>
 
-#include "policy/policy.h"
+#include "policy/acceptance.h"
 #include "policy/tenants.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct policy policy;
+    static struct policy_rules rules;
     struct policy_tenants tenants;
     struct policy_problem why = {0};
     struct span text = span_of(data, size);
@@ -17,6 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(policy.not_before < policy.not_after && policy.model_count > 0 && policy.keyd_count > 0);
     else
         assert(why.code != POLICY_PROBLEM_NONE && policy.version == 0);
+    if (policy_acceptance_parse(text, &rules, &why))
+        assert(rules.owner_count > 0 && rules.engine.count > 0);
     if (policy_tenants_parse(&tenants, text, &why))
         policy_tenants_release(&tenants);
     return 0;

@@ -7,7 +7,7 @@
 #define HEX48 HEX32 HEX16
 #define HEX64 HEX32 "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebf"
 
-static const char policy_sample[] =
+__attribute__((unused)) static const char policy_sample[] =
     "version = 7;\n"
     "not_before = \"2026-11-01T00:00:00Z\";\n"
     "not_after = \"2027-02-01T00:00:00Z\";\n"
@@ -37,5 +37,19 @@ static const char policy_sample[] =
     "  prefix_cache = \"tenant\"; };\n"
     "tenants = { keys = [ \"" HEX32 "\" ]; max_life = \"7d\"; requests_per_minute = 600; concurrent = 4; };\n"
     "ages = { evidence = \"12h\"; devices = \"1h\"; collateral = \"30d\"; };\n";
+
+__attribute__((unused)) static const char acceptance_sample[] =
+    "simulated = true;\n"
+    "owners = [ \"" HEX64 "\" ];\n"
+    "policy_min = 5;\n"
+    "models = [ \"" HEX64 "\" ];\n"
+    "unknown = \"refuse\";\n"
+    "lease_required = true;\n"
+    "programs = {\n"
+    "  proxy = { images = ( { tee = \"snp\"; measurement = \"" HEX48 "\"; } ); };\n"
+    "  engine = { images = ( { tee = \"snp\"; measurement = \"" HEX48 "\"; } ); sandbox = [ \"seccomp\" ]; };\n"
+    "};\n"
+    "hardware = { platforms = ( { line = \"Genoa\"; snp = 14; } ); };\n"
+    "ages = { evidence = \"12h\"; };\n";
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "policy/policy.h"
+#include "policy/acceptance.h"
 #include "unit/policy_sample.h"
 #include "unit/run.h"
 
@@ -102,11 +102,75 @@ START_TEST(without_simulation_hardware_must_be_named)
 }
 END_TEST
 
+static struct policy_rules rules;
+
+START_TEST(a_policy_becomes_rules_for_release_and_for_serving)
+{
+    struct policy_problem why;
+    uint8_t owner[64];
+    memset(owner, 3, sizeof owner);
+    ck_assert(policy_parse(span_str(policy_sample), &policy, &why));
+    policy_rules_for(&policy, false, owner, &rules);
+    ck_assert_uint_eq(rules.engine.stage, VERIFIER_STAGE_NO_DUMPS);
+    ck_assert(!rules.lease_required && rules.simulated && !rules.hardware_any && !rules.fleet_by_policy);
+    ck_assert_mem_eq(rules.owner[0], owner, 64);
+    policy_rules_for(&policy, true, owner, &rules);
+    ck_assert_uint_eq(rules.engine.stage, VERIFIER_STAGE_NO_DUMPS | VERIFIER_STAGE_SECCOMP);
+    ck_assert_uint_eq(rules.proxy.stage, VERIFIER_STAGE_ALL);
+    ck_assert(rules.lease_required);
+    ck_assert_uint_eq(rules.model_count, 1);
+    ck_assert_uint_eq(rules.evidence_age, 12 * 3600);
+}
+END_TEST
+
+START_TEST(an_acceptance_file_becomes_rules)
+{
+    struct policy_problem why;
+    ck_assert_msg(policy_acceptance_parse(span_str(acceptance_sample), &rules, &why), "%d %s %s", why.line, why.path,
+                  why.text);
+    ck_assert(rules.simulated && rules.lease_required && rules.hardware_any);
+    ck_assert_uint_eq(rules.owner_count, 1);
+    ck_assert_uint_eq(rules.policy_min, 5);
+    ck_assert_uint_eq(rules.model_count, 1);
+    ck_assert_uint_eq(rules.proxy.stage, VERIFIER_STAGE_ALL);
+    ck_assert_uint_eq(rules.engine.stage, VERIFIER_STAGE_SECCOMP);
+    ck_assert_uint_eq(rules.hardware.line[0].snp, 14);
+}
+END_TEST
+
+static const struct {
+    const char *from, *to, *path;
+} acceptance_flaws[] = {
+    {"simulated = true;", "", "hardware"}, /* then any machine in the world would do */
+    {"owners = [ \"" HEX64 "\" ];", "", "owners"},
+    {"policy_min", "policy_mim", "policy_mim"},
+    {"sandbox = ", "sandbox_at_serving = ", "programs.engine.sandbox_at_serving"},
+    {"programs", "program", "programs"},
+};
+
+START_TEST(an_acceptance_file_with_a_flaw_accepts_nothing)
+{
+    static char text[8192];
+    struct policy_problem why = {0};
+    const char *from = acceptance_flaws[_i].from, *at = strstr(acceptance_sample, from);
+    ck_assert_ptr_nonnull(at);
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - acceptance_sample), acceptance_sample, acceptance_flaws[_i].to,
+             at + strlen(from));
+    ck_assert(!policy_acceptance_parse(span_str(text), &rules, &why));
+    ck_assert_str_eq(why.path, acceptance_flaws[_i].path);
+    ck_assert_uint_eq(rules.owner_count, 0);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_add_test(t, every_field_arrives);
     tcase_add_loop_test(t, each_flaw_is_named, 0, (int)(sizeof flaws / sizeof *flaws));
     tcase_add_test(t, without_simulation_hardware_must_be_named);
+    tcase_add_test(t, a_policy_becomes_rules_for_release_and_for_serving);
+    tcase_add_test(t, an_acceptance_file_becomes_rules);
+    tcase_add_loop_test(t, an_acceptance_file_with_a_flaw_accepts_nothing, 0,
+                        (int)(sizeof acceptance_flaws / sizeof *acceptance_flaws));
 }
 
 RUN("policy_policy", add_tests)
