@@ -29,7 +29,7 @@ static struct verifier_hw facts(enum verifier_role role, const char *const *name
 {
     const struct attester_producer *p = attester_producer();
     struct attester_producer_config config = {.role = role, .names = names, .paths = paths, .count = count};
-    struct writer quote = writer_with_max(VERIFIER_QUOTE_MAX), chain = writer_with_max(VERIFIER_CHAIN_MAX);
+    struct writer quote = writer_with_max(VERIFIER_QUOTE_MAX), chain = writer_with_max(VERIFIER_CHAIN_BYTES_MAX);
     struct writer collateral = writer_with_max(VERIFIER_PART_MAX);
     struct verifier_anchor anchor = {.kind = VERIFIER_ANCHOR_AMD, .line = "Genoa", .simulated = true};
     struct verifier_hw_rules rules = verifier_hw_rules_default();
@@ -195,7 +195,7 @@ static int quote(const char *provider, const uint8_t *aux, size_t aux_len, struc
 
 START_TEST(tsm_gives_the_report_and_the_table_s_chain)
 {
-    struct writer q = writer_with_max(VERIFIER_QUOTE_MAX), chain = writer_with_max(VERIFIER_CHAIN_MAX);
+    struct writer q = writer_with_max(VERIFIER_QUOTE_MAX), chain = writer_with_max(VERIFIER_CHAIN_BYTES_MAX);
     uint8_t table[256];
     static const char want[] = "\x93\xc4\x02\x30\x00\xc4\x02\x30\x00\xc4\x02\x30\x00";
 
@@ -209,7 +209,7 @@ END_TEST
 
 START_TEST(tsm_refuses_a_table_without_the_whole_chain)
 {
-    struct writer q = writer_with_max(VERIFIER_QUOTE_MAX), chain = writer_with_max(VERIFIER_CHAIN_MAX);
+    struct writer q = writer_with_max(VERIFIER_QUOTE_MAX), chain = writer_with_max(VERIFIER_CHAIN_BYTES_MAX);
     uint8_t table[256];
     size_t len;
 

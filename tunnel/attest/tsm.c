@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tunnel/sandbox.h"
+#include "verifier/envelope.h"
 
 #define TSM_ROOT "/sys/kernel/config/tsm/report"
 #define OUT_MAX VERIFIER_QUOTE_MAX
@@ -70,10 +71,7 @@ bool attester_tsm_chain(struct span auxblob, struct writer *chain)
     if (leaf.len == 0 || ask.len == 0 || ark.len == 0 || leaf.data[0] != 0x30 || ask.data[0] != 0x30 ||
         ark.data[0] != 0x30)
         return false;
-    writer_list(chain, 3);
-    writer_bin(chain, leaf);
-    writer_bin(chain, ask);
-    writer_bin(chain, ark);
+    verifier_certs_encode(chain, &(struct verifier_certs){.count = 3, .cert = {leaf, ask, ark}});
     return writer_ok(chain);
 }
 

@@ -17,7 +17,7 @@
 #include "tunnel/attest/measure.h"
 #include "tunnel/attest/producer.h"
 #include "tunnel/attest/simulated/chip.h"
-#include "verifier/snp.h"
+#include "verifier/envelope.h"
 
 struct simulated {
     enum verifier_role role;
@@ -182,44 +182,25 @@ static enum verifier_tee simulated_tee(void *ctx)
     return VERIFIER_TEE_SNP;
 }
 
-static void put_collateral(struct writer *w)
-{
-    writer_map(w, 7);
-    writer_key(w, "crls");
-    writer_list(w, 1);
-    writer_bin(w, span_of(simulated_crl, sizeof simulated_crl));
-    writer_key(w, "tcb_info");
-    writer_nil(w);
-    writer_key(w, "tcb_chain");
-    writer_list(w, 0);
-    writer_key(w, "qe_identity");
-    writer_nil(w);
-    writer_key(w, "qe_chain");
-    writer_list(w, 0);
-    writer_key(w, "ocsp");
-    writer_list(w, 0);
-    writer_key(w, "rims");
-    writer_list(w, 0);
-}
-
 static int simulated_quote(void *ctx, const uint8_t report_data[64], struct writer *quote, struct writer *chain,
                            struct writer *collateral)
 {
     const struct simulated *s = ctx;
     uint8_t report[VERIFIER_SNP_LEN];
+    const struct verifier_certs certs = {
+        .count = 3,
+        .cert = {s->role == VERIFIER_PROXY ? span_of(simulated_proxy_vcek, sizeof simulated_proxy_vcek)
+                                           : span_of(simulated_engine_vcek, sizeof simulated_engine_vcek),
+                 span_of(simulated_ask, sizeof simulated_ask), span_of(simulated_ark, sizeof simulated_ark)}};
+    const struct verifier_collateral signed_facts = {.crls = {span_of(simulated_crl, sizeof simulated_crl)},
+                                                     .crl_count = 1};
 
     fill_report(s, report_data, report);
     if (!sign_report(s, report))
         return -1;
     writer_bytes(quote, span_of(report, sizeof report));
-    writer_list(chain, 3);
-    if (s->role == VERIFIER_PROXY)
-        writer_bin(chain, span_of(simulated_proxy_vcek, sizeof simulated_proxy_vcek));
-    else
-        writer_bin(chain, span_of(simulated_engine_vcek, sizeof simulated_engine_vcek));
-    writer_bin(chain, span_of(simulated_ask, sizeof simulated_ask));
-    writer_bin(chain, span_of(simulated_ark, sizeof simulated_ark));
-    put_collateral(collateral);
+    verifier_certs_encode(chain, &certs);
+    verifier_collateral_encode(collateral, &signed_facts);
     return writer_ok(quote) && writer_ok(chain) && writer_ok(collateral) ? 0 : -1;
 }
 
