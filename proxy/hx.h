@@ -86,7 +86,10 @@ struct hx_req {
     struct hx_req *next_deferred;
     bool is_deferred;
     void (*gone)(void *ctx);
-    void *gone_ctx;
+    void (*drained)(void *ctx);
+    void (*ring)(void *ctx);
+    void *watch_ctx;
+    uint64_t ring_ms; /* 0: no alarm */
     uint64_t started_ms, progress_ms;
     enum { HX_WAITING, HX_STREAMING, HX_ENDING, HX_ANSWERED, HX_LOST } state;
     bool chunked;    /* we frame the chunks ourselves */

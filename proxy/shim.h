@@ -102,8 +102,11 @@ struct span hx_req_body(const struct hx_req *r); /* wiped when the request is go
 const char *hx_req_id(const struct hx_req *r);
 struct hx_conn *hx_req_conn(const struct hx_req *r);
 struct hx_loop *hx_req_loop(const struct hx_req *r);
-/* `gone(ctx)` runs exactly once, when the request is finished or its client left; the request is dead then. */
-void hx_req_watch(struct hx_req *r, void (*gone)(void *ctx), void *ctx);
+/* `gone(ctx)` runs exactly once, when the request is finished or its client left; the request is dead then.
+ * `drained(ctx)` (may be NULL) runs when a stream has nothing left that waits for its reader. */
+void hx_req_watch(struct hx_req *r, void (*gone)(void *ctx), void (*drained)(void *ctx), void *ctx);
+/* Run `ring(ctx)` of hx_req_watch's ctx once, about `ms` from now, while the request lives; a new call replaces it. */
+void hx_req_alarm(struct hx_req *r, unsigned ms, void (*ring)(void *ctx));
 /* Milliseconds since the request was complete. */
 uint64_t hx_req_age_ms(const struct hx_req *r);
 /* Close the connection after this answer. */
@@ -119,6 +122,8 @@ void hx_stream_open(struct hx_req *r, const char *content_type, const struct hx_
 void hx_stream_send(struct hx_req *r, struct span bytes);
 void hx_stream_end(struct hx_req *r, bool complete);
 bool hx_stream_is_open(const struct hx_req *r);
+/* Bytes that wait for the reader. */
+size_t hx_stream_unsent(const struct hx_req *r);
 
 /* --- connections -------------------------------------------------------------------------------- */
 void *hx_conn_data(const struct hx_conn *c);

@@ -108,7 +108,7 @@ static void req_dispose(void *arg)
         secret_wipe(r->req->entity.base, r->req->entity.len);
     atomic_fetch_sub(&c->loop->server->running, 1);
     if (r->gone)
-        r->gone(r->gone_ctx);
+        r->gone(r->watch_ctx);
 }
 
 static bool is_good_id(struct span id)
@@ -308,10 +308,17 @@ struct hx_loop *hx_req_loop(const struct hx_req *r)
     return r->conn->loop;
 }
 
-void hx_req_watch(struct hx_req *r, void (*gone)(void *ctx), void *ctx)
+void hx_req_watch(struct hx_req *r, void (*gone)(void *ctx), void (*drained)(void *ctx), void *ctx)
 {
     r->gone = gone;
-    r->gone_ctx = ctx;
+    r->drained = drained;
+    r->watch_ctx = ctx;
+}
+
+void hx_req_alarm(struct hx_req *r, unsigned ms, void (*ring)(void *ctx))
+{
+    r->ring = ring;
+    r->ring_ms = hx_now_ms() + ms;
 }
 
 uint64_t hx_req_age_ms(const struct hx_req *r)
@@ -404,6 +411,11 @@ void hx_stream_open(struct hx_req *r, const char *content_type, const struct hx_
 bool hx_stream_is_open(const struct hx_req *r)
 {
     return r->state == HX_STREAMING;
+}
+
+size_t hx_stream_unsent(const struct hx_req *r)
+{
+    return r->unsent;
 }
 
 static size_t take_batch(struct hx_req *r, h2o_iovec_t bufs[HX_BATCH])
@@ -521,7 +533,10 @@ static void on_proceed(h2o_generator_t *self, h2o_req_t *req)
     (void)req;
     r->is_writing = false;
     r->progress_ms = hx_now_ms();
-    flush(r);
+    if (!r->waiting && r->state == HX_STREAMING && r->drained)
+        r->drained(r->watch_ctx); /* may send more, or end the answer */
+    else
+        flush(r);
 }
 
 static void on_stop(h2o_generator_t *self, h2o_req_t *req)

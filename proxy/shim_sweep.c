@@ -138,6 +138,11 @@ static void look_at_requests(struct hx_conn *c, uint64_t now)
         bool late = now - r->started_ms > limits->request_ms;
         bool stalled = r->is_writing && now - r->progress_ms > limits->stall_ms;
         next = r->next;
+        if (r->ring_ms && now >= r->ring_ms && (r->state == HX_WAITING || r->state == HX_STREAMING)) {
+            r->ring_ms = 0;
+            r->ring(r->watch_ctx);
+            continue;
+        }
         if (stalled || (late && r->state == HX_ANSWERED)) {
             hx_conn_shut(c);
             return;

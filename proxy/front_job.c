@@ -1,0 +1,633 @@
+/* front_job.c - one inference request from its JSON body to the last byte of its answer.
+ * A job lives on its connection's loop thread; the backend's callbacks only carry bytes there. It ends when both the
+ * backend has said its last word and the request is gone. */
+#include "proxy/front_parts.h"
+
+#include "verifier/base/secret.h"
+
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <strings.h>
+#include <time.h>
+
+enum { CREDIT_UNSENT = 64 << 10 }; /* while more than this waits for the reader, the engine gets no new credit */
+
+struct job {
+    struct front *front;
+    struct hx_loop *loop;
+    struct hx_req *req; /* NULL once gone */
+    struct openai_request *in;
+    struct openai_response *out;
+    uint64_t backend_id;
+    char tenant[POLICY_TENANT_NAME_MAX + 1];
+    bool stream, sealed;
+    bool has_event; /* the engine has said something */
+    bool finished;  /* the answer is complete or refused */
+    bool ended;     /* the backend's last word came */
+    bool busy;      /* inside arrive(), which frees it itself */
+    size_t owed;    /* bytes of events whose credit is held back */
+    uint32_t prompt_tokens, completion_tokens;
+    int status;
+};
+
+/* What crosses from the backend's thread to the loop's. */
+struct carried {
+    struct job *job;
+    bool is_end;
+    enum backend_end end;
+    char code[65];
+    size_t len;
+    uint8_t bytes[];
+};
+
+/* --- end of life ------------------------------------------------------------------------------------- */
+
+static void job_free_if_over(struct job *j)
+{
+    if (j->req || !j->ended || j->busy)
+        return;
+    front_usage_end(j->front, j->tenant, (uint64_t)j->prompt_tokens + j->completion_tokens);
+    atomic_fetch_add(&j->front->metrics.prompt_tokens, j->prompt_tokens);
+    atomic_fetch_add(&j->front->metrics.completion_tokens, j->completion_tokens);
+    atomic_fetch_sub(&j->front->jobs, 1);
+    openai_response_free(j->out);
+    openai_request_free(j->in);
+    free(j);
+}
+
+static void on_gone(void *ctx)
+{
+    struct job *j = ctx;
+
+    if (!j->finished)
+        metrics_request(&j->front->metrics, metrics_route_of(hx_req_path(j->req)), 0);
+    j->req = NULL;
+    if (!j->ended)
+        j->front->config.backend.cancel(j->front->config.backend.ctx, j->backend_id);
+    job_free_if_over(j);
+}
+
+static void give_credit(struct job *j)
+{
+    if (j->owed > 0)
+        j->front->config.backend.consumed(j->front->config.backend.ctx, j->backend_id, j->owed);
+    j->owed = 0;
+}
+
+static void on_drained(void *ctx)
+{
+    give_credit(ctx);
+}
+
+/* --- answers ----------------------------------------------------------------------------------------- */
+
+static void open_stream(struct job *j)
+{
+    struct hx_header more[4];
+    size_t count = front_cors(j->front, j->req, more);
+
+    more[count++] = (struct hx_header){"x-accel-buffering", "no"};
+    hx_stream_open(j->req, "text/event-stream; charset=utf-8", more, count);
+}
+
+/* May free the job: the request can be gone when this returns. */
+static void end_stream(struct job *j, bool complete)
+{
+    j->finished = true;
+    front_count(j->front, j->req, complete ? 200 : 502);
+    hx_stream_end(j->req, complete);
+}
+
+static void on_silence(void *ctx);
+
+static void rearm(struct job *j)
+{
+    if (j->req && j->stream && !j->finished)
+        hx_req_alarm(j->req, FRONT_KEEP_ALIVE_MS, on_silence);
+}
+
+/* Nothing to say for a while: keep the way open through proxies that drop idle connections. */
+static void on_silence(void *ctx)
+{
+    struct job *j = ctx;
+
+    if (!hx_stream_is_open(j->req))
+        open_stream(j);
+    rearm(j);
+    hx_stream_send(j->req, span_str(": keep-alive\n\n"));
+}
+
+static void fail(struct job *j, const struct openai_error *e, unsigned retry_after_s)
+{
+    struct writer w = writer_with_max(64 << 10);
+
+    if (!hx_stream_is_open(j->req)) {
+        j->finished = true;
+        front_error_of(j->front, j->req, e, retry_after_s);
+    } else {
+        openai_response_fail(j->out, e, &w);
+        j->finished = true;
+        hx_stream_send(j->req, writer_span(&w));
+        if (j->req)
+            end_stream(j, true);
+    }
+    writer_release(&w);
+}
+
+static void note_event(struct job *j, const struct tunnel_event *ev)
+{
+    if (!j->has_event)
+        metrics_observe(&j->front->metrics.first_token, hx_req_age_ms(j->req) * 1000);
+    j->has_event = true;
+    if (ev->kind == TUNNEL_EVENT_START)
+        j->prompt_tokens = ev->prompt_tokens;
+    if (ev->kind == TUNNEL_EVENT_DONE) {
+        j->prompt_tokens = ev->prompt_tokens;
+        j->completion_tokens = ev->completion_tokens;
+    }
+}
+
+static void stream_event(struct job *j, const struct tunnel_event *ev)
+{
+    struct writer w = writer_with_max(1 << 20);
+    bool over;
+
+    if (!hx_stream_is_open(j->req))
+        open_stream(j);
+    over = openai_response_stream(j->out, ev, &w);
+    rearm(j);
+    if (writer_span(&w).len > 0)
+        hx_stream_send(j->req, writer_span(&w));
+    if (j->req && !writer_ok(&w)) /* out of memory: break off, nothing may be missing in silence */
+        end_stream(j, false);
+    else if (j->req && over)
+        end_stream(j, true);
+    writer_release(&w);
+}
+
+static void collect_event(struct job *j, const struct tunnel_event *ev)
+{
+    struct writer w;
+    int status;
+
+    if (!openai_response_collect(j->out, ev))
+        return;
+    j->finished = true;
+    w = writer_with_max(256 << 20);
+    status = openai_response_body(j->out, &w);
+    if (writer_ok(&w) && status == 200)
+        front_answer(j->front, j->req, status, "application/json", writer_span(&w));
+    else
+        front_error(j->front, j->req, 500, NULL, NULL, "The server had a fault; request id %s.", hx_req_id(j->req));
+    writer_release(&w);
+}
+
+static void on_event(struct job *j, struct span bytes)
+{
+    struct tunnel_event ev;
+    struct openai_error e;
+
+    if (tunnel_event_parse(&ev, bytes) != READER_OK) {
+        openai_error_set(&e, 502, "server_error", "engine_unavailable", "", "The engine's answer could not be read.");
+        fail(j, &e, 1);
+        return;
+    }
+    note_event(j, &ev);
+    if (ev.kind == TUNNEL_EVENT_ERROR) {
+        openai_error_from_event(&e, &ev);
+        fail(j, &e, 1);
+    } else if (j->stream) {
+        stream_event(j, &ev);
+    } else {
+        collect_event(j, &ev);
+    }
+}
+
+/* The backend's last word although the answer is not complete. */
+static void on_end(struct job *j, enum backend_end why, const char *code)
+{
+    struct openai_error e = {0};
+
+    if (why == BACKEND_END_STOPPED)
+        openai_error_set(&e, 503, "server_error", "draining", "", "The service is going down: send the request again.");
+    else if (why == BACKEND_END_TOO_LARGE)
+        openai_error_set(&e, 413, "invalid_request_error", "request_too_large", "", "The request is too large.");
+    else if (why == BACKEND_END_UNAVAILABLE && code[0] && strcmp(code, "engine_unavailable") != 0)
+        openai_error_set(&e, 503, "server_error", "engine_unavailable", "",
+                         "The engine was lost (%s): send the request again.", code);
+    else
+        openai_error_set(&e, 503, "server_error", "engine_unavailable", "",
+                         "No engine can take the request now: send it again shortly.");
+    fail(j, &e, 2);
+}
+
+/* A sealed answer is opaque: pieces pass through, and only an end that the engine made ends it well. */
+static void on_sealed(struct job *j, struct span bytes)
+{
+    if (!hx_stream_is_open(j->req))
+        hx_stream_open(j->req, "application/airlock-sealed", NULL, 0);
+    j->has_event = true;
+    hx_stream_send(j->req, bytes);
+}
+
+static void on_sealed_end(struct job *j, enum backend_end why, const char *code)
+{
+    if (hx_stream_is_open(j->req))
+        end_stream(j, why == BACKEND_END_DONE);
+    else
+        on_end(j, why, code);
+}
+
+static void take_event(struct job *j, struct span bytes)
+{
+    j->owed += bytes.len;
+    if (j->req && !j->finished && j->sealed)
+        on_sealed(j, bytes);
+    else if (j->req && !j->finished)
+        on_event(j, bytes);
+    /* without a reader everything counts as passed on */
+    if (!j->req || hx_stream_unsent(j->req) < CREDIT_UNSENT)
+        give_credit(j);
+}
+
+static void take_end(struct job *j, enum backend_end why, const char *code)
+{
+    j->ended = true;
+    if (j->req && !j->finished && j->sealed)
+        on_sealed_end(j, why, code);
+    else if (j->req && !j->finished)
+        on_end(j, why, code);
+}
+
+static void arrive(void *arg)
+{
+    struct carried *c = arg;
+    struct job *j = c->job;
+
+    j->busy = true;
+    if (c->is_end)
+        take_end(j, c->end, c->code);
+    else
+        take_event(j, span_of(c->bytes, c->len));
+    j->busy = false;
+    job_free_if_over(j);
+    secret_wipe(c->bytes, c->len);
+    free(c);
+}
+
+/* --- the backend's thread ----------------------------------------------------------------------------- */
+
+static void carry(struct job *j, bool is_end, enum backend_end end, const char *code, struct span bytes)
+{
+    static const struct timespec moment = {.tv_nsec = 1000000};
+    struct carried *c;
+
+    while (!(c = malloc(sizeof *c + bytes.len))) /* nothing may be lost: wait for memory */
+        nanosleep(&moment, NULL);
+    *c = (struct carried){.job = j, .is_end = is_end, .end = end, .len = bytes.len};
+    snprintf(c->code, sizeof c->code, "%s", code);
+    if (bytes.len > 0)
+        memcpy(c->bytes, bytes.data, bytes.len);
+    while (!hx_post(j->loop, arrive, c))
+        nanosleep(&moment, NULL);
+}
+
+static void backend_event(void *ctx, struct span bytes)
+{
+    carry(ctx, false, BACKEND_END_DONE, "", bytes);
+}
+
+static void backend_ended(void *ctx, enum backend_end why, const char *code)
+{
+    carry(ctx, true, why, code ? code : "", span_of(NULL, 0));
+}
+
+static const struct backend_events job_events = {backend_event, backend_ended};
+
+/* --- admission ----------------------------------------------------------------------------------------- */
+
+static enum policy_endpoint endpoint_of(enum tunnel_task task)
+{
+    static const enum policy_endpoint endpoints[] = {[TUNNEL_CHAT] = POLICY_CHAT,
+                                                     [TUNNEL_COMPLETION] = POLICY_COMPLETIONS,
+                                                     [TUNNEL_EMBED] = POLICY_EMBEDDINGS,
+                                                     [TUNNEL_TOKENIZE] = POLICY_TOKENIZE,
+                                                     [TUNNEL_DETOKENIZE] = POLICY_DETOKENIZE};
+    return endpoints[task];
+}
+
+static uint32_t features_of(const struct tunnel_request *q)
+{
+    static const uint32_t formats[] = {[TUNNEL_FORMAT_TEXT] = 0,
+                                       [TUNNEL_FORMAT_JSON] = POLICY_JSON,
+                                       [TUNNEL_FORMAT_SCHEMA] = POLICY_SCHEMA,
+                                       [TUNNEL_FORMAT_REGEX] = POLICY_REGEX,
+                                       [TUNNEL_FORMAT_GRAMMAR] = POLICY_GRAMMAR,
+                                       [TUNNEL_FORMAT_CHOICE] = POLICY_GUIDED_CHOICE};
+    uint32_t bits = formats[q->format];
+
+    bits |= q->stream ? POLICY_STREAM : 0u;
+    bits |= q->tools.len ? POLICY_TOOLS : 0u;
+    bits |= q->logprobs >= 0 ? POLICY_LOGPROBS : 0u;
+    bits |= q->prompt_logprobs >= 0 ? POLICY_PROMPT_LOGPROBS : 0u;
+    bits |= q->echo ? POLICY_ECHO : 0u;
+    bits |= q->has_seed ? POLICY_SEED : 0u;
+    bits |= q->bias_count ? POLICY_LOGIT_BIAS : 0u;
+    bits |= q->template_kwargs.len ? POLICY_TEMPLATE_ARGS : 0u;
+    for (size_t i = 0; i < q->prompt_count && q->task != TUNNEL_DETOKENIZE; i++)
+        bits |= q->prompt[i].is_ids ? POLICY_TOKEN_PROMPTS : 0u;
+    return bits;
+}
+
+static void refuse_admitted(struct front *f, struct hx_req *r, const struct policy_admitted *a)
+{
+    struct openai_error e = {0};
+    int status = (int)policy_admit_status(a->code);
+    const char *type = status == 403   ? "permission_error"
+                       : status == 404 ? "not_found_error"
+                       : status == 429 ? "rate_limit_error"
+                       : status >= 500 ? "server_error"
+                                       : "invalid_request_error";
+    const char *code = status == 404   ? "model_not_found"
+                       : status == 429 ? "rate_limit_exceeded"
+                                       : policy_admit_name(a->code);
+
+    openai_error_set(&e, status, type, code, a->field ? a->field : "", "%s", a->text);
+    front_error_of(f, r, &e, a->retry_after_s);
+}
+
+static bool admit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct tunnel_request *q)
+{
+    struct policy_request_facts facts = {
+        .endpoint = endpoint_of(q->task),
+        .model = q->model,
+        .features = features_of(q),
+        .has_max_tokens = q->has_max_tokens,
+        .max_tokens = q->max_tokens,
+        .choices = q->n ? q->n : 1,
+        .prompts = q->prompt_count ? (uint32_t)q->prompt_count : 1,
+        .temperature = q->temperature,
+        .top_p = q->top_p,
+        .repetition_penalty = q->repetition_penalty,
+    };
+    struct policy_admitted out = {0};
+
+    if (policy_admit(&caller->rules->policy, caller->tenant, &facts, front_now(f), &out) != POLICY_ADMIT_OK ||
+        front_usage_begin(f, caller, &out) != POLICY_ADMIT_OK) {
+        refuse_admitted(f, r, &out);
+        return false;
+    }
+    if (!q->has_max_tokens && out.max_tokens > 0) {
+        q->has_max_tokens = true;
+        q->max_tokens = out.max_tokens;
+    }
+    return true;
+}
+
+/* Requests share cached prefixes only inside one tenant, and then only under the same cache_salt of their own. Without
+ * tenants nobody shares with anybody. */
+static bool set_salt(const struct front_caller *caller, struct tunnel_request *q, uint8_t salt[32])
+{
+    struct writer w = writer_with_max(256);
+    bool ok;
+
+    if (!caller->tenant || caller->rules->policy.requests.cache != POLICY_CACHE_TENANT) {
+        q->salt = span_of(NULL, 0);
+        return true;
+    }
+    writer_lp_str(&w, "airlock cache salt v1");
+    writer_lp(&w, span_of(caller->tenant->cache_salt, sizeof caller->tenant->cache_salt));
+    writer_lp(&w, q->salt);
+    ok = writer_ok(&w) && EVP_Digest(w.data, w.len, salt, NULL, EVP_sha256(), NULL) == 1;
+    writer_release(&w);
+    q->salt = span_of(salt, 32);
+    return ok;
+}
+
+/* --- start ---------------------------------------------------------------------------------------------- */
+
+static bool is_busy(struct front *f, struct hx_req *r)
+{
+    struct backend_status status;
+
+    f->config.backend.status(f->config.backend.ctx, &status);
+    if (atomic_load(&f->draining))
+        front_error(f, r, 503, "draining", NULL, "The service is going down: send the request again elsewhere.");
+    else if (!status.leased)
+        front_error(f, r, 503, "loading", NULL, "The service is starting: send the request again shortly.");
+    else if (status.engines == 0)
+        front_error(f, r, 503, "engine_unavailable", NULL, "No engine is admitted now: send it again shortly.");
+    else if (atomic_load(&f->jobs) >= f->config.requests_max)
+        front_error(f, r, 429, "overloaded", NULL, "Too many requests are waiting: send it again shortly.");
+    else
+        return false;
+    return true;
+}
+
+/* Only this connection's engines once it was shown some. */
+static bool allowed_engines(struct front *f, struct hx_req *r, const uint8_t (**allowed)[32], size_t *count)
+{
+    const struct front_conn *conn = front_conn_of(r, false);
+
+    *allowed = NULL;
+    *count = 0;
+    if (!conn || !conn->attested)
+        return true;
+    if (conn->shown_count == 0) {
+        front_error(f, r, 503, "engine_unavailable", NULL,
+                    "No engine was shown on this connection: attest it again with an engine.");
+        return false;
+    }
+    *allowed = conn->shown;
+    *count = conn->shown_count;
+    return true;
+}
+
+static struct job *job_open(struct front *f, struct hx_req *r, const struct front_caller *caller)
+{
+    struct job *j = calloc(1, sizeof *j);
+
+    if (!j)
+        return NULL;
+    j->front = f;
+    j->loop = hx_req_loop(r);
+    j->req = r;
+    if (caller->tenant)
+        snprintf(j->tenant, sizeof j->tenant, "%s", caller->tenant->name);
+    return j;
+}
+
+static void job_start(struct job *j)
+{
+    atomic_fetch_add(&j->front->jobs, 1);
+    hx_req_watch(j->req, on_gone, on_drained, j);
+}
+
+static void out_of_memory(struct front *f, struct hx_req *r)
+{
+    front_error(f, r, 503, "overloaded", NULL, "The server is short of memory: send the request again shortly.");
+}
+
+/* `in` is given away. */
+static void submit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct openai_request *in,
+                   const char *asked_model)
+{
+    const struct front_backend *b = &f->config.backend;
+    struct writer packed = writer_with_max(BACKEND_REQUEST_MAX);
+    struct job *j = job_open(f, r, caller);
+    const uint8_t(*allowed)[32];
+    uint8_t salt[32];
+    size_t count;
+    char id[33];
+
+    if (!j) {
+        openai_request_free(in);
+        out_of_memory(f, r);
+        return;
+    }
+    j->in = in;
+    j->stream = in->request.stream;
+    if (RAND_bytes(in->request.id, sizeof in->request.id) == 1)
+        policy_hex_print(span_of(in->request.id, 16), id);
+    else
+        id[0] = 0;
+    j->out = openai_response_open(in, id, asked_model, (uint64_t)time(NULL));
+    if (!j->out || !id[0] || !set_salt(caller, &in->request, salt) || !tunnel_request_pack(&packed, &in->request)) {
+        out_of_memory(f, r);
+    } else if (allowed_engines(f, r, &allowed, &count)) {
+        job_start(j);
+        rearm(j);
+        j->backend_id = b->submit(b->ctx, writer_span(&packed), allowed, count, &job_events, j);
+        j = NULL; /* the callbacks' now */
+    }
+    if (j) { /* refused above */
+        front_usage_end(f, j->tenant, 0);
+        openai_response_free(j->out);
+        openai_request_free(j->in);
+        free(j);
+    }
+    writer_release(&packed);
+}
+
+static const struct policy_model *find_model(struct front *f, struct hx_req *r, const struct front_caller *caller,
+                                             struct span name)
+{
+    const struct policy_model *model = policy_find_model(&caller->rules->policy, name);
+
+    if (!model && name.len == 0)
+        front_error(f, r, 400, NULL, "model", "model is required: see /v1/models.");
+    else if (!model)
+        front_error(f, r, 404, "model_not_found", "model", "The model '%.*s' does not exist: see /v1/models.",
+                    (int)(name.len < 100 ? name.len : 100), (const char *)name.data);
+    return model;
+}
+
+static bool is_json(struct hx_req *r)
+{
+    struct span type = hx_req_header(r, "content-type");
+
+    return type.len == 0 || (type.len >= 16 && strncasecmp((const char *)type.data, "application/json", 16) == 0) ||
+           (type.len >= 10 && strncasecmp((const char *)type.data, "text/plain", 10) == 0);
+}
+
+void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, struct front_caller *caller)
+{
+    const struct policy_model *model;
+    struct openai_request *in = NULL;
+    struct openai_error why = {0};
+    char asked[TUNNEL_NAME_MAX + 1];
+
+    if (is_busy(f, r))
+        goto out;
+    if (!is_json(r)) {
+        front_error(f, r, 400, "invalid_json", NULL, "The body must be JSON, sent with content-type application/json.");
+        goto out;
+    }
+    if (!(in = openai_request_parse(task, hx_req_body(r), &why))) {
+        front_error_of(f, r, &why, 1);
+        goto out;
+    }
+    if (!(model = find_model(f, r, caller, in->request.model)))
+        goto out;
+    snprintf(asked, sizeof asked, "%.*s", (int)in->request.model.len, (const char *)in->request.model.data);
+    in->request.model = span_str(model->name);
+    if (!admit(f, r, caller, &in->request))
+        goto out;
+    submit(f, r, caller, in, asked[0] ? asked : model->name);
+    in = NULL;
+out:
+    openai_request_free(in);
+    front_caller_release(caller);
+}
+
+/* --- sealed ----------------------------------------------------------------------------------------------- */
+
+/* What a sealed request shows the proxy (specs/protocol § Sealed mode). */
+struct sealed_head {
+    struct span engine, endpoint, model;
+    uint32_t max_tokens;
+    bool stream;
+};
+
+static bool parse_head(struct sealed_head *out, struct span body)
+{
+    struct reader all = reader_over(body), r;
+    uint32_t len = reader_u32be(&all);
+
+    r = reader_over(reader_span(&all, len <= 1024 ? len : SIZE_MAX));
+    reader_map(&r, 8);
+    reader_key(&r, "v");
+    (void)reader_uint(&r, 1, 1);
+    reader_key(&r, "engine");
+    out->engine = reader_bin(&r, 32, 32);
+    reader_key(&r, "epoch");
+    (void)reader_uint(&r, 1, UINT32_MAX);
+    reader_key(&r, "request");
+    (void)reader_bin(&r, 16, 16);
+    reader_key(&r, "endpoint");
+    out->endpoint = reader_text(&r, 1, 128);
+    reader_key(&r, "model");
+    out->model = reader_text(&r, 1, 256);
+    reader_key(&r, "max_tokens");
+    out->max_tokens = (uint32_t)reader_uint(&r, 0, UINT32_MAX);
+    reader_key(&r, "stream");
+    out->stream = reader_bool(&r);
+    return reader_end(&r) && all.err == READER_OK;
+}
+
+/* The engine opens the request and admits it again; here the head alone is held against the rules. */
+void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *caller)
+{
+    const struct front_backend *b = &f->config.backend;
+    struct sealed_head head = {0};
+    struct tunnel_request q;
+    struct job *j;
+
+    tunnel_request_defaults(&q);
+    if (is_busy(f, r)) {
+        front_caller_release(caller);
+        return;
+    }
+    if (!parse_head(&head, hx_req_body(r)) || !span_equal(head.endpoint, hx_req_path(r))) {
+        front_error(f, r, 400, "invalid_sealed", NULL, "The sealed request's head cannot be read or names another route.");
+        front_caller_release(caller);
+        return;
+    }
+    q.task = span_is(head.endpoint, "/v1/completions") ? TUNNEL_COMPLETION : TUNNEL_CHAT;
+    q.model = head.model;
+    q.has_max_tokens = head.max_tokens > 0;
+    q.max_tokens = head.max_tokens;
+    q.stream = head.stream;
+    if (find_model(f, r, caller, head.model) && admit(f, r, caller, &q)) {
+        if ((j = job_open(f, r, caller))) {
+            j->sealed = true;
+            job_start(j);
+            j->backend_id = b->submit_sealed(b->ctx, hx_req_body(r), head.engine.data, &job_events, j);
+        } else {
+            front_usage_end(f, caller->tenant ? caller->tenant->name : "", 0);
+            out_of_memory(f, r);
+        }
+    }
+    front_caller_release(caller);
+}
