@@ -189,8 +189,8 @@ void front_error_of(struct front *f, struct hx_req *r, const struct openai_error
     writer_release(&w);
 }
 
-void front_error(struct front *f, struct hx_req *r, int status, const char *code, const char *param,
-                 const char *format, ...)
+void front_error(struct front *f, struct hx_req *r, int status, const char *code, const char *param, const char *format,
+                 ...)
 {
     struct openai_error e = {0};
     char message[sizeof e.message];
@@ -392,8 +392,8 @@ static bool on_early(void *ctx, const struct hx_early *in, struct hx_refusal *ou
 
     if (i == ROUTES || is_open(f, i) || span_is(in->method, "OPTIONS"))
         return false;
-    refused = !front_caller_find(f, in->authorization, front_now(f), &caller) && caller.rules &&
-              caller.rules->has_policy;
+    refused =
+        !front_caller_find(f, in->authorization, front_now(f), &caller) && caller.rules && caller.rules->has_policy;
     front_caller_release(&caller);
     if (!refused)
         return false;
@@ -472,11 +472,8 @@ struct front *front_start(const struct front_config *config, char why[HX_WHY_MAX
         .http2 = config->http2,
         .threads = config->threads,
         .limits = config->limits,
-        .handler = {.ctx = f,
-                    .request = on_request,
-                    .early = on_early,
-                    .conn_gone = on_conn_gone,
-                    .error_body = error_body},
+        .handler =
+            {.ctx = f, .request = on_request, .early = on_early, .conn_gone = on_conn_gone, .error_body = error_body},
     };
 
     if (!f) {

@@ -163,7 +163,10 @@ static void start(struct front *f, struct hx_req *r, SSL *ssl, const uint8_t *en
         front_error(f, r, 500, NULL, NULL, "The server had a fault; request id %s.", hx_req_id(r));
         free(a);
     } else {
-        *a = (struct attest){.front = f, .loop = hx_req_loop(r), .req = r, .sealed = engine != NULL,
+        *a = (struct attest){.front = f,
+                             .loop = hx_req_loop(r),
+                             .req = r,
+                             .sealed = engine != NULL,
                              .envelope = writer_with_max(FRONT_ENVELOPE_MAX)};
         hx_req_watch(r, on_gone, NULL, a);
         if (engine)

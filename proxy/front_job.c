@@ -610,7 +610,8 @@ void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *
         return;
     }
     if (!parse_head(&head, hx_req_body(r)) || !span_equal(head.endpoint, hx_req_path(r))) {
-        front_error(f, r, 400, "invalid_sealed", NULL, "The sealed request's head cannot be read or names another route.");
+        front_error(f, r, 400, "invalid_sealed", NULL,
+                    "The sealed request's head cannot be read or names another route.");
         front_caller_release(caller);
         return;
     }

@@ -72,8 +72,8 @@ void front_caller_release(struct front_caller *c);
 uint64_t front_now(struct front *f); /* trusted seconds */
 
 /* Answers. `format` is cut to fit. */
-void front_error(struct front *f, struct hx_req *r, int status, const char *code, const char *param,
-                 const char *format, ...) __attribute__((format(printf, 6, 7)));
+void front_error(struct front *f, struct hx_req *r, int status, const char *code, const char *param, const char *format,
+                 ...) __attribute__((format(printf, 6, 7)));
 void front_error_of(struct front *f, struct hx_req *r, const struct openai_error *e, unsigned retry_after_s);
 void front_answer(struct front *f, struct hx_req *r, int status, const char *type, struct span body);
 /* Counts and logs a finished answer: no content. */

@@ -65,8 +65,8 @@ void metrics_print(const struct metrics *m, struct writer *w)
                   "# TYPE airlock_http_requests_total counter\n");
     for (size_t route = 0; route < METRICS_ROUTES; route++)
         for (size_t i = 0; i < 6; i++)
-            writer_printf(w, "airlock_http_requests_total{route=\"%s\",status=\"%s\"} %llu\n", names[route],
-                          classes[i], (unsigned long long)atomic_load(&m->requests[route][i]));
+            writer_printf(w, "airlock_http_requests_total{route=\"%s\",status=\"%s\"} %llu\n", names[route], classes[i],
+                          (unsigned long long)atomic_load(&m->requests[route][i]));
     writer_printf(w,
                   "# HELP airlock_prompt_tokens_total Prompt tokens of finished requests\n"
                   "# TYPE airlock_prompt_tokens_total counter\nairlock_prompt_tokens_total %llu\n"

@@ -337,7 +337,9 @@ static void loop_close(struct hx_loop *l)
 {
     hx_timer_stop(l, &l->sweep);
     h2o_multithread_unregister_receiver(l->context.queue, &l->inbox);
-    if (l->conns) /* a peer held its socket open to the end: the process is about to exit, leave the rest to it */
+    /* A socket held open to the end, or a farewell timer of HTTP/2 still running, would trip the library's asserts:
+     * the process is about to exit, leave the rest to it. */
+    if (l->conns || l->server->config.http2)
         return;
     h2o_context_dispose(&l->context);
     free(l);
@@ -350,7 +352,7 @@ static void drain_on_loop(void *arg)
     if (l->listener)
         h2o_socket_close(l->listener);
     l->listener = NULL;
-    if (!l->draining)
+    if (!l->draining && l->server->config.http2) /* GOAWAY, a second later the last one; HTTP/1.1 is our own work */
         h2o_context_request_shutdown(&l->context);
     l->draining = true;
 }

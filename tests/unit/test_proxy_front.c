@@ -1,0 +1,273 @@
+/* The front door: routes, answers, streams, refusals, cancellation, attestation of a connection. */
+#include <check.h>
+
+#include "proxy_fixture.h"
+#include "run.h"
+
+#define PING "GET /ping HTTP/1.1\r\nhost: x\r\n\r\n"
+#define CHAT "/v1/chat/completions"
+#define HI "{\"model\":\"tiny\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
+
+START_TEST(answers_a_chat)
+{
+    char *body;
+    fixture_start();
+    ck_assert_int_eq(ask("POST", CHAT, HI "}", &body), 200);
+    ck_assert_ptr_nonnull(strstr(body, "\"content\":\"Hello world\""));
+    ck_assert_ptr_nonnull(strstr(body, "\"total_tokens\":5"));
+    free(body);
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(streams_a_chat_and_keeps_the_connection)
+{
+    bool closed;
+    char *answer, req[512];
+    fixture_start();
+    struct client *c = dial();
+    snprintf(req, sizeof req, "POST " CHAT " HTTP/1.1\r\nhost: x\r\ncontent-length: %zu\r\n\r\n%s",
+             strlen(HI ",\"stream\":true}"), HI ",\"stream\":true}");
+    for (int i = 0; i < 2; i++) {
+        answer = raw(c, req, strlen(req), 300, &closed);
+        ck_assert(!closed);
+        ck_assert_ptr_nonnull(strstr(answer, "text/event-stream"));
+        ck_assert_ptr_nonnull(strstr(answer, "\"role\":\"assistant\""));
+        ck_assert_ptr_nonnull(strstr(answer, "Hello"));
+        ck_assert_ptr_nonnull(strstr(answer, "data: [DONE]\n\n\r\n0\r\n\r\n"));
+        ck_assert_ptr_null(strstr(answer, "content-length"));
+        free(answer);
+    }
+    client_close(c);
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(refuses_by_name)
+{
+    static const struct {
+        const char *method, *path, *body;
+        int status;
+        const char *says;
+    } cases[] = {
+        {"POST", CHAT, "{", 400, "invalid_json"},
+        {"POST", CHAT, "{\"model\":\"tiny\"}", 400, "messages"},
+        {"POST", CHAT, "{\"model\":\"other\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}", 404,
+         "model_not_found"},
+        {"POST", CHAT, HI ",\"temperature\":9}", 400, "temperature"},
+        {"GET", CHAT, NULL, 405, "POST"},
+        {"POST", "/health", "", 405, "GET"},
+        {"GET", "/nowhere", NULL, 404, "no such route"},
+        {"GET", "/v1/models/other", NULL, 404, "model_not_found"},
+        {"GET", "/v1/models/tiny", NULL, 200, "\"object\":\"model\""},
+        {"GET", "/v1/models?x=1", NULL, 200, "\"object\":\"list\""},
+        {"GET", "/health", NULL, 200, "ok"},
+        {"GET", "/ping", NULL, 200, "alive"},
+        {"GET", "/version", NULL, 200, "version"},
+        {"GET", "/metrics", NULL, 200, "airlock_http_requests_total"},
+        {"GET", "/.well-known/airlock/policy", NULL, 200, "text"},
+    };
+    char *body;
+    fixture_start();
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ck_assert_msg(ask(cases[i].method, cases[i].path, cases[i].body, &body) == cases[i].status, "%s %s: %s",
+                      cases[i].method, cases[i].path, body);
+        ck_assert_msg(strstr(body, cases[i].says) != NULL, "%s %s: %s", cases[i].method, cases[i].path, body);
+        free(body);
+    }
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(engine_errors_reach_the_client)
+{
+    char *body;
+    fixture_start();
+    atomic_store(&fake.part, FAKE_ERROR);
+    ck_assert_int_eq(ask("POST", CHAT, HI "}", &body), 400);
+    ck_assert_ptr_nonnull(strstr(body, "context_length_exceeded"));
+    free(body);
+    ck_assert_int_eq(ask("POST", CHAT, HI ",\"stream\":true}", &body), 400);
+    free(body);
+    atomic_store(&fake.part, FAKE_LOST);
+    ck_assert_int_eq(ask("POST", CHAT, HI "}", &body), 503);
+    free(body);
+    ck_assert_int_eq(ask("POST", CHAT, HI ",\"stream\":true}", &body), 200);
+    ck_assert_ptr_nonnull(strstr(body, "data: {\"error\""));
+    ck_assert_ptr_nonnull(strstr(body, "engine_unavailable"));
+    free(body);
+    fixture_stop();
+}
+END_TEST
+
+static bool is_cancelled(void)
+{
+    return atomic_load(&fake.cancelled) == 1;
+}
+
+/* A client that leaves without a word while its answer is being made. */
+START_TEST(cancels_when_the_client_leaves)
+{
+    static const enum fake_part parts[] = {FAKE_SILENT, FAKE_HANG, FAKE_SILENT, FAKE_HANG};
+    char why[CLIENT_WHY_MAX];
+    fixture_start();
+    for (size_t i = 0; i < 4; i++) {
+        struct client *c = dial();
+        struct client_header h = {"content-type", "application/json"};
+        atomic_store(&fake.cancelled, 0);
+        atomic_store(&fake.part, parts[i]);
+        ck_assert(client_send(c, "POST", CHAT, &h, 1, span_str(i < 2 ? HI ",\"stream\":true}" : HI "}"), 1000, why));
+        usleep(100000);
+        ck_assert_uint_eq(atomic_load(&fake.submitted), i + 1);
+        ck_assert_uint_eq(atomic_load(&fake.cancelled), 0);
+        client_close(c);
+        ck_assert(eventually(is_cancelled));
+    }
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(attested_connection_uses_only_its_engines)
+{
+    char why[CLIENT_WHY_MAX] = "";
+    struct writer w = writer_with_max(4096);
+    fixture_start();
+    struct client *c = dial();
+    ck_assert(client_send(c, "POST", "/.well-known/airlock/attest", NULL, 0, span_str("bad"), 1000, why));
+    ck_assert_int_eq(client_head(c, 1000, why)->status, 400);
+    ck_assert(client_body_all(c, 1000, &w, why));
+    writer_reset(&w);
+    ck_assert(client_send(c, "POST", "/.well-known/airlock/attest", NULL, 0, span_str("challenge"), 1000, why));
+    ck_assert_int_eq(client_head(c, 1000, why)->status, 200);
+    ck_assert(client_body_all(c, 1000, &w, why));
+    ck_assert(span_is(writer_span(&w), "envelope"));
+    writer_reset(&w);
+    ck_assert(client_send(c, "POST", CHAT, NULL, 0, span_str(HI "}"), 1000, why));
+    ck_assert_int_eq(client_head(c, 3000, why)->status, 200);
+    ck_assert_uint_eq(fake.allowed_count, 1);
+    ck_assert_uint_eq(fake.allowed[0][0], 7);
+    client_close(c);
+    /* another connection was shown nothing: any engine will do */
+    ck_assert_int_eq(ask("POST", CHAT, HI "}", NULL), 200);
+    ck_assert_uint_eq(fake.allowed_count, 0);
+    writer_release(&w);
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(challenges_have_a_budget)
+{
+    int limited = 0;
+    fixture_start();
+    for (int i = 0; i < 40; i++)
+        limited += ask("POST", "/.well-known/airlock/attest", "challenge", NULL) == 429;
+    ck_assert_int_ge(limited, 8);
+    ck_assert_uint_le(atomic_load(&fake.attested), 32);
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(says_when_it_is_not_ready)
+{
+    char *body;
+    fixture_start();
+    fake.not_ready = true;
+    ck_assert_int_eq(ask("GET", "/health", NULL, &body), 503);
+    free(body);
+    ck_assert_int_eq(ask("POST", CHAT, HI "}", &body), 503);
+    ck_assert_ptr_nonnull(strstr(body, "loading"));
+    free(body);
+    fixture_stop();
+}
+END_TEST
+
+static void use_tenants(void)
+{
+    struct policy_tenants t = {.version = 1, .issued = 1, .expires = 2000000000, .count = 1};
+    t.tenant = calloc(1, sizeof *t.tenant);
+    strcpy(t.tenant->name, "acme");
+    t.tenant->key_count = 1;
+    t.tenant->endpoints = POLICY_ENDPOINTS_ALL;
+    t.tenant->features = POLICY_FEATURES_ALL;
+    policy_api_key_hash(t.tenant->key_hash[0], t.tenant->salt, span_str("sk-right"));
+    front_set_tenants(fixture.front, &t);
+}
+
+START_TEST(asks_for_a_key)
+{
+    char why[CLIENT_WHY_MAX] = "";
+    static const struct {
+        const char *value;
+        int status;
+    } cases[] = {{"Bearer sk-right", 200}, {"bearer  sk-right", 200}, {"Bearer sk-wrong", 401}, {"sk-right", 401}};
+    fixture_start();
+    fake.policy.tenants.key_count = 1;
+    front_refresh(fixture.front);
+    use_tenants();
+    ck_assert_int_eq(ask("GET", "/v1/models", NULL, NULL), 401);
+    ck_assert_int_eq(ask("GET", "/health", NULL, NULL), 200);
+    ck_assert_int_eq(ask("GET", "/metrics", NULL, NULL), 401);
+    for (size_t i = 0; i < 4; i++) {
+        struct client *c = dial();
+        struct client_header h = {"authorization", cases[i].value};
+        ck_assert(client_send(c, "POST", CHAT, &h, 1, span_str(HI "}"), 1000, why));
+        ck_assert_int_eq(client_head(c, 3000, why)->status, cases[i].status);
+        client_close(c);
+    }
+    fixture_stop();
+}
+END_TEST
+
+/* No key: refused while the body is still far away. */
+START_TEST(refuses_before_the_body)
+{
+    static const char head[] = "POST " CHAT " HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{";
+    bool closed;
+    char *answer;
+    fixture_start();
+    fake.policy.tenants.key_count = 1;
+    front_refresh(fixture.front);
+    use_tenants();
+    struct client *c = dial();
+    answer = raw(c, head, sizeof head - 1, 1000, &closed);
+    ck_assert_ptr_nonnull(strstr(answer, "HTTP/1.1 401"));
+    ck_assert_ptr_nonnull(strstr(answer, "invalid_api_key"));
+    ck_assert(closed);
+    free(answer);
+    client_close(c);
+    fixture_stop();
+}
+END_TEST
+
+START_TEST(drains)
+{
+    fixture_start();
+    struct client *idle = dial();
+    bool closed;
+    char *answer = raw(idle, PING, strlen(PING), 100, &closed);
+    ck_assert(!closed);
+    free(answer);
+    front_drain(fixture.front);
+    answer = raw(idle, "", 0, 1000, &closed);
+    ck_assert(closed);
+    free(answer);
+    client_close(idle);
+    fixture_stop();
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, answers_a_chat);
+    tcase_add_test(tests, streams_a_chat_and_keeps_the_connection);
+    tcase_add_test(tests, refuses_by_name);
+    tcase_add_test(tests, engine_errors_reach_the_client);
+    tcase_add_test(tests, cancels_when_the_client_leaves);
+    tcase_add_test(tests, attested_connection_uses_only_its_engines);
+    tcase_add_test(tests, challenges_have_a_budget);
+    tcase_add_test(tests, says_when_it_is_not_ready);
+    tcase_add_test(tests, asks_for_a_key);
+    tcase_add_test(tests, refuses_before_the_body);
+    tcase_add_test(tests, drains);
+}
+RUN("proxy_front", add_tests)
