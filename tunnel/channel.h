@@ -12,8 +12,8 @@
 #define TUNNEL_CHANNEL_H
 
 #include "tunnel/mux.h"
-
-#include <openssl/ssl.h>
+#include "tunnel/tls.h"
+#include "verifier/check.h"
 
 enum {
     TUNNEL_CHALLENGE_MAX = 4096,
@@ -26,26 +26,13 @@ enum {
     TUNNEL_CHALLENGE_EVERY = 5000, /* ... and one more each so many milliseconds */
     TUNNEL_REKEY_RECORDS = 1 << 22,
 };
-#define TUNNEL_ALPN "airlock/1"
-
-/* A TLS context with a fresh key and certificate: one a process (or a role) is enough. NULL: out of memory or entropy.
- * Yours: tunnel_tls_close() after the last channel. */
-struct tunnel_tls;
-struct tunnel_tls *tunnel_tls_open(void);
-void tunnel_tls_close(struct tunnel_tls *t);
-struct span tunnel_tls_spki(const struct tunnel_tls *t); /* DER SubjectPublicKeyInfo of our key; borrowed from `t` */
-
 struct tunnel_channel_config {
     struct tunnel_tls *tls; /* borrowed until the channel is closed */
     bool server;            /* accepts the TLS handshake; also the end that opens streams (the proxy) */
     bool proves;            /* the peer challenges us */
     bool judges;            /* we challenge the peer */
     uint32_t ping_ms;       /* 0: TUNNEL_PING_MS */
-};
-
-/* What stands about the TLS session, read from the connection itself. */
-struct tunnel_session {
-    bool tls13, finished, resumed, psk, early_data, post_handshake_auth;
+    uint64_t rekey_records; /* 0: TUNNEL_REKEY_RECORDS */
 };
 
 enum tunnel_channel_kind {
@@ -70,7 +57,7 @@ struct tunnel_channel_event {
     enum tunnel_channel_kind kind;
     struct span body, challenge, spki;
     uint8_t exporter[32];
-    struct tunnel_session session;
+    struct verifier_session session;
     uint64_t valid_until; /* seconds since 1970 by the judge's clock */
     char code[64];        /* "ok", a verifier's code or a tunnel_err_name */
     struct tunnel_mux_event stream;
@@ -123,10 +110,11 @@ MUST_CHECK bool tunnel_channel_exporter(const struct tunnel_channel *c, struct s
 /* The streams of an open channel: start, room, send, consumed, abort. Its take, next, event, drain, close are ours. */
 struct tunnel_mux *tunnel_channel_mux(struct tunnel_channel *c);
 
-/* For the listener: at most so many challenges and connections come from one address. `slot` is the caller's table. */
+/* A token bucket: may something cost one more now? `burst` at once, then one each `every_ms`. Zero-initialised is full.
+ * For challenges on a connection, and for a listener's table of addresses. */
 struct tunnel_budget {
     uint64_t at_ms;
-    uint32_t tokens; /* thousandths */
+    uint32_t spent; /* tokens, in milliseconds */
 };
 bool tunnel_budget_take(struct tunnel_budget *b, uint64_t now_ms, uint32_t burst, uint32_t every_ms);
 

@@ -56,8 +56,7 @@ static enum tunnel_err check_header(uint32_t len, uint8_t kind, uint8_t flags, u
     return TUNNEL_OK;
 }
 
-/* A code travels as text of lower-case letters, digits and '_'. */
-static bool is_code(struct span s)
+bool tunnel_frame_is_code(struct span s)
 {
     for (size_t i = 0; i < s.len; i++) {
         uint8_t c = s.data[i];
@@ -69,7 +68,7 @@ static bool is_code(struct span s)
 
 static enum tunnel_err check_body(uint8_t kind, struct span body)
 {
-    if ((kind == TUNNEL_FRAME_GOAWAY || kind == TUNNEL_FRAME_CANCEL) && !is_code(body))
+    if ((kind == TUNNEL_FRAME_GOAWAY || kind == TUNNEL_FRAME_CANCEL) && !tunnel_frame_is_code(body))
         return TUNNEL_E_FRAME_BODY;
     if (kind == TUNNEL_FRAME_CREDIT && span_is_zero(body))
         return TUNNEL_E_FRAME_BODY;

@@ -88,6 +88,9 @@ enum tunnel_err {
 /* Short lower-case name, at most 63 characters; "ok" for TUNNEL_OK. */
 const char *tunnel_err_name(enum tunnel_err err);
 
+/* Codes travel as text of lower-case letters, digits and '_'. */
+bool tunnel_frame_is_code(struct span s);
+
 struct tunnel_frame {
     uint8_t kind, flags;
     uint32_t stream;

@@ -688,3 +688,8 @@ bool tunnel_mux_event(struct tunnel_mux *m, struct tunnel_mux_event *out)
     s->sent = 0;
     return true;
 }
+
+bool tunnel_mux_is_draining(const struct tunnel_mux *m)
+{
+    return m->draining;
+}

@@ -58,6 +58,7 @@ void tunnel_mux_abort(struct tunnel_mux *m, uint32_t stream, const char *code);
 /* No new streams either way from now on. */
 void tunnel_mux_drain(struct tunnel_mux *m);
 size_t tunnel_mux_streams(const struct tunnel_mux *m); /* alive */
+bool tunnel_mux_is_draining(const struct tunnel_mux *m);
 
 /* A frame from the peer, of a kind on streams or CREDIT. An error is the connection's end. */
 MUST_CHECK enum tunnel_err tunnel_mux_take(struct tunnel_mux *m, const struct tunnel_frame *frame);
