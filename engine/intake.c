@@ -1,0 +1,384 @@
+/* The intake thread: from a request to prompts of token ids, or to an error that names the field. */
+#include <jansson.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "engine/job.h"
+#include "verifier/base/secret.h"
+
+enum { PROMPT_TEXT_MAX = 64 << 20 }; /* bytes of a rendered conversation */
+
+/* Set by the function that refused: job_fail() has been called and the job is gone. */
+#define REFUSED false
+
+/* --- prompts ------------------------------------------------------------------------------------------------ */
+
+static bool refuse_length(struct engine *e, struct job *j, const char *param, uint64_t prompt, uint64_t output)
+{
+    if (output == 0)
+        job_fail(e, j, 400, "context_length_exceeded", param,
+                 "this model's context has %u tokens; the prompt has %llu, which leaves no room for an answer",
+                 e->options.context_max, (unsigned long long)prompt);
+    else
+        job_fail(e, j, 400, "context_length_exceeded", param,
+                 "this model's context has %u tokens; you asked for %llu (%llu of the prompt, %llu to generate)",
+                 e->options.context_max, (unsigned long long)(prompt + output), (unsigned long long)prompt,
+                 (unsigned long long)output);
+    return REFUSED;
+}
+
+static const char *prompt_field(const struct job *j)
+{
+    return j->request->task == TUNNEL_CHAT ? "messages" : "prompt";
+}
+
+/* Ids of `text`. A prompt with no token at all gets the BOS, if there is one. */
+static bool encode(struct engine *e, struct job *j, struct span text, unsigned flags, struct prompt *out)
+{
+    /* Room beyond the context, so that the refusal can state the prompt's true length unless it is absurd. */
+    struct engine_tokens ids = {.max = 4 * (size_t)e->info.context_max + 1024};
+    enum engine_err err = engine_tokenizer_encode(e->tokenizer, text, flags, &ids);
+    if (err != ENGINE_OK) {
+        engine_tokens_release(&ids);
+        if (err != ENGINE_E_LIMIT) {
+            job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+            return REFUSED;
+        }
+        return refuse_length(e, j, prompt_field(j), ids.max, 0);
+    }
+    out->count = (uint32_t)ids.count;
+    out->ids = ids.ids; /* given away */
+    return true;
+}
+
+static bool add_bos_if_empty(struct engine *e, struct job *j, struct prompt *p)
+{
+    int32_t bos = engine_tokenizer_bos(e->tokenizer);
+    if (p->count > 0)
+        return true;
+    free(p->ids);
+    p->ids = malloc(sizeof *p->ids);
+    if (bos < 0 || !p->ids) {
+        job_fail(e, j, 400, NULL, prompt_field(j), "the prompt is empty; give at least one token");
+        return REFUSED;
+    }
+    p->ids[0] = bos;
+    p->count = 1;
+    return true;
+}
+
+static bool take_ids(struct engine *e, struct job *j, struct span bytes, struct prompt *out)
+{
+    size_t count = tunnel_ids_count(bytes);
+    if (count >= e->options.context_max + 1024)
+        return refuse_length(e, j, "prompt", count, 0);
+    out->ids = calloc(count ? count : 1, sizeof *out->ids);
+    if (!out->ids) {
+        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+        return REFUSED;
+    }
+    out->count = (uint32_t)count;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t id = tunnel_ids_at(bytes, i);
+        if (id >= (uint32_t)e->info.vocab) {
+            job_fail(e, j, 400, NULL, "prompt", "token id %u is outside the vocabulary (0 to %d)", id,
+                     e->info.vocab - 1);
+            return REFUSED;
+        }
+        out->ids[i] = (int32_t)id;
+    }
+    return true;
+}
+
+/* --- conversations ------------------------------------------------------------------------------------------ */
+
+static json_t *parse_json(struct span text)
+{
+    return text.len ? json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL)
+                    : NULL;
+}
+
+/* A conversation whose last message is to be continued ends where that message's text ends. */
+static void cut_after_last(struct writer *text, const json_t *messages)
+{
+    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    const char *content = json_string_value(json_object_get(last, "content"));
+    size_t len = content ? json_string_length(json_object_get(last, "content")) : 0;
+    while (len > 0 && (content[len - 1] == ' ' || content[len - 1] == '\n')) /* templates trim */
+        len--;
+    for (size_t at = len && text->len >= len ? text->len - len + 1 : 0; at-- > 0;)
+        if (memcmp(text->data + at, content, len) == 0) {
+            text->len = at + len;
+            return;
+        }
+}
+
+static void refuse_template(struct engine *e, struct job *j, enum engine_err err, const struct engine_problem *why)
+{
+    if (err == ENGINE_E_MEMORY)
+        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+    else if (err == ENGINE_E_LIMIT)
+        job_fail(e, j, 400, NULL, "messages", "the conversation is too long or too deep for this model's template");
+    else
+        job_fail(e, j, 400, NULL, "messages", "this model's chat template refused the conversation: %s", why->text);
+}
+
+static bool render(struct engine *e, struct job *j, struct writer *text)
+{
+    const struct tunnel_request *q = j->request;
+    struct engine_problem why = {0};
+    json_t *messages = parse_json(q->messages), *tools = parse_json(q->tools), *kwargs = parse_json(q->template_kwargs);
+    struct engine_template_input in = {.messages = messages,
+                                       .tools = q->tool_choice == TUNNEL_TOOLS_NONE ? NULL : tools,
+                                       .kwargs = kwargs,
+                                       .bos = engine_tokenizer_bos_text(e->tokenizer),
+                                       .eos = engine_tokenizer_eos_text(e->tokenizer),
+                                       .add_generation_prompt = q->add_generation_prompt,
+                                       .now = e->options.now ? e->options.now(e->options.now_ctx) : 0};
+    enum engine_err err = ENGINE_E_FORMAT;
+    engine_problem_set(&why, ENGINE_E_FORMAT, "messages is not a list of objects");
+    if (json_is_array(messages)) {
+        why = (struct engine_problem){0};
+        err = engine_template_render(e->template, &in, text, &why);
+    }
+    if (err == ENGINE_OK && q->continue_final_message)
+        cut_after_last(text, messages);
+    json_decref(messages);
+    json_decref(tools);
+    json_decref(kwargs);
+    if (err != ENGINE_OK)
+        refuse_template(e, j, err, &why);
+    return err == ENGINE_OK;
+}
+
+static bool make_chat_prompt(struct engine *e, struct job *j)
+{
+    struct writer text = writer_with_max(PROMPT_TEXT_MAX);
+    if (!e->template) {
+        job_fail(e, j, 400, NULL, "messages",
+                 "this model has no chat template; use /v1/completions, or start the engine with --chat-template");
+        return REFUSED;
+    }
+    bool ok = render(e, j, &text);
+    if (ok)
+        ok = encode(e, j, writer_span(&text), ENGINE_TOKENIZE_SPECIAL, &j->prompt[0]);
+    writer_release(&text);
+    return ok;
+}
+
+static bool make_prompts(struct engine *e, struct job *j)
+{
+    const struct tunnel_request *q = j->request;
+    bool chat = q->task == TUNNEL_CHAT || (q->task == TUNNEL_TOKENIZE && q->messages.len > 0);
+    j->prompt_count = chat ? 1 : q->prompt_count;
+    j->prompt = calloc(j->prompt_count ? j->prompt_count : 1, sizeof *j->prompt);
+    if (!j->prompt) {
+        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+        return REFUSED;
+    }
+    if (chat)
+        return make_chat_prompt(e, j);
+    unsigned flags = ENGINE_TOKENIZE_SPECIAL | (q->add_special_tokens ? ENGINE_TOKENIZE_BOS : 0u);
+    for (size_t i = 0; i < j->prompt_count; i++)
+        if (!(q->prompt[i].is_ids ? take_ids(e, j, q->prompt[i].bytes, &j->prompt[i])
+                                  : encode(e, j, q->prompt[i].bytes, flags, &j->prompt[i])))
+            return REFUSED;
+    return true;
+}
+
+/* --- what the engine can and cannot do ------------------------------------------------------------------------ */
+
+static bool check_model(struct engine *e, struct job *j)
+{
+    for (size_t i = 0; i < e->served_count; i++)
+        if (span_is(j->request->model, e->served[i]))
+            return true;
+    job_fail(e, j, 404, "model_not_found", "model", "the model '%.*s' does not exist here; this engine serves '%s'",
+             (int)(j->request->model.len < 100 ? j->request->model.len : 100), (const char *)j->request->model.data,
+             e->served[0]);
+    return REFUSED;
+}
+
+static bool check_bias(struct engine *e, struct job *j)
+{
+    const struct tunnel_request *q = j->request;
+    for (size_t i = 0; i < q->bias_count; i++)
+        if (q->bias[i].id >= (uint32_t)e->info.vocab) {
+            job_fail(e, j, 400, NULL, "logit_bias", "token id %u is outside the vocabulary (0 to %d)", q->bias[i].id,
+                     e->info.vocab - 1);
+            return REFUSED;
+        }
+    for (size_t i = 0; i < q->stop_id_count; i++)
+        if (q->stop_id[i] >= (uint32_t)e->info.vocab) {
+            job_fail(e, j, 400, NULL, "stop_token_ids", "token id %u is outside the vocabulary (0 to %d)",
+                     q->stop_id[i], e->info.vocab - 1);
+            return REFUSED;
+        }
+    return true;
+}
+
+static bool check_features(struct engine *e, struct job *j)
+{
+    const struct tunnel_request *q = j->request;
+    size_t choices = (q->task == TUNNEL_CHAT ? 1 : q->prompt_count) * q->n;
+    const char *param = NULL;
+    if (q->task == TUNNEL_EMBED)
+        param = "input";
+    else if (q->format != TUNNEL_FORMAT_TEXT)
+        param = "response_format";
+    else if (q->tool_choice == TUNNEL_TOOLS_REQUIRED || q->tool_choice == TUNNEL_TOOLS_NAMED)
+        param = "tool_choice";
+    if (param) {
+        job_fail(e, j, 400, NULL, param, "this engine does not support %s",
+                 q->task == TUNNEL_EMBED ? "embeddings" : "constrained output; leave the field out");
+        return REFUSED;
+    }
+    if (choices > e->options.choices_max) {
+        job_fail(e, j, 400, NULL, "n", "at most %u answers a request, got %zu", e->options.choices_max, choices);
+        return REFUSED;
+    }
+    if (q->logprobs > (int)e->options.logprobs_max || q->prompt_logprobs > (int)e->options.logprobs_max) {
+        job_fail(e, j, 400, NULL, "logprobs", "at most %u alternatives a token", e->options.logprobs_max);
+        return REFUSED;
+    }
+    return check_bias(e, j);
+}
+
+static bool check_lengths(struct engine *e, struct job *j)
+{
+    const struct tunnel_request *q = j->request;
+    uint64_t prompts = 0;
+    for (size_t i = 0; i < j->prompt_count; i++) {
+        struct prompt *p = &j->prompt[i];
+        if (!add_bos_if_empty(e, j, p))
+            return REFUSED;
+        uint64_t output = q->has_max_tokens ? q->max_tokens : 0;
+        if (p->count + output > e->options.context_max || (!q->has_max_tokens && p->count >= e->options.context_max))
+            return refuse_length(e, j, prompt_field(j), p->count, output);
+        prompts += p->count;
+    }
+    if (prompts > UINT32_MAX)
+        return refuse_length(e, j, prompt_field(j), prompts, 0);
+    j->prompt_tokens = (uint32_t)prompts;
+    return true;
+}
+
+/* --- answers that need no model ---------------------------------------------------------------------------------- */
+
+static void send_start(struct job *j)
+{
+    struct tunnel_event ev = {.kind = TUNNEL_EVENT_START, .prompt_tokens = j->prompt_tokens};
+    j->started = true;
+    job_send(j, &ev);
+}
+
+static void answer_tokenize(struct engine *e, struct job *j)
+{
+    uint8_t bytes[4 * 2048];
+    for (size_t i = 0; i < j->prompt_count; i++)
+        j->prompt_tokens += j->prompt[i].count;
+    send_start(j);
+    for (size_t i = 0; i < j->prompt_count; i++) {
+        const struct prompt *p = &j->prompt[i];
+        for (uint32_t done = 0, n; done < p->count; done += n) {
+            n = p->count - done < 2048 ? p->count - done : 2048;
+            for (uint32_t k = 0; k < n; k++) {
+                uint32_t id = (uint32_t)p->ids[done + k];
+                uint8_t be[4] = {(uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id};
+                memcpy(bytes + 4 * k, be, 4);
+            }
+            struct tunnel_event ev = {.kind = TUNNEL_EVENT_RESULT, .index = (uint32_t)i, .ids = span_of(bytes, 4 * n)};
+            job_send(j, &ev);
+        }
+    }
+    job_done(e, j);
+}
+
+static void answer_detokenize(struct engine *e, struct job *j)
+{
+    send_start(j);
+    for (size_t i = 0; i < j->prompt_count; i++) {
+        struct stop text;
+        stop_init(&text, NULL, 0, false, engine_tokenizer_leading_space(e->tokenizer));
+        for (uint32_t k = 0; k < j->prompt[i].count; k++)
+            stop_feed(&text, engine_tokenizer_piece(e->tokenizer, j->prompt[i].ids[k], true));
+        stop_finish(&text);
+        for (struct span s; (s = stop_text(&text, TUNNEL_TEXT_MAX)).len > 0; stop_sent(&text, s.len)) {
+            struct tunnel_event ev = {.kind = TUNNEL_EVENT_RESULT, .index = (uint32_t)i, .text = s};
+            job_send(j, &ev);
+        }
+        stop_release(&text);
+    }
+    job_done(e, j);
+}
+
+/* --- the thread ----------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t draw_seed(const struct engine *e, const struct job *j)
+{
+    uint64_t seed;
+    if (j->request->has_seed)
+        return j->request->seed;
+    if (e->options.has_seed) /* one stream of seeds, by order of arrival */
+        return e->options.seed * 0x9E3779B97F4A7C15u + j->id * 0xD1B54A32D192ED03u;
+    randombytes_buf(&seed, sizeof seed);
+    return seed;
+}
+
+static void hand_over(struct engine *e, struct job *j)
+{
+    const struct tunnel_request *q = j->request;
+    j->seed = draw_seed(e, j);
+    j->prompt_top = q->prompt_logprobs;
+    if (q->echo && q->logprobs > j->prompt_top)
+        j->prompt_top = q->logprobs;
+    if (!job_make_choices(e, j)) {
+        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+        return;
+    }
+    pthread_mutex_lock(&e->lock);
+    queue_push(&e->ready, j);
+    pthread_cond_signal(&e->step_wake);
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void take(struct engine *e, struct job *j, bool draining, bool full)
+{
+    if (draining)
+        job_fail(e, j, 503, "draining", NULL, "the engine is going down; try another");
+    else if (full)
+        job_fail(e, j, 429, "overloaded", NULL, "too many requests are waiting; try again in a moment");
+    else if (!check_model(e, j) ||
+             (j->request->task != TUNNEL_TOKENIZE && j->request->task != TUNNEL_DETOKENIZE && !check_features(e, j)))
+        return;
+    else if (!make_prompts(e, j))
+        return;
+    else if (atomic_load(&j->cancelled))
+        job_fail(e, j, 499, "cancelled", NULL, "the request was cancelled");
+    else if (j->request->task == TUNNEL_TOKENIZE)
+        answer_tokenize(e, j);
+    else if (j->request->task == TUNNEL_DETOKENIZE)
+        answer_detokenize(e, j);
+    else if (check_lengths(e, j))
+        hand_over(e, j);
+}
+
+void *engine_intake_main(void *engine)
+{
+    struct engine *e = engine;
+    pthread_mutex_lock(&e->lock);
+    for (;;) {
+        struct job *j;
+        while (!(j = queue_pop(&e->intake)) && !e->stopping)
+            pthread_cond_wait(&e->intake_wake, &e->lock);
+        if (!j)
+            break;
+        bool draining = e->stopping || (e->draining && !j->request);
+        pthread_mutex_unlock(&e->lock);
+        take(e, j, draining, !j->request);
+        pthread_mutex_lock(&e->lock);
+    }
+    pthread_mutex_unlock(&e->lock);
+    return NULL;
+}

@@ -1,0 +1,134 @@
+/* job.h - inside the engine: one request while it lives, and what its threads share. Only engine/ includes this.
+ *
+ * A job belongs to one thread at a time: the caller's until engine_submit() returns, then the intake thread's, then
+ * the step thread's. Others only set its atomic flags, under the engine's lock, while it is in the list of jobs. */
+#ifndef ENGINE_JOB_H
+#define ENGINE_JOB_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/engine.h"
+#include "engine/sample.h"
+#include "engine/sched.h"
+#include "engine/stop.h"
+#include "engine/template.h"
+#include "engine/tokenizer.h"
+
+struct job;
+
+struct choice {
+    struct sched_seq seq;
+    struct job *job;
+    uint32_t index;      /* prompt * n + i */
+    int32_t *tokens;     /* owned: prompt, then output; room for seq.len_max + 1 */
+    uint32_t prompt_len; /* ids */
+    uint32_t output_max, generated;
+    uint32_t released;    /* output tokens whose text was sent */
+    uint32_t prompt_told; /* prompt tokens whose log-probabilities were sent */
+    bool begun, finished;
+    uint64_t begun_us, first_us, last_us;
+    struct stop stop;
+    struct sample_history history;
+    struct sample_result *record; /* owned ring like stop's: of output tokens not yet released */
+    size_t record_count, record_cap;
+};
+
+struct prompt {
+    int32_t *ids; /* owned */
+    uint32_t count;
+};
+
+struct job {
+    uint64_t id;
+    struct engine_events events;
+    void *ctx;
+    uint64_t arrived_us, deadline_us; /* 0: none */
+    struct writer bytes;              /* the packed request that `request` borrows from */
+    struct tunnel_request *request;   /* owned; NULL: refused at the door */
+    size_t prompt_count, choice_count, unfinished;
+    struct prompt *prompt; /* owned */
+    struct choice *choice; /* owned */
+    uint64_t seed;
+    uint32_t prompt_tokens, completion_tokens, cached_tokens;
+    int prompt_top; /* alternatives wanted with prompt log-probabilities; -1 none */
+    bool started;   /* START was sent */
+    bool stepping;  /* the step thread has it; read by that thread alone */
+    atomic_bool cancelled, hold;
+    struct job *next;                  /* in the intake or ready queue */
+    struct job *all_before, *all_next; /* in the list of jobs */
+};
+
+struct queue {
+    struct job *first, *last;
+    size_t count;
+};
+
+struct engine {
+    struct engine_model *model;
+    struct engine_kv *kv;
+    struct engine_tokenizer *tokenizer;
+    struct engine_template *template; /* NULL: the model has none */
+    struct engine_model_info info;
+    struct engine_options options; /* defaults filled in; pointers inside are not valid */
+    char served[ENGINE_SERVED_NAMES_MAX][TUNNEL_NAME_MAX + 1];
+    size_t served_count;
+    char load_options[1025];
+    int32_t *ends; /* owned: ids that end a generation */
+    size_t end_count;
+
+    /* the step thread's alone */
+    struct sched sched;
+    struct sched_row *rows;
+    struct engine_step_seq *seqs;
+    float *logits;
+    struct sample_scratch scratch;
+    struct tunnel_event *event; /* scratch */
+    uint64_t token_ns;          /* smoothed time of one prompt token */
+
+    pthread_t intake_thread, step_thread;
+    bool intake_runs, step_runs;
+    pthread_mutex_t lock; /* all below */
+    pthread_cond_t intake_wake, step_wake;
+    struct queue intake, ready;
+    struct job *all; /* every job that has not ended */
+    size_t all_count;
+    size_t waiting_seqs; /* in the scheduler, after the last step */
+    uint64_t next_id;
+    bool stopping, draining, forget;
+    struct tunnel_stats stats;
+};
+
+uint64_t engine_now_us(void); /* monotonic */
+
+/* --- job.c --- */
+/* Copies `request`; without one the job exists only to be refused. NULL when memory is short. */
+struct job *job_new(const struct tunnel_request *request);
+void job_free(struct job *j); /* wipes; its sequences must be out of the scheduler */
+/* One choice for each prompt and each n, from `prompt`. False when memory is short. */
+bool job_make_choices(struct engine *e, struct job *j);
+/* Send an event of the job. */
+void job_send(struct job *j, const struct tunnel_event *ev);
+/* The job's last event; then the job is out of every list and freed. ERROR: `text` is a sentence for the client. */
+void job_done(struct engine *e, struct job *j);
+void job_fail(struct engine *e, struct job *j, uint32_t status, const char *code, const char *param, const char *format,
+              ...) __attribute__((format(printf, 6, 7)));
+void queue_push(struct queue *q, struct job *j);
+struct job *queue_pop(struct queue *q);
+
+/* --- choice.c: what a choice says (step thread, or intake for echo) --- */
+/* START if it was not sent, then the echo of the prompt if that is asked for. */
+void choice_begin(struct engine *e, struct choice *c);
+/* Log-probabilities of the prompt from logits of positions pos .. pos+count-1. */
+void choice_prompt_logits(struct engine *e, struct choice *c, uint32_t pos, uint32_t count, const float *logits);
+/* Sample the next token from `logits` (used up), send what it makes certain. */
+void choice_sample(struct engine *e, struct choice *c, float *logits);
+/* Nothing more comes: the rest of the text, then FINISH. */
+void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why);
+
+/* --- intake.c --- */
+void *engine_intake_main(void *engine);
+/* --- step.c --- */
+void *engine_step_main(void *engine);
+
+#endif
