@@ -1,0 +1,209 @@
+/* files.c - options, files and keys of the tool's words. */
+#include "proxy/cli/files.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/rand.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int cli_fail(const char *format, ...)
+{
+    va_list args;
+    fputs("airlock: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return CLI_FAILED;
+}
+
+int cli_usage(const char *text)
+{
+    fprintf(stderr, "usage: airlock %s\n", text);
+    return CLI_USAGE;
+}
+
+static struct cli_option *option_named(struct cli_option *options, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(options[i].name, name) == 0)
+            return &options[i];
+    return NULL;
+}
+
+bool cli_options(int argc, char **argv, struct cli_option *options, size_t option_count, const char **rest,
+                 size_t rest_max, size_t *rest_count)
+{
+    bool all_rest = false;
+    *rest_count = 0;
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        if (all_rest || arg[0] != '-' || arg[1] == '\0') {
+            if (*rest_count == rest_max) {
+                cli_fail("%s: one argument too many: %s", argv[0], arg);
+                return false;
+            }
+            rest[(*rest_count)++] = arg;
+            continue;
+        }
+        if (strcmp(arg, "--") == 0) {
+            all_rest = true;
+            continue;
+        }
+        struct cli_option *o = arg[1] == '-' ? option_named(options, option_count, arg + 2) : NULL;
+        if (!o || (!o->is_flag && i + 1 == argc)) {
+            cli_fail(o ? "%s: %s needs a value" : "%s: there is no option %s", argv[0], arg);
+            return false;
+        }
+        if (o->count >= (o->max ? o->max : 1)) {
+            cli_fail("%s: %s comes too often", argv[0], arg);
+            return false;
+        }
+        o->value[o->count++] = o->is_flag ? "" : argv[++i];
+    }
+    return true;
+}
+
+bool cli_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+bool cli_read(const char *path, struct writer *w)
+{
+    uint8_t piece[16384];
+    ssize_t n;
+    int fd = strcmp(path, "-") == 0 ? dup(0) : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        cli_fail("%s cannot be read: %s", path, strerror(errno));
+        return false;
+    }
+    while ((n = read(fd, piece, sizeof piece)) != 0) {
+        if (n > 0)
+            writer_bytes(w, span_of(piece, (size_t)n));
+        else if (errno != EINTR)
+            break;
+        if (!writer_ok(w))
+            break;
+    }
+    close(fd);
+    secret_wipe(piece, sizeof piece);
+    if (n == 0 && writer_ok(w))
+        return true;
+    cli_fail(n < 0 ? "%s cannot be read: %s" : "%s is longer than such a file may be", path, strerror(errno));
+    return false;
+}
+
+static bool write_all(int fd, struct span s)
+{
+    while (s.len > 0) {
+        ssize_t n = write(fd, s.data, s.len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        s = span_of(s.data + n, s.len - (size_t)n);
+    }
+    return true;
+}
+
+bool cli_write(const char *path, struct span bytes, unsigned mode, bool fresh)
+{
+    char beside[4096];
+    int len = snprintf(beside, sizeof beside, "%s.new", path);
+    if (len < 0 || (size_t)len >= sizeof beside) {
+        cli_fail("%s: the path is too long", path);
+        return false;
+    }
+    if (fresh && cli_exists(path)) {
+        cli_fail("%s exists already and is not overwritten; move it away first", path);
+        return false;
+    }
+    unlink(beside);
+    int fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode);
+    bool good = fd >= 0 && write_all(fd, bytes) && fsync(fd) == 0;
+    int saved = errno;
+    if (fd >= 0)
+        close(fd);
+    if (good && (fresh ? link(beside, path) == 0 && unlink(beside) == 0 : rename(beside, path) == 0))
+        return true;
+    cli_fail("%s cannot be written: %s", path, strerror(good ? errno : saved));
+    if (fd >= 0)
+        unlink(beside);
+    return false;
+}
+
+bool cli_random(uint8_t *out, size_t len)
+{
+    if (RAND_bytes(out, (int)len) == 1)
+        return true;
+    cli_fail("the machine gives no randomness");
+    return false;
+}
+
+bool cli_key_write(const char *path, const char *kind, struct span key)
+{
+    char hex[2 * 64 + 1];
+    struct writer w = writer_with_max(512);
+    bool good = key.len <= 64;
+    if (good)
+        policy_hex_print(key, hex);
+    writer_printf(&w, "%s %s\n", kind, hex);
+    good = good && writer_ok(&w) && cli_write(path, writer_span(&w), 0600, true);
+    secret_wipe(hex, sizeof hex);
+    writer_release(&w);
+    return good;
+}
+
+/* Without white space at its end. */
+static struct span trimmed(struct span s)
+{
+    while (s.len > 0 && isspace(s.data[s.len - 1]))
+        s.len--;
+    return s;
+}
+
+bool cli_key_read(const char *path, const char *kind, struct secret *out)
+{
+    struct writer w = writer_with_max(512);
+    struct stat st;
+    bool good = false;
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 077) != 0)
+        cli_fail("%s can be read by others; run chmod 600 on it", path);
+    else if (cli_read(path, &w)) {
+        struct span text = trimmed(writer_span(&w));
+        size_t skip = strlen(kind) + 1;
+        good = text.len == skip + 64 && memcmp(text.data, kind, skip - 1) == 0 && text.data[skip - 1] == ' ' &&
+               secret_init(out, 32) && policy_hex_parse(span_of(text.data + skip, 64), out->data, 32);
+        if (!good)
+            cli_fail("%s is not a key file of kind %s", path, kind);
+    }
+    writer_release(&w);
+    if (!good)
+        secret_release(out);
+    return good;
+}
+
+bool cli_hex(const char *text_or_path, uint8_t *out, size_t len)
+{
+    if (policy_hex_parse(span_str(text_or_path), out, len))
+        return true;
+    if (!cli_exists(text_or_path)) {
+        cli_fail("%.80s is neither %zu hex digits nor a file that holds them", text_or_path, 2 * len);
+        return false;
+    }
+    struct writer w = writer_with_max(1024);
+    bool good = cli_read(text_or_path, &w);
+    if (good && !policy_hex_parse(trimmed(writer_span(&w)), out, len)) {
+        cli_fail("%s does not hold %zu hex digits", text_or_path, 2 * len);
+        good = false;
+    }
+    writer_release(&w);
+    return good;
+}

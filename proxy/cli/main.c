@@ -1,0 +1,29 @@
+/* main.c - `airlock WORD ...`: dispatch only. */
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy/cli/cli.h"
+
+static const struct {
+    const char *word;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} words[] = {
+    {"policy", cli_policy, "keys, policy, acceptance and tenants files"},
+    {"seal", cli_seal, "encrypt a model"},
+};
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; argc >= 2 && i < sizeof words / sizeof *words; i++)
+        if (strcmp(argv[1], words[i].word) == 0)
+            return words[i].run(argc - 1, argv + 1);
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("airlock " AIRLOCK_VERSION);
+        return CLI_OK;
+    }
+    fputs("usage: airlock WORD ...\n", stderr);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        fprintf(stderr, "  %-8s %s\n", words[i].word, words[i].help);
+    return CLI_USAGE;
+}
