@@ -2,7 +2,8 @@
  * The engine end answers request streams; the tunnel end opens them. Beside the streams travel: heartbeats (every
  * second; silence of three is death), which peers are up, the rules by which the tunnel judges proxies, and the
  * engine's questions to keyd with keyd's answers, which the tunnel carries and cannot use.
- * Owns the descriptor. One thread at a time; pump it often: a pause over TUNNEL_LINK_DEAD_MS is death.
+ * Owns the descriptor. One thread at a time; from the first pump on, pump often: a pause over TUNNEL_LINK_DEAD_MS is
+ * death to the other end. Before its first word an end may take its time (loading); its death shows at once.
  *
  * Engine's loop (and the tunnel's):
  *     poll { tunnel_link_fd(l), tunnel_link_wants(l) } up to tunnel_link_deadline(l)
