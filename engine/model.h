@@ -47,15 +47,15 @@ const struct engine_model_info *engine_model_info(const struct engine_model *m);
 
 struct engine_kv; /* keys and values of blocks: who holds which block is the scheduler's business */
 
-/* Pools of `blocks[group]` blocks of `block_tokens` tokens (16; a multiple of 16), ids from 0. A group that the model
+/* Pools of `blocks[group]` blocks of `block_tokens` tokens (16, 32, 64, 128 or 256), ids from 0. A group that the model
  * lacks gets none. NULL and `*why` when memory is short. */
 MUST_CHECK struct engine_kv *engine_kv_open(const struct engine_model *m, int block_tokens,
                                             const int blocks[ENGINE_KV_GROUPS], struct engine_problem *why);
 void engine_kv_close(struct engine_kv *kv); /* zeroes everything; NULL is fine */
 /* Wipe a block that is no longer in use. */
 void engine_kv_zero(struct engine_kv *kv, int group, int32_t block);
-/* Copy the first `tokens` positions of `from` to `to` (copy on write). */
-void engine_kv_copy(struct engine_kv *kv, int group, int32_t to, int32_t from, int tokens);
+/* Copy block `from` to `to` (copy on write). */
+void engine_kv_copy(struct engine_kv *kv, int group, int32_t to, int32_t from);
 
 /* --- a step ---------------------------------------------------------------------------------------- */
 

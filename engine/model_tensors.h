@@ -1,0 +1,34 @@
+/* model_tensors.h - the weights of a model by one set of names (GGUF's), whatever they are stored in. */
+#ifndef ENGINE_MODEL_TENSORS_H
+#define ENGINE_MODEL_TENSORS_H
+
+#include "engine/files.h"
+#include "engine/gguf.h"
+#include "engine/model_spec.h"
+#include "engine/safetensors.h"
+
+#define MODEL_SHARDS_MAX 512
+
+struct model_tensor {
+    enum kern_type type;
+    uint64_t cols, rows; /* a vector has 1 row */
+    struct span data;    /* rows * cols elements */
+};
+
+struct model_source {
+    struct engine_gguf *gguf; /* owned; or: */
+    struct engine_safetensors *shard[MODEL_SHARDS_MAX];
+    size_t shards;
+    const char *arch;
+};
+
+/* Parse what `files` hold and fill `spec`. Release the source in either case. */
+MUST_CHECK bool model_source_open(struct model_source *out, struct model_spec *spec, const struct engine_files *files,
+                                  struct engine_problem *why);
+void model_source_release(struct model_source *s);
+
+/* The tensor `part` (e.g. "attn_q.weight") of layer `layer`, or of the whole model when `layer` is -1; of expert
+ * `expert` ("ffn_up_exps.weight" and the like) unless that is -1. False when there is none. */
+bool model_source_find(const struct model_source *s, int layer, const char *part, int expert, struct model_tensor *out);
+
+#endif

@@ -1,0 +1,151 @@
+/* avx512_attend.c - attention over one chunk of keys and values. For scores a lane is a position of a tile, for
+ * results a lane is an element of the head, so nothing is summed across lanes but the weights. Queries that share the
+ * KV head share each load of it. */
+#include "kernels/cpu/avx512.h"
+
+#include <math.h>
+
+#define ALWAYS static inline __attribute__((always_inline))
+#define TILES (KERN_CHUNK / KERN_KV_TOKENS)
+
+ALWAYS __m512 load_kv(const void *tile, size_t index, bool exact)
+{
+    return exact ? _mm512_load_ps((const float *)tile + index)
+                 : _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)((const uint16_t *)tile + index)));
+}
+
+struct work {
+    const struct kern_attend *a;
+    int from, to;                              /* tiles of the chunk that some query sees */
+    float score[KERN_QUERIES_MAX][KERN_CHUNK]; /* then weights */
+} __attribute__((aligned(64)));
+
+ALWAYS void score_tile(struct work *w, int tile, int queries, bool exact)
+{
+    const struct kern_attend *a = w->a;
+    __m512 s[KERN_QUERIES_MAX];
+#pragma GCC unroll 8
+    for (int r = 0; r < queries; r++)
+        s[r] = _mm512_setzero_ps();
+    for (int d = 0; d < a->dim; d++) {
+        __m512 k = load_kv(a->keys[tile], (size_t)d * KERN_KV_TOKENS, exact);
+#pragma GCC unroll 8
+        for (int r = 0; r < queries; r++)
+            s[r] = _mm512_fmadd_ps(k, _mm512_set1_ps(a->query[r][d]), s[r]);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < queries; r++)
+        _mm512_store_ps(&w->score[r][tile * KERN_KV_TOKENS], s[r]);
+}
+
+/* Scores of query `r` to weights: softcap, hide what it does not see, subtract the greatest, exponentiate. */
+static void soften(struct work *w, int r)
+{
+    const struct kern_attend *a = w->a;
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512 most = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
+
+    for (int tile = w->from; tile <= w->to; tile++) {
+        float *at = &w->score[r][tile * KERN_KV_TOKENS];
+        __m512 s = _mm512_load_ps(at);
+        __m512i position = _mm512_add_epi32(lane, _mm512_set1_epi32(a->position + tile * KERN_KV_TOKENS));
+        __mmask16 seen = _mm512_cmpge_epi32_mask(position, _mm512_set1_epi32(a->first[r])) &
+                         _mm512_cmple_epi32_mask(position, _mm512_set1_epi32(a->last[r]));
+        if (a->softcap > 0)
+            s = _mm512_mul_ps(_mm512_set1_ps(a->softcap),
+                              kern_avx512_tanh(_mm512_div_ps(s, _mm512_set1_ps(a->softcap))));
+        s = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), seen, s);
+        most = _mm512_max_ps(most, s);
+        _mm512_store_ps(at, s);
+    }
+    float max = _mm512_reduce_max_ps(most);
+    for (int tile = w->from; tile <= w->to; tile++) {
+        float *at = &w->score[r][tile * KERN_KV_TOKENS];
+        __m512 p = kern_avx512_exp(_mm512_sub_ps(_mm512_load_ps(at), _mm512_set1_ps(max)));
+        sum = _mm512_add_ps(sum, p);
+        _mm512_store_ps(at, p);
+    }
+    a->part[r]->max = max;
+    a->part[r]->sum = _mm512_reduce_add_ps(sum);
+}
+
+/* 16 elements of every result. */
+ALWAYS void mix_values(const struct work *w, int d, int queries, bool exact)
+{
+    const struct kern_attend *a = w->a;
+    __m512 out[KERN_QUERIES_MAX];
+#pragma GCC unroll 8
+    for (int r = 0; r < queries; r++)
+        out[r] = _mm512_setzero_ps();
+    for (int tile = w->from; tile <= w->to; tile++) {
+#pragma GCC unroll 4
+        for (int t = 0; t < KERN_KV_TOKENS; t++) {
+            __m512 v = load_kv(a->values[tile], (size_t)(t * a->dim + d), exact);
+#pragma GCC unroll 8
+            for (int r = 0; r < queries; r++)
+                out[r] = _mm512_fmadd_ps(v, _mm512_set1_ps(w->score[r][tile * KERN_KV_TOKENS + t]), out[r]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < queries; r++)
+        _mm512_storeu_ps(a->part[r]->out + d, out[r]);
+}
+
+ALWAYS void attend(struct work *w, int queries, bool exact)
+{
+    for (int tile = w->from; tile <= w->to; tile++)
+        score_tile(w, tile, queries, exact);
+    for (int r = 0; r < queries; r++)
+        soften(w, r);
+    for (int d = 0; d < w->a->dim; d += 16)
+        mix_values(w, d, queries, exact);
+}
+
+static void attend_n(struct work *w, bool exact)
+{
+    switch (w->a->queries) {
+    case 1:
+        attend(w, 1, exact);
+        break;
+    case 2:
+        attend(w, 2, exact);
+        break;
+    case 3:
+        attend(w, 3, exact);
+        break;
+    case 4:
+        attend(w, 4, exact);
+        break;
+    case 5:
+        attend(w, 5, exact);
+        break;
+    case 6:
+        attend(w, 6, exact);
+        break;
+    case 7:
+        attend(w, 7, exact);
+        break;
+    default:
+        attend(w, 8, exact);
+        break;
+    }
+}
+
+void kern_avx512_attend(const struct kern_attend *a)
+{
+    struct work w;
+    w.a = a;
+    w.from = TILES, w.to = -1;
+    for (int r = 0; r < a->queries; r++) {
+        int from = a->first[r] > a->position ? (a->first[r] - a->position) / KERN_KV_TOKENS : 0;
+        int to = (a->last[r] - a->position) / KERN_KV_TOKENS;
+        w.from = from < w.from ? from : w.from;
+        w.to = to > w.to ? to : w.to;
+    }
+    if (w.to > TILES - 1)
+        w.to = TILES - 1;
+    if (a->exact)
+        attend_n(&w, true);
+    else
+        attend_n(&w, false);
+}

@@ -1,0 +1,179 @@
+/* pool.c - an op is one 64-bit word: which op, how many tasks, how many are claimed. Claiming adds one and returns
+ * all three, so that a late thread can never take a task of one op for a task of another. */
+#include "kernels/pool.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SPINS 4000 /* looks before sleeping: some tens of microseconds, longer than the serial part between two ops */
+#define COUNT_BITS 20
+#define COUNT_MASK (((uint64_t)1 << COUNT_BITS) - 1)
+
+struct kern_pool {
+    _Alignas(64) _Atomic uint64_t word; /* epoch | tasks | claimed, COUNT_BITS each for the last two */
+    _Alignas(64) _Atomic uint32_t done; /* tasks finished of the current op */
+    _Alignas(64) _Atomic uint32_t bell; /* epoch that sleepers wait on */
+    _Atomic int sleepers;               /* threads in futex_wait */
+    _Atomic bool closing;
+    void (*task)(void *ctx, int index); /* written before `word` announces the op */
+    void *ctx;
+    int threads;
+    pthread_t thread[KERN_POOL_THREADS_MAX];
+};
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static uint64_t tasks_of(uint64_t word)
+{
+    return word >> COUNT_BITS & COUNT_MASK;
+}
+
+/* Take tasks until none is left. */
+static void work(struct kern_pool *p)
+{
+    for (;;) {
+        uint64_t word = atomic_load_explicit(&p->word, memory_order_relaxed);
+        if ((word & COUNT_MASK) >= tasks_of(word)) /* nothing to claim: do not grow the counter */
+            return;
+        word = atomic_fetch_add_explicit(&p->word, 1, memory_order_acquire);
+        if ((word & COUNT_MASK) >= tasks_of(word))
+            return;
+        p->task(p->ctx, (int)(word & COUNT_MASK));
+        atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
+    }
+}
+
+static void *worker(void *arg)
+{
+    struct kern_pool *p = arg;
+    uint32_t seen = 0;
+    while (!atomic_load(&p->closing)) {
+        uint32_t bell = atomic_load_explicit(&p->bell, memory_order_acquire);
+        for (int i = 0; bell == seen && i < SPINS; i++) {
+            relax();
+            bell = atomic_load_explicit(&p->bell, memory_order_acquire);
+        }
+        if (bell == seen) {
+            atomic_fetch_add(&p->sleepers, 1);
+            if (atomic_load(&p->bell) == seen)
+                futex_wait(&p->bell, seen);
+            atomic_fetch_sub(&p->sleepers, 1);
+            continue;
+        }
+        seen = bell;
+        work(p);
+    }
+    return NULL;
+}
+
+void kern_pool_run(struct kern_pool *p, void (*task)(void *ctx, int index), void *ctx, int tasks)
+{
+    if (tasks <= 1 || p->threads == 1) {
+        for (int i = 0; i < tasks; i++)
+            task(ctx, i);
+        return;
+    }
+    /* Close the old op for claims before the fields change: its word has claimed >= tasks already, so any thread that
+     * still looks at it leaves empty-handed. */
+    uint64_t epoch = (atomic_load_explicit(&p->word, memory_order_relaxed) >> 2 * COUNT_BITS) + 1;
+    p->task = task;
+    p->ctx = ctx;
+    atomic_store_explicit(&p->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->word, epoch << 2 * COUNT_BITS | (uint64_t)tasks << COUNT_BITS, memory_order_release);
+    atomic_fetch_add(&p->bell, 1);
+    if (atomic_load(&p->sleepers) > 0)
+        futex_wake(&p->bell);
+    work(p);
+    for (int spins = 0; atomic_load_explicit(&p->done, memory_order_acquire) != (uint32_t)tasks; spins++) {
+        if (spins < SPINS)
+            relax();
+        else
+            sched_yield(); /* the other thread lost its CPU to somebody: let it have ours */
+    }
+}
+
+/* The `index`-th CPU of those allowed, or -1. */
+static int cpu_at(const cpu_set_t *allowed, int index)
+{
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, allowed) && index-- == 0)
+            return (int)cpu;
+    return -1;
+}
+
+static bool start(struct kern_pool *p, int index, const cpu_set_t *allowed)
+{
+    pthread_attr_t attr;
+    cpu_set_t one;
+    int cpu = cpu_at(allowed, index);
+    if (pthread_attr_init(&attr) != 0)
+        return false;
+    if (cpu >= 0) {
+        CPU_ZERO(&one);
+        CPU_SET((size_t)cpu, &one);
+        pthread_attr_setaffinity_np(&attr, sizeof one, &one);
+    }
+    bool ok = pthread_create(&p->thread[index], &attr, worker, p) == 0;
+    pthread_attr_destroy(&attr);
+    return ok;
+}
+
+struct kern_pool *kern_pool_open(int threads)
+{
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    int cpus = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+    struct kern_pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
+    if (!p)
+        return NULL;
+    *p = (struct kern_pool){.threads = 1};
+    if (threads <= 0)
+        threads = cpus;
+    if (threads > KERN_POOL_THREADS_MAX)
+        threads = KERN_POOL_THREADS_MAX;
+    for (; p->threads < threads; p->threads++)
+        if (!start(p, p->threads, &allowed)) {
+            kern_pool_close(p);
+            return NULL;
+        }
+    return p;
+}
+
+void kern_pool_close(struct kern_pool *p)
+{
+    if (!p)
+        return;
+    atomic_store(&p->closing, true);
+    atomic_fetch_add(&p->bell, 1);
+    futex_wake(&p->bell);
+    for (int i = 1; i < p->threads; i++)
+        pthread_join(p->thread[i], NULL);
+    free(p);
+}
+
+int kern_pool_threads(const struct kern_pool *p)
+{
+    return p->threads;
+}
