@@ -51,11 +51,18 @@ setup_build() {
     clang) options="-DAIRLOCK_SIMULATED=ON -DAIRLOCK_TESTS=ON -DCMAKE_C_COMPILER=clang-14 -DCMAKE_C_FLAGS=-Werror" ;;
     fuzz) options="-DAIRLOCK_SIMULATED=ON -DAIRLOCK_FUZZ=ON -DAIRLOCK_SANITIZE=address,undefined -DCMAKE_C_COMPILER=clang-14" ;;
     esac
-    [ "$kind" != demo ] || [ -z "${AIRLOCK_WITH_TESTS:-}" ] || options="$options -DAIRLOCK_TESTS=ON"
+    # Tests that were built once stay built: the demo does not throw them away.
+    if [ "$kind" = demo ] && { [ -n "${AIRLOCK_WITH_TESTS:-}" ] || grep -qs TESTS=ON "$dir.options"; }; then
+        options="$options -DAIRLOCK_TESTS=ON"
+    fi
     mkdir -p "$TOP/build"
-    if ! cmake -G Ninja -S "$TOP" -B "$dir" $options >"$log" 2>&1; then
-        tail -n 20 "$log" >&2
-        fail "the $kind build could not be configured" "see above and $log" "on Debian 12, ./airlock build installs what it needs"
+    # ninja configures again by itself when a CMakeLists.txt or the set of files changes; other options need cmake.
+    if [ ! -f "$dir/build.ninja" ] || [ "$(cat "$dir.options" 2>/dev/null)" != "$options" ]; then
+        if ! cmake -G Ninja -S "$TOP" -B "$dir" $options >"$log" 2>&1; then
+            tail -n 20 "$log" >&2
+            fail "the $kind build could not be configured" "see above and $log" "on Debian 12, ./airlock build installs what it needs"
+        fi
+        echo "$options" >"$dir.options"
     fi
     [ ! -t 2 ] || say "building ($kind) ..."
     if ! ninja -C "$dir" "$@" >>"$log" 2>&1; then
