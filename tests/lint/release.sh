@@ -18,7 +18,7 @@ data = open(sys.argv[1], "rb").read()
 pieces = 0
 for header in sys.argv[2:]:
     for body in re.findall(r"\{([^{}]*)\}", open(header).read()):
-        array = bytes(int(x, 16) for x in re.findall(r"0x([0-9a-fA-F]{1,2})\b", body))
+        array = bytes(int(x, 0) for x in re.findall(r"0x[0-9a-fA-F]+|\d+", body))
         for piece in (array[len(array) // 2:len(array) // 2 + 32], array[-32:]):
             if len(piece) == 32:
                 pieces += 1
