@@ -1,8 +1,8 @@
 /* node.h - a node (proxy or engine) towards keyd: what it asks, which grant it believes, what time it is, when its
  * lease ends. Pure: monotonic time, randomness and bytes come in as arguments, bytes go out.
  * A node believes no clock before a grant that answers its own nonce; from then on now = grant.issued + monotonic time
- * since that nonce left (so the network's delay makes the node's clock late, never early: it counts from the moment the
- * nonce left). protocol.md § Time and rollback, § First start and key release. */
+ * since that nonce left. The way of the question makes that clock run ahead, by less than POLICY_NODE_ANSWER_S: leases
+ * end early, never late. PROTOCOL.md § Time and rollback, § First start and key release. */
 #ifndef POLICY_NODE_H
 #define POLICY_NODE_H
 
@@ -33,20 +33,20 @@ void policy_ask_encode(struct writer *w, const struct policy_ask *in);
 
 enum policy_node_err {
     POLICY_NODE_OK = 0,
-    POLICY_NODE_NO_NONCE,    /* no question is open: unasked, or a second answer to one nonce */
+    POLICY_NODE_NO_NONCE,    /* no question is open: unasked, too late, or a second answer to one nonce */
     POLICY_NODE_PARSE,       /* not a grant */
+    POLICY_NODE_OWNER,       /* the papers in it are not signed by this owner */
+    POLICY_NODE_POLICY,      /* the policy in it cannot be read, or is outside its dates at grant.issued */
+    POLICY_NODE_ROLLBACK,    /* an older policy, key set, epoch or time than this node has seen */
     POLICY_NODE_SIGNATURE,   /* not signed by a keyd that the owner's newest policy names */
     POLICY_NODE_NONCE,       /* answers another question (replay) */
     POLICY_NODE_IDENTITY,    /* for another node */
     POLICY_NODE_STATEMENT,   /* for another statement */
-    POLICY_NODE_OWNER,       /* the policy in it is not signed by this owner */
-    POLICY_NODE_POLICY,      /* the policy in it is malformed or outside its dates */
-    POLICY_NODE_ROLLBACK,    /* an older policy, keyset, epoch or time than this node has seen */
     POLICY_NODE_REVOCATIONS, /* the revocation list in it is not the owner's */
     POLICY_NODE_LEASE,       /* the lease: other keyd, identity, role, policy or epoch */
-    POLICY_NODE_FUTURE,      /* lease or grant dated ahead of itself */
+    POLICY_NODE_FUTURE,      /* dated more than 5 minutes ahead of our trusted time, or the lease ahead of the grant */
     POLICY_NODE_EXPIRED,     /* the lease has already ended, or lives longer than the policy allows */
-    POLICY_NODE_KEY,         /* a key in it that does not open, or is not the one that the artefact names */
+    POLICY_NODE_KEY,         /* a key in it that does not open, or is not the one that the policy names */
     POLICY_NODE_MEMORY,
 };
 const char *policy_node_err_name(enum policy_node_err err);
@@ -76,8 +76,9 @@ void policy_node_close(struct policy_node *n);
 void policy_node_ask(struct policy_node *n, const uint8_t nonce[32], uint64_t mono_ms, const struct policy_ask *log,
                      struct writer *w);
 /* keyd's answer: a signed object of type grant. On POLICY_NODE_OK the lease, time, policy and keys are renewed and the
- * nonce is used up; on a refusal nothing changes except that the nonce is used up. */
-MUST_CHECK enum policy_node_err policy_node_answer(struct policy_node *n, struct span grant, uint64_t mono_ms);
+ * nonce is used up; on a refusal nothing changes except that the nonce is used up, with one exception: a grant ahead of
+ * our time (POLICY_NODE_FUTURE; a paused machine sees that too) ends time and lease, the next question starts anew. */
+MUST_CHECK enum policy_node_err policy_node_answer(struct policy_node *n, struct span signed_grant, uint64_t mono_ms);
 /* The question failed (connection lost, refused): schedules the retry. `random` spreads the nodes. */
 void policy_node_failed(struct policy_node *n, uint64_t mono_ms, uint32_t random);
 
