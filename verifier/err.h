@@ -21,6 +21,7 @@
 
 /* Protocol: envelope, connection, tree, statement and state, signed objects, engines, sealed mode. */
 #define VERIFIER_ERRORS_PROTOCOL(X)                                                                                    \
+    X(CC_MISMATCH, "cc_mismatch", "The node states devices in a mode that has no evidence; restart the node.")         \
     X(CONFIG_MISMATCH, "config_mismatch", "The configuration sent is not the one stated; restart the node.")           \
     X(DEVICES_AT, "devices_at", "Device evidence is dated after the state that names it; restart the node.")           \
     X(DEVICES_COUNT, "devices_count", "Another number of devices answered than is stated; restart the node.")          \
