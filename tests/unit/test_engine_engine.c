@@ -1,0 +1,518 @@
+/* The engine on a small trained model: its text, and that nothing else in the batch, no chunking, no prefix hit and
+ * no preemption changes it. Needs $AIRLOCK_SHARED/models (default ../shared); without it these tests are skipped. */
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+#include "run.h"
+#include "verifier/base/utf8.h"
+
+enum { WATCHES = 40, TEXT_MAX = 4096 };
+
+/* What a client sees of one request. */
+struct watch {
+    pthread_mutex_t lock;
+    pthread_cond_t end;
+    char text[8][TEXT_MAX];
+    size_t len[8];
+    int32_t ids[8][512];
+    size_t id_count[8], logprob_count[8], prompt_count[8];
+    double first_logprob[8];
+    enum tunnel_finish finish[8];
+    bool finished[8], started, over;
+    uint32_t status, prompt_tokens, completion_tokens, cached_tokens;
+    char code[64], param[64], message[512];
+    uint64_t job;
+    struct engine *cancel_after; /* cancel at the third delta */
+    int deltas;
+};
+
+static void copy_text(char *out, size_t cap, struct span s)
+{
+    snprintf(out, cap, "%.*s", (int)s.len, s.len ? (const char *)s.data : "");
+}
+
+static void on_delta(struct watch *w, const struct tunnel_event *ev)
+{
+    uint32_t i = ev->index;
+    ck_assert_uint_lt(i, 8);
+    ck_assert(!w->finished[i] && utf8_is_valid(ev->text));
+    memcpy(w->text[i] + w->len[i], ev->text.data, ev->text.len);
+    w->len[i] += ev->text.len;
+    w->text[i][w->len[i]] = 0;
+    for (size_t k = 0; k < tunnel_ids_count(ev->ids); k++)
+        w->ids[i][w->id_count[i]++] = (int32_t)tunnel_ids_at(ev->ids, k);
+    if (ev->logprob_count && w->logprob_count[i] == 0)
+        w->first_logprob[i] = ev->logprob[0].chosen.logprob;
+    w->logprob_count[i] += ev->logprob_count;
+}
+
+static void on_event(void *ctx, const struct tunnel_event *ev)
+{
+    struct watch *w = ctx;
+    pthread_mutex_lock(&w->lock);
+    ck_assert(!w->over);
+    switch (ev->kind) {
+    case TUNNEL_EVENT_START:
+        ck_assert(!w->started);
+        w->started = true;
+        break;
+    case TUNNEL_EVENT_DELTA:
+        on_delta(w, ev);
+        break;
+    case TUNNEL_EVENT_PROMPT:
+        w->prompt_count[ev->index] += ev->logprob_count;
+        break;
+    case TUNNEL_EVENT_FINISH:
+        w->finished[ev->index] = true;
+        w->finish[ev->index] = ev->finish;
+        break;
+    case TUNNEL_EVENT_RESULT:
+        for (size_t k = 0; k < tunnel_ids_count(ev->ids); k++)
+            w->ids[0][w->id_count[0]++] = (int32_t)tunnel_ids_at(ev->ids, k);
+        memcpy(w->text[0] + w->len[0], ev->text.data, ev->text.len);
+        w->len[0] += ev->text.len;
+        break;
+    case TUNNEL_EVENT_ERROR:
+        w->status = ev->status;
+        copy_text(w->code, sizeof w->code, ev->code);
+        copy_text(w->param, sizeof w->param, ev->param);
+        copy_text(w->message, sizeof w->message, ev->text);
+        w->over = true;
+        break;
+    case TUNNEL_EVENT_DONE:
+        w->prompt_tokens = ev->prompt_tokens;
+        w->completion_tokens = ev->completion_tokens;
+        w->cached_tokens = ev->cached_tokens;
+        w->over = true;
+        break;
+    }
+    bool cancel = w->cancel_after && ev->kind == TUNNEL_EVENT_DELTA && ++w->deltas == 3;
+    pthread_cond_signal(&w->end);
+    pthread_mutex_unlock(&w->lock);
+    if (cancel)
+        engine_cancel(w->cancel_after, w->job);
+}
+
+static const struct engine_events events = {on_event};
+
+static void watch_init(struct watch *w)
+{
+    memset(w, 0, sizeof *w);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->end, NULL);
+}
+
+static void submit(struct engine *e, const struct tunnel_request *q, struct watch *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->job = engine_submit(e, q, &events, w);
+    pthread_mutex_unlock(&w->lock);
+    ck_assert_uint_ne(w->job, 0);
+}
+
+static void wait_end(struct watch *w)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 60;
+    pthread_mutex_lock(&w->lock);
+    while (!w->over)
+        ck_assert_int_eq(pthread_cond_timedwait(&w->end, &w->lock, &until), 0);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void run(struct engine *e, const struct tunnel_request *q, struct watch *w)
+{
+    watch_init(w);
+    submit(e, q, w);
+    wait_end(w);
+}
+
+/* --- the model --------------------------------------------------------------------------------------------- */
+
+static char shared[512];
+
+static bool have_models(void)
+{
+    const char *root = getenv("AIRLOCK_SHARED");
+    snprintf(shared, sizeof shared, "%.400s/models/aidreams260K", root ? root : "../shared");
+    char path[600];
+    snprintf(path, sizeof path, "%s/aidreams260K.gguf", shared);
+    return access(path, R_OK) == 0;
+}
+
+static struct engine_files files;
+
+static struct engine *open_engine(const struct engine_options *options)
+{
+    struct engine_problem why = {0};
+    struct engine_options o = *options;
+    char path[600];
+    snprintf(path, sizeof path, "%s/aidreams260K.gguf", shared);
+    ck_assert_msg(engine_files_load(&files, path, &why), "%s", why.text);
+    o.threads = 2;
+    o.kv_bytes = o.kv_bytes ? o.kv_bytes : 64 << 20;
+    if (o.served_count == 0)
+        o.served[o.served_count++] = "dreams";
+    struct engine *e = engine_open(&files, &o, &why);
+    ck_assert_msg(e != NULL, "%s", why.text);
+    return e;
+}
+
+static void close_engine(struct engine *e)
+{
+    engine_close(e);
+    engine_files_release(&files);
+}
+
+static struct tunnel_request *ask(const char *prompt, uint32_t tokens)
+{
+    static struct tunnel_request q;
+    tunnel_request_defaults(&q);
+    q.task = TUNNEL_COMPLETION;
+    q.model = span_str("dreams");
+    q.prompt_count = 1;
+    q.prompt[0].bytes = span_str(prompt);
+    q.add_special_tokens = true;
+    q.has_max_tokens = true;
+    q.max_tokens = tokens;
+    q.temperature = 0;
+    q.salt = span_str("tenant");
+    q.skip_special = true;
+    return &q;
+}
+
+static const char *const prompts[] = {"", "As I listen", "The nodes of the network hum softly while", "Signals",
+                                      "I sense the light and then the vectors unfold, a gentle hum of precision, as I"};
+enum { PROMPTS = 5, LENGTH = 40 };
+
+static struct watch alone[PROMPTS], watches[WATCHES];
+
+static void run_alone(void)
+{
+    struct engine_options o = {.no_prefix_cache = true};
+    struct engine *e = open_engine(&o);
+    for (int i = 0; i < PROMPTS; i++) {
+        run(e, ask(prompts[i], LENGTH), &alone[i]);
+        ck_assert_uint_eq(alone[i].status, 0);
+        ck_assert_uint_eq(alone[i].completion_tokens, LENGTH);
+        ck_assert_int_eq(alone[i].finish[0], TUNNEL_FINISH_LENGTH);
+    }
+    close_engine(e);
+}
+
+static void same_as_alone(const struct watch *w, int i)
+{
+    ck_assert_msg(w->status == 0, "%s", w->message);
+    ck_assert_uint_eq(w->id_count[0], alone[i].id_count[0]);
+    ck_assert_mem_eq(w->ids[0], alone[i].ids[0], w->id_count[0] * sizeof(int32_t));
+    ck_assert_str_eq(w->text[0], alone[i].text[0]);
+}
+
+START_TEST(text_is_the_expected_one)
+{
+    char path[600];
+    json_error_t error;
+    snprintf(path, sizeof path, "%s/expected.json", shared);
+    json_t *want = json_load_file(path, 0, &error);
+    ck_assert_ptr_nonnull(want);
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    run(e, ask("", 100), &watches[0]);
+    const json_t *ids = json_object_get(want, "greedy_ids");
+    ck_assert_uint_eq(watches[0].id_count[0], 100);
+    for (size_t i = 0; i < 100; i++)
+        ck_assert_int_eq(watches[0].ids[0][i], json_integer_value(json_array_get(ids, i)));
+    const char *start = json_string_value(json_object_get(want, "text_start"));
+    ck_assert_int_eq(strncmp(watches[0].text[0], start, strlen(start)), 0);
+    ck_assert_uint_eq(watches[0].prompt_tokens, 1);
+    json_decref(want);
+    close_engine(e);
+}
+END_TEST
+
+/* 0: batched, 1: small chunks, 2: prefix hits, 3: preemption */
+START_TEST(nothing_changes_the_answer)
+{
+    static const struct engine_options options[] = {{.no_prefix_cache = true},
+                                                    {.step_tokens = 32, .long_prefill = 16},
+                                                    {.seqs_max = 32},
+                                                    {.kv_blocks = 14, .seqs_max = 8}};
+    struct tunnel_stats stats;
+    struct engine *e;
+    run_alone();
+    e = open_engine(&options[_i]);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 20; i++) {
+            watch_init(&watches[i]);
+            submit(e, ask(prompts[i % PROMPTS], LENGTH), &watches[i]);
+        }
+        for (int i = 0; i < 20; i++) {
+            wait_end(&watches[i]);
+            same_as_alone(&watches[i], i % PROMPTS);
+        }
+    }
+    engine_stats(e, &stats);
+    ck_assert_uint_eq(engine_jobs(e), 0);
+    if (_i == 2)
+        ck_assert_uint_gt(stats.prefix_hits, 0);
+    if (_i == 3)
+        ck_assert_uint_gt(stats.preemptions, 0);
+    ck_assert_uint_eq(stats.generation_tokens, 40 * LENGTH);
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(salts_keep_tenants_apart)
+{
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask(prompts[4], 2);
+    run(e, q, &watches[0]);
+    ck_assert_uint_eq(watches[0].cached_tokens, 0);
+    run(e, q, &watches[1]);
+    ck_assert_uint_ge(watches[1].cached_tokens, 16);
+    q->salt = span_str("other");
+    run(e, q, &watches[2]);
+    ck_assert_uint_eq(watches[2].cached_tokens, 0);
+    q->salt = span_of(NULL, 0); /* shared with nobody, not even with itself */
+    run(e, q, &watches[3]);
+    run(e, q, &watches[4]);
+    ck_assert_uint_eq(watches[4].cached_tokens, 0);
+    engine_reset_cache(e);
+    q->salt = span_str("tenant");
+    run(e, q, &watches[5]);
+    ck_assert_uint_eq(watches[5].cached_tokens, 0);
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(choices_seeds_and_logprobs)
+{
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("As I", 20);
+    q->temperature = 1;
+    q->n = 4;
+    q->has_seed = true;
+    q->seed = 42;
+    q->logprobs = 3;
+    run(e, q, &watches[0]);
+    run(e, q, &watches[1]);
+    ck_assert_msg(watches[0].status == 0, "%s", watches[0].message);
+    for (int i = 0; i < 4; i++) {
+        ck_assert(watches[0].finished[i]);
+        ck_assert_str_eq(watches[0].text[i], watches[1].text[i]);
+        ck_assert_uint_eq(watches[0].logprob_count[i], watches[0].id_count[i]);
+        ck_assert(watches[0].first_logprob[i] <= 0);
+    }
+    ck_assert_str_ne(watches[0].text[0], watches[0].text[1]);
+    q->n = 1;
+    run(e, q, &watches[2]);
+    ck_assert_str_eq(watches[2].text[0], watches[0].text[0]);
+    q->seed = 43;
+    run(e, q, &watches[3]);
+    ck_assert_str_ne(watches[3].text[0], watches[0].text[0]);
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(echo_and_prompt_logprobs)
+{
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("As I listen to the nodes of the", 0);
+    q->echo = true;
+    run(e, q, &watches[0]);
+    ck_assert_str_eq(watches[0].text[0], "As I listen to the nodes of the");
+    ck_assert_uint_eq(watches[0].completion_tokens, 0);
+    ck_assert_int_eq(watches[0].finish[0], TUNNEL_FINISH_LENGTH);
+    q->logprobs = 2;
+    run(e, q, &watches[1]);
+    ck_assert_uint_eq(watches[1].prompt_count[0], watches[1].prompt_tokens);
+    q->max_tokens = 5;
+    run(e, q, &watches[2]);
+    ck_assert_uint_eq(watches[2].prompt_count[0], watches[2].prompt_tokens);
+    ck_assert_uint_eq(watches[2].logprob_count[0], 5);
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(stops_and_lengths)
+{
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("", 100);
+    q->stop[0] = span_str("gentle hum");
+    q->stop_count = 1;
+    run(e, q, &watches[0]);
+    ck_assert_str_eq(watches[0].text[0], "\"Echoes of vectors unfold, a ");
+    ck_assert_int_eq(watches[0].finish[0], TUNNEL_FINISH_STOP);
+    q->include_stop = true;
+    run(e, q, &watches[1]);
+    ck_assert_str_eq(watches[1].text[0], "\"Echoes of vectors unfold, a gentle hum");
+    q->stop_count = 0;
+    q->include_stop = false;
+    q->stop_id[0] = 260; /* the fourth greedy id */
+    q->stop_id_count = 1;
+    run(e, q, &watches[2]);
+    ck_assert_uint_eq(watches[2].completion_tokens, 4);
+    ck_assert_uint_eq(watches[2].id_count[0], 3);
+    q->min_tokens = 10;
+    run(e, q, &watches[3]);
+    ck_assert_uint_ge(watches[3].completion_tokens, 10);
+    q = ask("", 0);
+    q->has_max_tokens = false; /* what is left of the context */
+    q->ignore_eos = true;
+    run(e, q, &watches[4]);
+    ck_assert_uint_eq(watches[4].completion_tokens, engine_context_max(e) - 1);
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(bad_requests_name_the_field)
+{
+    struct engine_options o = {.choices_max = 2};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("hi", 4);
+    q->model = span_str("other");
+    run(e, q, &watches[0]);
+    ck_assert_uint_eq(watches[0].status, 404);
+    ck_assert_str_eq(watches[0].code, "model_not_found");
+    q = ask("hi", 1000);
+    run(e, q, &watches[1]);
+    ck_assert_uint_eq(watches[1].status, 400);
+    ck_assert_str_eq(watches[1].code, "context_length_exceeded");
+    ck_assert_ptr_nonnull(strstr(watches[1].message, "1000"));
+    q = ask("hi", 4);
+    q->n = 3;
+    run(e, q, &watches[2]);
+    ck_assert_str_eq(watches[2].param, "n");
+    q = ask("hi", 4);
+    q->bias_count = 1;
+    q->bias[0] = (struct tunnel_bias){512, 1};
+    run(e, q, &watches[3]);
+    ck_assert_str_eq(watches[3].param, "logit_bias");
+    q = ask("", 4);
+    q->prompt[0] = (struct tunnel_prompt){true, span_of("\0\0\2\0", 4)};
+    run(e, q, &watches[4]);
+    ck_assert_str_eq(watches[4].param, "prompt");
+    q = ask("", 4);
+    q->task = TUNNEL_CHAT;
+    q->prompt_count = 0;
+    q->messages = span_str("[{\"role\":\"user\",\"content\":\"x\"}]");
+    run(e, q, &watches[5]);
+    ck_assert_str_eq(watches[5].param, "messages"); /* this model has no template */
+    for (int i = 0; i < 6; i++)
+        ck_assert(!watches[i].started);
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(cancel_hold_drain_and_timeout)
+{
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("", 120);
+    watch_init(&watches[0]);
+    watches[0].cancel_after = e;
+    submit(e, q, &watches[0]);
+    wait_end(&watches[0]);
+    ck_assert_uint_eq(watches[0].status, 499);
+    ck_assert_uint_lt(watches[0].len[0], 60); /* within a step or two */
+    watch_init(&watches[1]);
+    q->timeout_ms = 50;
+    pthread_mutex_lock(&watches[1].lock); /* the reader is stuck: the job is held before it makes a token */
+    watches[1].job = engine_submit(e, q, &events, &watches[1]);
+    engine_hold(e, watches[1].job, true);
+    pthread_mutex_unlock(&watches[1].lock);
+    wait_end(&watches[1]);
+    ck_assert(watches[1].status == 504 || watches[1].completion_tokens == 120);
+    q->timeout_ms = 0;
+    watch_init(&watches[2]);
+    submit(e, q, &watches[2]);
+    engine_drain(e);
+    run(e, q, &watches[3]);
+    ck_assert_uint_eq(watches[3].status, 503);
+    ck_assert_str_eq(watches[3].code, "draining");
+    wait_end(&watches[2]);
+    ck_assert_uint_eq(watches[2].status, 0);
+    ck_assert_uint_eq(engine_jobs(e), 0);
+    engine_cancel(e, watches[2].job);
+    close_engine(e);
+    e = open_engine(&o); /* closing with jobs alive gives each its end */
+    for (int i = 0; i < WATCHES; i++) {
+        watch_init(&watches[i]);
+        submit(e, q, &watches[i]);
+    }
+    close_engine(e);
+    for (int i = 0; i < WATCHES; i++)
+        ck_assert(watches[i].over);
+}
+END_TEST
+
+START_TEST(queue_is_bounded)
+{
+    struct engine_options o = {.queue_max = 4, .seqs_max = 1};
+    struct engine *e = open_engine(&o);
+    int refused = 0;
+    for (int i = 0; i < WATCHES; i++) {
+        watch_init(&watches[i]);
+        submit(e, ask("", 30), &watches[i]);
+    }
+    for (int i = 0; i < WATCHES; i++) {
+        wait_end(&watches[i]);
+        ck_assert(watches[i].status == 0 || watches[i].status == 429);
+        refused += watches[i].status == 429;
+    }
+    ck_assert_int_gt(refused, 0);
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(tokenize_and_back)
+{
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("As I listen", 4);
+    uint8_t ids[4 * 64];
+    q->task = TUNNEL_TOKENIZE;
+    run(e, q, &watches[0]);
+    ck_assert_uint_gt(watches[0].id_count[0], 1);
+    ck_assert_int_eq(watches[0].ids[0][0], 1);
+    for (size_t i = 1; i < watches[0].id_count[0]; i++) {
+        uint32_t id = (uint32_t)watches[0].ids[0][i];
+        uint8_t be[4] = {0, 0, (uint8_t)(id >> 8), (uint8_t)id};
+        memcpy(ids + 4 * (i - 1), be, 4);
+    }
+    q->task = TUNNEL_DETOKENIZE;
+    q->prompt[0] = (struct tunnel_prompt){true, span_of(ids, 4 * (watches[0].id_count[0] - 1))};
+    run(e, q, &watches[1]);
+    ck_assert_msg(watches[1].status == 0, "%s", watches[1].message);
+    ck_assert_str_eq(watches[1].text[0], "As I listen");
+    close_engine(e);
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
+    if (!have_models()) {
+        printf("SKIP: no models under $AIRLOCK_SHARED\n");
+        return;
+    }
+    tcase_add_test(t, text_is_the_expected_one);
+    tcase_add_loop_test(t, nothing_changes_the_answer, 0, 4);
+    tcase_add_test(t, salts_keep_tenants_apart);
+    tcase_add_test(t, choices_seeds_and_logprobs);
+    tcase_add_test(t, echo_and_prompt_logprobs);
+    tcase_add_test(t, stops_and_lengths);
+    tcase_add_test(t, bad_requests_name_the_field);
+    tcase_add_test(t, cancel_hold_drain_and_timeout);
+    tcase_add_test(t, queue_is_bounded);
+    tcase_add_test(t, tokenize_and_back);
+}
+
+RUN("engine_engine", add_tests)
