@@ -40,7 +40,7 @@ struct tunnel_channel {
     char verdict[64];
     uint64_t verdict_until;
 
-    struct writer told; /* ASK or GRANT from the peer */
+    struct writer told; /* ASK, GRANT or STATS from the peer: one channel has one of them */
     bool told_whole;
 
     uint64_t opened_ms, heard_ms, ping_ms;
@@ -215,9 +215,17 @@ static enum tunnel_err take_verdict(struct tunnel_channel *c, struct span body)
     return TUNNEL_OK;
 }
 
+/* What may the peer tell us on stream 0? */
+static bool may_tell(const struct tunnel_channel *c, uint8_t kind)
+{
+    if (kind == TUNNEL_FRAME_STATS)
+        return c->config.server && !is_keyd(c);
+    return kind == TUNNEL_FRAME_ASK ? is_keyd(c) : is_node_of_keyd(c);
+}
+
 static enum tunnel_err take_told(struct tunnel_channel *c, const struct tunnel_frame *f)
 {
-    if (!(f->kind == TUNNEL_FRAME_ASK ? is_keyd(c) : is_node_of_keyd(c)))
+    if (!may_tell(c, f->kind))
         return TUNNEL_E_FRAME_KIND;
     if (!c->open)
         return TUNNEL_E_NOT_OPEN;
@@ -271,6 +279,7 @@ static enum tunnel_err take_frame(struct tunnel_channel *c, uint64_t now_ms, con
         return take_goaway(c, f->body);
     case TUNNEL_FRAME_ASK:
     case TUNNEL_FRAME_GRANT:
+    case TUNNEL_FRAME_STATS:
         return take_told(c, f);
     case TUNNEL_FRAME_REQUEST:
     case TUNNEL_FRAME_SEALED:
@@ -579,6 +588,15 @@ bool tunnel_channel_grant(struct tunnel_channel *c, struct span grant)
     return true;
 }
 
+bool tunnel_channel_stats(struct tunnel_channel *c, struct span stats)
+{
+    if (c->closed || !c->open || c->config.server || is_node_of_keyd(c) || stats.len == 0 || stats.len > 8192 ||
+        c->urgent.len > URGENT_MAX / 2) /* a peer that does not read misses some */
+        return false;
+    put_frame(c, &c->urgent, TUNNEL_FRAME_STATS, 0, stats);
+    return true;
+}
+
 bool tunnel_channel_is_open(const struct tunnel_channel *c)
 {
     return c->open && !c->closed;
@@ -665,7 +683,8 @@ bool tunnel_channel_event(struct tunnel_channel *c, struct tunnel_channel_event 
     *out = (struct tunnel_channel_event){.kind = TUNNEL_EV_NONE};
     if (attestation_event(c, out))
         return true;
-    if (flag_event(&c->ev_told, is_keyd(c) ? TUNNEL_EV_ASK : TUNNEL_EV_GRANT, out)) {
+    enum tunnel_channel_kind told = is_keyd(c) ? TUNNEL_EV_ASK : c->config.server ? TUNNEL_EV_STATS : TUNNEL_EV_GRANT;
+    if (flag_event(&c->ev_told, told, out)) {
         out->body = writer_span(&c->told);
         return true;
     }

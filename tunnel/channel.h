@@ -49,6 +49,7 @@ enum tunnel_channel_kind {
     TUNNEL_EV_STREAM, /* `stream`: see tunnel_mux_event */
     TUNNEL_EV_ASK,    /* keyd only: `body` */
     TUNNEL_EV_GRANT,  /* node only: `body`, a signed grant */
+    TUNNEL_EV_STATS,  /* proxy only: `body`, the engine's metrics */
     TUNNEL_EV_GOAWAY, /* the peer drains: no new streams */
     TUNNEL_EV_CLOSED, /* `code`: why. Last; send what tunnel_channel_output() still has, then close */
 };
@@ -101,6 +102,9 @@ void tunnel_channel_drain(struct tunnel_channel *c);
 /* Node: question to keyd. keyd: its answer. Only while open; false otherwise or when too long. */
 MUST_CHECK bool tunnel_channel_ask(struct tunnel_channel *c, struct span ask);
 MUST_CHECK bool tunnel_channel_grant(struct tunnel_channel *c, struct span grant);
+
+/* Tunnel to proxy: the engine's metrics, at most 8 KiB. False when not open. */
+MUST_CHECK bool tunnel_channel_stats(struct tunnel_channel *c, struct span stats);
 
 bool tunnel_channel_is_open(const struct tunnel_channel *c);
 bool tunnel_channel_is_closed(const struct tunnel_channel *c);

@@ -26,6 +26,7 @@ enum tunnel_frame_kind {
     TUNNEL_FRAME_GOAWAY = 6, /* a code as text, maybe empty: no new stream; the running ones end first */
     TUNNEL_FRAME_ASK = 7,    /* node to keyd, one frame */
     TUNNEL_FRAME_GRANT = 8,  /* keyd to node, in pieces */
+    TUNNEL_FRAME_STATS = 9,  /* engine to tunnel to proxy, one frame: the engine's metrics (tunnel/stats.h) */
     /* other streams (CREDIT also on 0: of the connection) */
     TUNNEL_FRAME_REQUEST = 16, /* opens a stream; in pieces: a packed request (tunnel/message.h) */
     TUNNEL_FRAME_SEALED = 17,  /* opens a stream; in pieces: a sealed request, opaque here */

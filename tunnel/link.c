@@ -229,6 +229,8 @@ static enum tunnel_err take_frame(struct tunnel_link *l, const struct tunnel_fra
         return l->engine ? take_piece(l, TUNNEL_LINK_GRANT, f) : TUNNEL_E_FRAME_KIND;
     case TUNNEL_FRAME_RULES:
         return l->engine ? TUNNEL_E_FRAME_KIND : take_piece(l, TUNNEL_LINK_RULES, f);
+    case TUNNEL_FRAME_STATS:
+        return l->engine ? TUNNEL_E_FRAME_KIND : item_put(l, TUNNEL_LINK_STATS, f->body);
     case TUNNEL_FRAME_ASK:
         return l->engine ? TUNNEL_E_FRAME_KIND : item_put(l, TUNNEL_LINK_ASK, f->body);
     default:
@@ -377,6 +379,11 @@ bool tunnel_link_grant(struct tunnel_link *l, uint32_t keyd, struct span grant)
     return keyd < TUNNEL_KEYDS_MAX && put_object(l, TUNNEL_FRAME_GRANT, &index, grant);
 }
 
+bool tunnel_link_stats(struct tunnel_link *l, struct span stats)
+{
+    return stats.len <= 8192 && put_object(l, TUNNEL_FRAME_STATS, NULL, stats);
+}
+
 void tunnel_link_drain(struct tunnel_link *l)
 {
     tunnel_mux_drain(l->mux);
@@ -404,6 +411,8 @@ static bool item_event(struct tunnel_link *l, struct tunnel_link_event *out)
         finish(l, TUNNEL_E_FRAME_BODY);
         return false;
     }
+    if (i->kind == TUNNEL_LINK_STATS)
+        return true;
     out->keyd = i->body[0]; /* ASK and GRANT are never empty */
     out->body = span_of(i->body + 1, i->len - 1);
     if (out->keyd < TUNNEL_KEYDS_MAX && out->body.len > 0)

@@ -50,6 +50,7 @@ enum tunnel_link_kind {
     TUNNEL_LINK_RULES,  /* tunnel end: `rules` */
     TUNNEL_LINK_ASK,    /* tunnel end: `body` for keyd number `keyd` */
     TUNNEL_LINK_GRANT,  /* engine end: `body` from keyd number `keyd` */
+    TUNNEL_LINK_STATS,  /* tunnel end: `body`, the engine's metrics for every proxy */
     TUNNEL_LINK_DRAIN,  /* no new streams from the other end; it leaves when the running ones have ended */
     TUNNEL_LINK_CLOSED, /* `why`: the other end died, froze or misbehaved. Last */
 };
@@ -85,6 +86,8 @@ MUST_CHECK bool tunnel_link_peer(struct tunnel_link *l, const struct tunnel_peer
 MUST_CHECK bool tunnel_link_rules(struct tunnel_link *l, const struct tunnel_rules *rules); /* engine end */
 MUST_CHECK bool tunnel_link_ask(struct tunnel_link *l, uint32_t keyd, struct span ask);     /* engine end */
 MUST_CHECK bool tunnel_link_grant(struct tunnel_link *l, uint32_t keyd, struct span grant); /* tunnel end */
+/* The engine's metrics (tunnel/stats.h, packed); once a second is enough. */
+MUST_CHECK bool tunnel_link_stats(struct tunnel_link *l, struct span stats); /* engine end */
 void tunnel_link_drain(struct tunnel_link *l);
 bool tunnel_link_is_closed(const struct tunnel_link *l);
 /* The streams: room, send, consumed, abort (and start, on the tunnel's end). */

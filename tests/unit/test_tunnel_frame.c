@@ -15,7 +15,7 @@ static const struct {
     {"one too long", TUNNEL_FRAME_BODY_MAX + 1, TUNNEL_FRAME_EVENT, 0, 0, 7, TUNNEL_E_FRAME_LENGTH},
     {"4 GiB", UINT32_MAX, TUNNEL_FRAME_EVENT, 0, 0, 7, TUNNEL_E_FRAME_LENGTH},
     {"kind 0", 1, 0, 0, 0, 0, TUNNEL_E_FRAME_KIND},
-    {"kind between", 1, 9, 0, 0, 0, TUNNEL_E_FRAME_KIND},
+    {"kind between", 1, 10, 0, 0, 0, TUNNEL_E_FRAME_KIND},
     {"kind 255", 1, 255, 0, 0, 0, TUNNEL_E_FRAME_KIND},
     {"unknown flag", 1, TUNNEL_FRAME_EVENT, 4, 0, 7, TUNNEL_E_FRAME_FLAGS},
     {"end of a request", 1, TUNNEL_FRAME_REQUEST, TUNNEL_FRAME_END, 0, 7, TUNNEL_E_FRAME_FLAGS},
