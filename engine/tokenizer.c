@@ -50,6 +50,21 @@ static size_t decode_spaces(struct span name, uint8_t *out)
     return n;
 }
 
+/* The other way. GGUF files write the spaces of user-defined pieces as spaces; text is searched with U+2581 in it. */
+static size_t encode_spaces(struct span name, uint8_t *out)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < name.len; at++) {
+        if (name.data[at] != ' ') {
+            out[n++] = name.data[at];
+            continue;
+        }
+        memcpy(out + n, TOKENIZER_SPACE, TOKENIZER_SPACE_LEN);
+        n += TOKENIZER_SPACE_LEN;
+    }
+    return n;
+}
+
 static int hex_digit(uint8_t c)
 {
     if (c >= '0' && c <= '9')
@@ -107,7 +122,7 @@ static bool check_ids(const struct engine_vocab *v, struct engine_problem *why)
     return good && (!v->add_bos || v->bos >= 0) && (!v->add_eos || v->eos >= 0);
 }
 
-/* Copies names and works out what each piece adds to the output. `arena` holds twice the names' bytes. */
+/* Copies names and works out what each piece adds to the output. `arena` holds four times the names' bytes. */
 static bool copy_pieces(struct engine_tokenizer *t, const struct engine_vocab *v, struct engine_problem *why)
 {
     uint8_t *to = t->arena;
@@ -115,9 +130,11 @@ static bool copy_pieces(struct engine_tokenizer *t, const struct engine_vocab *v
         struct span name = v->pieces[i];
         size_t len = name.len;
         t->types[i] = v->types[i];
-        if (len > 0)
+        if (v->family != ENGINE_VOCAB_BPE)
+            len = encode_spaces(name, to);
+        else if (len > 0)
             memcpy(to, name.data, len);
-        t->names[i] = span_of(to, len);
+        t->names[i] = name = span_of(to, len);
         to += len;
         if (v->types[i] == ENGINE_TOKEN_BYTE) {
             int byte = byte_of_name(name);
@@ -128,10 +145,9 @@ static bool copy_pieces(struct engine_tokenizer *t, const struct engine_vocab *v
             }
             *to = (uint8_t)byte;
             len = 1;
-        } else if (v->family != ENGINE_VOCAB_BPE && v->types[i] != ENGINE_TOKEN_CONTROL) {
+        } else if (v->family != ENGINE_VOCAB_BPE) {
             len = decode_spaces(name, to);
-        } else if (v->family != ENGINE_VOCAB_BPE || v->types[i] != ENGINE_TOKEN_NORMAL ||
-                   !decode_byte_level(name, to, &len)) {
+        } else if (v->types[i] != ENGINE_TOKEN_NORMAL || !decode_byte_level(name, to, &len)) {
             len = name.len;
             if (len > 0)
                 memcpy(to, name.data, len);
@@ -301,7 +317,7 @@ static bool allocate(struct engine_tokenizer *t, const struct engine_vocab *v)
 {
     size_t bytes = v->chat_template.len + 1;
     for (size_t i = 0; i < v->count; i++)
-        bytes += 2 * v->pieces[i].len;
+        bytes += 4 * v->pieces[i].len;
     t->arena = malloc(bytes);
     t->names = calloc(v->count, sizeof *t->names);
     t->bytes = calloc(v->count, sizeof *t->bytes);
