@@ -15,6 +15,7 @@
 #include "tunnel/attest/producer.h"
 #include "verifier/base/secret.h"
 #include "verifier/base/writer.h"
+#include "verifier/hpke.h"
 #include "verifier/types.h"
 
 enum attester_err {
@@ -94,12 +95,10 @@ MUST_CHECK enum attester_err attester_leaf(int fd, struct span challenge, struct
 MUST_CHECK enum attester_err attester_sealed_leaf(int fd, struct span challenge, struct writer *envelope);
 
 /* HPKE SetupBaseR (RFC 9180 § 5.1.1, suite 0x0020/0x0001/0x0003) with the key that `info` names: lp("airlock release
- * v1") the release key, lp("airlock sealed v1") ... the sealing key of the epoch in `aad`, the request's head. */
-struct attester_opened {
-    uint8_t key[32], nonce[12], exporter_secret[32]; /* ChaCha20-Poly1305; wipe with secret_wipe() */
-};
+ * v1") the release key, lp("airlock sealed v1") ... the sealing key of the epoch in `aad`, the request's head. Wipe
+ * `*out` with verifier_hpke_wipe(). */
 MUST_CHECK enum attester_err attester_open(int fd, const uint8_t enc[32], struct span info, struct span aad,
-                                           struct attester_opened *out);
+                                           struct verifier_hpke *out);
 /* The tag of the request with this `enc` verified: remember it. ATTESTER_E_REPLAY when it already was: refuse the
  * request. Ask after the tag verified and before the request is acted on. */
 MUST_CHECK enum attester_err attester_opened_once(int fd, const uint8_t enc[32], uint32_t epoch);
