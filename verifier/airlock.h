@@ -139,7 +139,8 @@ AIRLOCK_API int airlock_judge(const struct airlock_claims *claims, const struct 
 
 /* --- 4. for people ---------------------------------------------------------------------------- */
 
-/* Every stage with its value, as stable JSON; free() it. NULL without memory. */
+/* Every stage with its value, as stable JSON; free() it. NULL without memory. `claims` NULL: airlock_check() refused;
+ * put its result into verdict->result. */
 AIRLOCK_API char *airlock_report(const struct airlock_claims *claims, const struct airlock_verdict *verdict);
 AIRLOCK_API const char *airlock_version(void);
 

@@ -231,7 +231,7 @@ int main(void)
     snprintf(path, sizeof path, "%s/vectors/protocol/envelopes.json", shared ? shared : "../shared");
     json_t *doc = json_load_file(path, 0, &error);
     if (!doc && json_error_code(&error) == json_error_cannot_open_file) {
-        printf("protocol/envelopes: 0 passed, 0 failed, 1 skipped\n");
+        printf("protocol envelopes: 0 passed, 0 failed, 1 skipped\n");
         return 77;
     }
     defaults = json_object_get(doc, "defaults");
@@ -251,6 +251,6 @@ int main(void)
         if (!ok)
             printf("FAIL protocol/envelopes: %s\n", json_string_value(json_object_get(each, "name")));
     }
-    printf("protocol/envelopes: %u passed, %u failed, 0 skipped\n", passed, failed + (doc == NULL));
+    printf("protocol envelopes: %u passed, %u failed, 0 skipped\n", passed, failed + (doc == NULL));
     return passed == 0 || failed > 0;
 }

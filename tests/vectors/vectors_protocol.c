@@ -602,7 +602,7 @@ int main(void)
             printf("FAIL protocol/%s: line %d: %s\n", files[i].name, error.line, error.text);
             failed = 1;
         }
-        printf("protocol/%s: %u passed, %u failed, %u skipped\n", files[i].name, passed, failed, skipped);
+        printf("protocol %s: %u passed, %u failed, %u skipped\n", files[i].name, passed, failed, skipped);
         all_passed += passed;
         all_failed += failed;
         json_decref(doc);

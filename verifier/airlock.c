@@ -1,0 +1,262 @@
+/* airlock.c - the facade of libairlock: airlock.h on top of verifier/ and policy/, nothing but calls. */
+#include "verifier/airlock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "policy/acceptance.h"
+#include "policy/judge.h"
+#include "policy/report.h"
+#include "verifier/challenge.h"
+#include "verifier/check.h"
+
+struct airlock_claims {
+    struct verifier_claims *inner; /* owned */
+};
+struct airlock_rules {
+    struct policy_rules inner;
+};
+
+static struct span span_in(struct airlock_span s)
+{
+    return span_of(s.data, s.len);
+}
+
+static void result_out(struct airlock_result *out, const struct verifier_refusal *r)
+{
+    if (!out)
+        return;
+    *out = (struct airlock_result){.stage = r->code == VERIFIER_OK ? 0 : r->stage,
+                                   .inner_stage = r->inner_stage,
+                                   .engine = r->engine,
+                                   .remedy = verifier_err_remedy(r->code)};
+    snprintf(out->code, sizeof out->code, "%s", verifier_err_name(r->code));
+    memcpy(out->observed, r->note.observed, sizeof out->observed);
+    memcpy(out->required, r->note.required, sizeof out->required);
+}
+
+/* --- 1. the challenge ------------------------------------------------------------------------- */
+
+/* The two enums have the same order. */
+_Static_assert((int)AIRLOCK_CLIENT == (int)VERIFIER_CLIENT && (int)AIRLOCK_KEYD == (int)VERIFIER_KEYD, "roles");
+
+int airlock_challenge(const struct airlock_ask *ask, uint8_t *out, size_t cap, size_t *len)
+{
+    struct verifier_challenge c = {.verifier = (enum verifier_role)ask->verifier,
+                                   .attester = (enum verifier_role)ask->attester,
+                                   .engines_max = ask->engines ? ask->engines_max : 0,
+                                   .have_count = ask->have_count};
+    struct writer w = writer_with_max(VERIFIER_CHALLENGE_MAX);
+    *len = 0;
+    if (ask->verifier > AIRLOCK_KEYD || ask->attester > AIRLOCK_KEYD || ask->have_count > VERIFIER_HAVE_MAX ||
+        (ask->engines && ask->engines_max == 0))
+        return -1;
+    memcpy(c.nonce, ask->nonce, sizeof c.nonce);
+    if (ask->have_count > 0)
+        memcpy(c.have, ask->have, ask->have_count * sizeof c.have[0]);
+    if (ask->model)
+        c.model = span_str(ask->model);
+    verifier_challenge_encode(&w, &c);
+    /* What does not parse again makes no sense: pair, model's text, repeated digests, more than 8 engines. */
+    bool ok = writer_ok(&w) && verifier_challenge_parse(&c, writer_span(&w)) == VERIFIER_OK && w.len <= cap;
+    if (ok) {
+        memcpy(out, w.data, w.len);
+        *len = w.len;
+    }
+    writer_release(&w);
+    return ok ? 0 : -1;
+}
+
+/* --- 2. evidence to facts --------------------------------------------------------------------- */
+
+static struct verifier_input input_in(const struct airlock_input *in, const struct verifier_held *held)
+{
+    return (struct verifier_input){
+        .envelope = span_in(in->envelope),
+        .challenge = span_in(in->challenge),
+        .spki = span_in(in->spki),
+        .exporter = in->exporter,
+        .session = {.tls13 = in->session.tls13,
+                    .finished = in->session.finished,
+                    .resumed = in->session.resumed,
+                    .psk = in->session.psk,
+                    .early_data = in->session.early_data,
+                    .post_handshake_auth = in->session.post_handshake_auth},
+        .verifier = (enum verifier_role)in->verifier,
+        .attester = (enum verifier_role)in->attester,
+        .now = in->now,
+        .held = held,
+        .held_count = in->held_count,
+        .previous = in->previous ? in->previous->inner : NULL,
+    };
+}
+
+struct airlock_claims *airlock_check(const struct airlock_input *in, struct airlock_result *why)
+{
+    struct verifier_refusal refusal = {.code = VERIFIER_E_INTERNAL, .stage = 1, .engine = -1};
+    struct verifier_held held[VERIFIER_HAVE_MAX];
+    struct airlock_claims *claims = calloc(1, sizeof *claims);
+    if (claims && in->held_count <= VERIFIER_HAVE_MAX) {
+        for (size_t i = 0; i < in->held_count; i++) {
+            held[i].bytes = span_in(in->held[i]);
+            verifier_sha512(held[i].digest, held[i].bytes);
+        }
+        struct verifier_input input = input_in(in, held);
+        claims->inner = verifier_check(&input, &refusal);
+    }
+    result_out(why, &refusal);
+    if (claims && claims->inner)
+        return claims;
+    free(claims);
+    return NULL;
+}
+
+void airlock_claims_free(struct airlock_claims *claims)
+{
+    if (claims)
+        verifier_claims_free(claims->inner);
+    free(claims);
+}
+
+enum airlock_role airlock_claims_role(const struct airlock_claims *claims)
+{
+    return (enum airlock_role)claims->inner->node.statement.role;
+}
+
+bool airlock_claims_simulated(const struct airlock_claims *claims)
+{
+    bool simulated = claims->inner->node.hw.simulated;
+    for (size_t i = 0; i < claims->inner->engine_count; i++)
+        simulated = simulated || claims->inner->engine[i].node.hw.simulated;
+    return simulated;
+}
+
+void airlock_claims_identity(const struct airlock_claims *claims, uint8_t out[AIRLOCK_KEY_LEN])
+{
+    memcpy(out, claims->inner->node.statement.identity, AIRLOCK_KEY_LEN);
+}
+
+void airlock_claims_measurement(const struct airlock_claims *claims, uint8_t out[48])
+{
+    memcpy(out, claims->inner->node.hw.measurement, 48);
+}
+
+bool airlock_claims_policy(const struct airlock_claims *claims, uint8_t out[AIRLOCK_DIGEST_LEN])
+{
+    const struct verifier_state *s = &claims->inner->node.state;
+    if (s->has_policy)
+        memcpy(out, s->policy.digest, AIRLOCK_DIGEST_LEN);
+    return s->has_policy;
+}
+
+bool airlock_claims_seal(const struct airlock_claims *claims, uint8_t public_key[AIRLOCK_KEY_LEN], uint32_t *epoch,
+                         uint8_t h_statement[AIRLOCK_DIGEST_LEN])
+{
+    const struct verifier_node *node = &claims->inner->node;
+    if (!node->state.has_seal)
+        return false;
+    memcpy(public_key, node->state.seal.public, AIRLOCK_KEY_LEN);
+    *epoch = node->state.seal.epoch;
+    memcpy(h_statement, node->h_statement, AIRLOCK_DIGEST_LEN);
+    return true;
+}
+
+size_t airlock_claims_engine_count(const struct airlock_claims *claims)
+{
+    return claims->inner->engine_count;
+}
+
+bool airlock_claims_engine_identity(const struct airlock_claims *claims, size_t index, uint8_t out[AIRLOCK_KEY_LEN])
+{
+    if (index >= claims->inner->engine_count)
+        return false;
+    memcpy(out, claims->inner->engine[index].node.statement.identity, AIRLOCK_KEY_LEN);
+    return true;
+}
+
+bool airlock_claims_engine_model(const struct airlock_claims *claims, size_t index, uint8_t out[AIRLOCK_DIGEST_LEN])
+{
+    if (index >= claims->inner->engine_count || !claims->inner->engine[index].node.state.has_model)
+        return false;
+    memcpy(out, claims->inner->engine[index].node.state.model.root, AIRLOCK_DIGEST_LEN);
+    return true;
+}
+
+/* --- 3. facts to a verdict -------------------------------------------------------------------- */
+
+struct airlock_rules *airlock_rules_parse(struct airlock_span text, struct airlock_result *why)
+{
+    struct policy_problem problem = {0};
+    struct verifier_refusal refusal = {.code = VERIFIER_E_INTERNAL, .stage = 11, .engine = -1};
+    struct airlock_rules *rules = calloc(1, sizeof *rules);
+    bool ok = rules && policy_acceptance_parse(span_in(text), &rules->inner, &problem);
+    if (ok) {
+        refusal.code = VERIFIER_OK;
+    } else if (rules) {
+        refusal.code = VERIFIER_E_RULES;
+        policy_problem_print(&problem, "acceptance file", refusal.note.observed, sizeof refusal.note.observed);
+        verifier_note_required(&refusal.note, "an acceptance file that can be read");
+        free(rules);
+        rules = NULL;
+    }
+    result_out(why, &refusal);
+    return rules;
+}
+
+void airlock_rules_free(struct airlock_rules *rules)
+{
+    free(rules);
+}
+
+static struct policy_seen seen_in(const struct airlock_seen *s)
+{
+    return (struct policy_seen){s->policy, s->keyset, s->epoch, s->policy_since, s->keyset_since, s->epoch_since};
+}
+
+int airlock_judge(const struct airlock_claims *claims, const struct airlock_rules *rules,
+                  const struct airlock_seen *seen, uint64_t now, struct airlock_verdict *out)
+{
+    struct policy_verdict v;
+    struct policy_seen before = seen ? seen_in(seen) : (struct policy_seen){0};
+    bool ok = policy_judge(claims->inner, &rules->inner, &before, now, &v);
+    *out = (struct airlock_verdict){.valid_until = v.valid_until,
+                                    .valid_by = v.valid_by,
+                                    .simulated = v.simulated,
+                                    .no_lease = v.no_lease,
+                                    .revocation_latency = v.revocation_latency,
+                                    .seen = {v.seen.policy, v.seen.keyset, v.seen.epoch, v.seen.policy_since,
+                                             v.seen.keyset_since, v.seen.epoch_since}};
+    result_out(&out->result, &v.refusal);
+    return ok ? 0 : -1;
+}
+
+/* --- 4. for people ---------------------------------------------------------------------------- */
+
+static enum verifier_err code_in(const char *name)
+{
+    for (int i = 0; i < VERIFIER_ERR_COUNT; i++)
+        if (strcmp(verifier_err_name((enum verifier_err)i), name) == 0)
+            return (enum verifier_err)i;
+    return VERIFIER_E_INTERNAL;
+}
+
+char *airlock_report(const struct airlock_claims *claims, const struct airlock_verdict *verdict)
+{
+    const struct airlock_result *r = &verdict->result;
+    struct policy_verdict v = {
+        .refusal = {.code = code_in(r->code), .stage = r->stage, .engine = r->engine, .inner_stage = r->inner_stage},
+        .valid_until = verdict->valid_until,
+        .valid_by = verdict->valid_by ? verdict->valid_by : "nothing",
+        .simulated = verdict->simulated,
+        .no_lease = verdict->no_lease,
+        .revocation_latency = verdict->revocation_latency,
+        .seen = seen_in(&verdict->seen)};
+    memcpy(v.refusal.note.observed, r->observed, sizeof v.refusal.note.observed);
+    memcpy(v.refusal.note.required, r->required, sizeof v.refusal.note.required);
+    return policy_report(claims ? claims->inner : NULL, &v);
+}
+
+const char *airlock_version(void)
+{
+    return AIRLOCK_VERSION;
+}
