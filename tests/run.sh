@@ -42,7 +42,7 @@ run_one() { # LABEL COMMAND...
         if [[ $line =~ Checks:\ ([0-9]+),\ Failures:\ ([0-9]+),\ Errors:\ ([0-9]+) ]]; then
             f=$((f + BASH_REMATCH[2] + BASH_REMATCH[3]))
             p=$((p + BASH_REMATCH[1] - BASH_REMATCH[2] - BASH_REMATCH[3]))
-        elif [[ $line =~ ^([A-Za-z0-9_.\ -]+):\ ([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped ]]; then
+        elif [[ $line =~ ^([A-Za-z0-9_./()\ -]+):\ ([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped ]]; then
             p=$((p + BASH_REMATCH[2])) f=$((f + BASH_REMATCH[3])) s=$((s + BASH_REMATCH[4]))
             printf '    %s\n' "$line"
         elif [[ $line == SKIP* ]]; then
