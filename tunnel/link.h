@@ -82,12 +82,12 @@ void tunnel_link_pump(struct tunnel_link *l, uint64_t now_ms);
 bool tunnel_link_event(struct tunnel_link *l, struct tunnel_link_event *out);
 
 /* False when the link is closed or out of memory. Bytes are copied. */
-MUST_CHECK bool tunnel_link_peer(struct tunnel_link *l, const struct tunnel_peer *peer);    /* tunnel end */
+bool tunnel_link_peer(struct tunnel_link *l, const struct tunnel_peer *peer);               /* tunnel end */
 MUST_CHECK bool tunnel_link_rules(struct tunnel_link *l, const struct tunnel_rules *rules); /* engine end */
 MUST_CHECK bool tunnel_link_ask(struct tunnel_link *l, uint32_t keyd, struct span ask);     /* engine end */
 MUST_CHECK bool tunnel_link_grant(struct tunnel_link *l, uint32_t keyd, struct span grant); /* tunnel end */
 /* The engine's metrics (tunnel/stats.h, packed); once a second is enough. */
-MUST_CHECK bool tunnel_link_stats(struct tunnel_link *l, struct span stats); /* engine end */
+bool tunnel_link_stats(struct tunnel_link *l, struct span stats); /* engine end */
 void tunnel_link_drain(struct tunnel_link *l);
 bool tunnel_link_is_closed(const struct tunnel_link *l);
 /* The streams: room, send, consumed, abort (and start, on the tunnel's end). */

@@ -222,8 +222,8 @@ static void challenge(struct peer *p, uint64_t now_ms)
     verifier_challenge_encode(&w, &c);
     if (!good || !writer_ok(&w))
         tunnel_channel_refuse(p->channel, "internal");
-    else
-        (void)tunnel_channel_challenge(p->channel, now_ms, writer_span(&w)); /* false: one is open */
+    else if (!tunnel_channel_challenge(p->channel, now_ms, writer_span(&w)))
+        dial_say("challenge waits", p->name, "challenge_open"); /* its verdict brings the next RENEW */
     writer_release(&w);
 }
 
