@@ -14,10 +14,10 @@ ALWAYS __m256 load_kv(const void *tile, size_t index, bool exact)
 }
 
 struct work {
+    _Alignas(64) float score[KERN_QUERIES_MAX][KERN_CHUNK]; /* then weights */
     const struct kern_attend *a;
     int from, to; /* tiles of the chunk that some query sees */
-    float score[KERN_QUERIES_MAX][KERN_CHUNK];
-} __attribute__((aligned(64)));
+};
 
 /* Eight positions of a tile, `queries` queries from `r0`. */
 ALWAYS void score_half(struct work *w, int tile, int half, int r0, int queries, bool exact)

@@ -15,10 +15,10 @@ ALWAYS __m512 load_kv(const void *tile, size_t index, bool exact)
 }
 
 struct work {
+    _Alignas(64) float score[KERN_QUERIES_MAX][KERN_CHUNK]; /* then weights */
     const struct kern_attend *a;
-    int from, to;                              /* tiles of the chunk that some query sees */
-    float score[KERN_QUERIES_MAX][KERN_CHUNK]; /* then weights */
-} __attribute__((aligned(64)));
+    int from, to; /* tiles of the chunk that some query sees */
+};
 
 ALWAYS void score_tile(struct work *w, int tile, int queries, bool exact)
 {
