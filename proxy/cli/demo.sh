@@ -193,7 +193,6 @@ EOF
 policy = "$STATE/policy.bundle";
 owner = "$OWNER";
 model = "$SEALED";
-served-model-name = "$NAME";
 proxies = [ "127.0.0.1:$TUNNEL0", "127.0.0.1:$TUNNEL1" ];
 keyd = [ "127.0.0.1:$KEYD_PORT" ];
 EOF

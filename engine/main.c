@@ -1,0 +1,25 @@
+/* main.c - airlock-engine: options, then engine/node.c. */
+#include <argp.h>
+#include <stdio.h>
+
+#include "engine/node.h"
+
+const char *argp_program_version = "airlock-engine " AIRLOCK_VERSION;
+
+int main(int argc, char **argv)
+{
+    static struct config config;
+    char why[512];
+    if (!config_load(&config, argc, argv, why)) {
+        fprintf(stderr, "airlock-engine: %s\n", why);
+        return NODE_EXIT_START;
+    }
+    if (config.check) {
+        struct writer text = writer_with_max(64 << 10);
+        config_print(&config, &text);
+        fwrite(text.data, 1, text.len, stdout);
+        writer_release(&text);
+        return 0;
+    }
+    return (int)node_run(&config);
+}

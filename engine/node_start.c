@@ -1,0 +1,170 @@
+/* From configuration to a locked-in process: read, fork the attester, start the tunnel, enter the sandbox. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/node_parts.h"
+#include "kernels/kernels.h"
+
+enum { TUNNEL_LINK_AT = 3, TUNNEL_ATTESTER_AT = 4, DOCUMENTS_MAX = 4 << 20, TEMPLATE_MAX = 1 << 20 };
+
+static bool fail(struct node *n, const char *what, const char *why)
+{
+    node_end(n, NODE_EXIT_START, "%s: %s", what, why);
+    return false;
+}
+
+static bool read_file(struct node *n, const char *path, struct writer *w)
+{
+    uint8_t buf[8192];
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return fail(n, path, strerror(errno));
+    for (size_t len; (len = fread(buf, 1, sizeof buf, f)) > 0;)
+        writer_bytes(w, span_of(buf, len));
+    bool ok = !ferror(f) && writer_ok(w);
+    fclose(f);
+    return ok || fail(n, path, "cannot be read, or is too long");
+}
+
+static bool fork_attester(struct node *n)
+{
+    const struct kern_ops *ops = kern_ops_find(NULL);
+    struct writer text = writer_with_max(60 << 10);
+    if (!ops)
+        return fail(n, "AIRLOCK_CPU", "names kernels that this processor cannot run; unset it");
+    struct attester_config c = {.role = VERIFIER_ENGINE,
+                                .program = "airlock-engine",
+                                .version = AIRLOCK_VERSION,
+                                .kernels = ops->name,
+                                .producer = attester_producer(),
+                                .no_sandbox = !n->config->sandbox};
+    char why[256];
+    config_print(n->config, &text);
+    c.config_text = writer_span(&text);
+    bool ok = policy_hex_parse(span_str(n->config->owner), c.owner, sizeof c.owner) &&
+              (attester_fork(&c, &n->attester, why) == 0 || fail(n, "the attester did not start", why));
+    writer_release(&text);
+    return ok;
+}
+
+/* --- airlock-tunnel -------------------------------------------------------------------------------------------- */
+
+static bool tunnel_path(char *out, size_t cap)
+{
+    ssize_t len = readlink("/proc/self/exe", out, cap - 1);
+    if (len <= 0)
+        return false;
+    out[len] = 0;
+    char *slash = strrchr(out, '/');
+    size_t room = cap - (size_t)(slash + 1 - out);
+    return slash && snprintf(slash + 1, room, "airlock-tunnel") < (int)room;
+}
+
+/* In the child: exactly 0 to 4 stay open. */
+static void exec_tunnel(const char *path, char **argv, int link_fd, int attester_fd, pid_t parent)
+{
+    int link_high = fcntl(link_fd, F_DUPFD, 16), attester_high = fcntl(attester_fd, F_DUPFD, 16);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent || link_high < 0 || attester_high < 0 || dup2(link_high, TUNNEL_LINK_AT) < 0 ||
+        dup2(attester_high, TUNNEL_ATTESTER_AT) < 0 || syscall(SYS_close_range, TUNNEL_ATTESTER_AT + 1, ~0u, 0) != 0)
+        _exit(126);
+    execv(path, argv);
+    _exit(127);
+}
+
+static bool start_tunnel(struct node *n)
+{
+    const struct config *c = n->config;
+    char path[1024], *argv[4 + 4 * CONFIG_LIST_MAX] = {"airlock-tunnel"};
+    int fds[2], argc = 1;
+    if (!tunnel_path(path, sizeof path) || access(path, X_OK) != 0)
+        return fail(n, "airlock-tunnel", "is not in the folder of airlock-engine; install both together");
+    for (size_t i = 0; i < c->proxies.count; i++) {
+        argv[argc++] = "--proxy";
+        argv[argc++] = (char *)c->proxies.item[i];
+    }
+    for (size_t i = 0; i < c->keyd.count; i++) {
+        argv[argc++] = "--keyd";
+        argv[argc++] = (char *)c->keyd.item[i];
+    }
+    if (tunnel_link_pair(fds) != 0)
+        return fail(n, "socket pair", strerror(errno));
+    pid_t parent = getpid();
+    n->tunnel_pid = fork();
+    if (n->tunnel_pid == 0)
+        exec_tunnel(path, argv, fds[1], n->attester.peer_fd, parent);
+    close(fds[1]);
+    close(n->attester.peer_fd);
+    n->attester.peer_fd = -1;
+    if (n->tunnel_pid < 0)
+        return fail(n, "fork", strerror(errno));
+    n->link = tunnel_link_open(fds[0], true, node_now_ms());
+    return n->link || fail(n, "link", "out of memory");
+}
+
+/* --- sandbox ------------------------------------------------------------------------------------------------------ */
+
+static bool show_stage(struct node *n)
+{
+    enum attester_err err = attester_update_stage(n->attester.owner_fd, sandbox_stage(), &n->stage);
+    return err == ATTESTER_OK || fail(n, "the attester does not confirm the sandbox", attester_err_name(err));
+}
+
+static bool enter_sandbox(struct node *n)
+{
+    struct sandbox_problem why;
+    n->load_path = (struct sandbox_path){n->config->model, SANDBOX_READ};
+    n->keep[0] = n->attester.owner_fd;
+    n->keep[1] = tunnel_link_fd(n->link);
+    n->keep[2] = n->wake_fd;
+    n->sandbox = (struct sandbox_config){.profile = SANDBOX_ENGINE,
+                                         .required = SANDBOX_SECCOMP | SANDBOX_NO_DUMPS | SANDBOX_NO_NEW_PRIVS,
+                                         .keep = n->keep,
+                                         .keep_count = 3,
+                                         .load = &n->load_path,
+                                         .load_count = 1};
+    if (n->config->sandbox && sandbox_enter(&n->sandbox, &why) != 0)
+        return fail(n, "sandbox", why.text);
+    return show_stage(n);
+}
+
+bool node_seal(struct node *n)
+{
+    struct sandbox_problem why;
+    if (n->config->sandbox && sandbox_seal(&n->sandbox, &why) != 0)
+        return fail(n, "sandbox", why.text);
+    if (!show_stage(n))
+        return false;
+    char text[128];
+    sandbox_stage_text(n->stage, text, sizeof text);
+    node_say("locked in: %s", text);
+    return true;
+}
+
+bool node_start(struct node *n)
+{
+    signal(SIGPIPE, SIG_IGN);
+    n->documents = writer_with_max(DOCUMENTS_MAX);
+    n->template = writer_with_max(TEMPLATE_MAX);
+    if (!read_file(n, n->config->policy, &n->documents))
+        return false;
+    if (n->config->chat_template[0] && !read_file(n, n->config->chat_template, &n->template))
+        return false;
+    n->request = malloc(sizeof *n->request);
+    if (!n->request)
+        return fail(n, "start", "out of memory");
+    if (!fork_attester(n) || !start_tunnel(n))
+        return false;
+    n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (n->wake_fd < 0)
+        return fail(n, "eventfd", strerror(errno));
+    return enter_sandbox(n) && node_keys_open(n);
+}
