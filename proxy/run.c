@@ -14,7 +14,9 @@
 
 struct proxy {
     const struct config *config;
-    struct writer documents, tenants, tenants_sig;
+    struct writer documents;
+    pthread_mutex_t lock; /* of the two below: read on SIGHUP, checked on the backend's thread */
+    struct writer tenants, tenants_sig;
     SSL_CTX *tls;
     struct attester attester;
     struct backend *backend;
@@ -82,8 +84,10 @@ static void use_tenants(struct proxy *p)
 
     if (!p->config->tenants[0])
         return;
+    pthread_mutex_lock(&p->lock);
     if (!check_tenants(p, &tenants, why))
         say(why);
+    pthread_mutex_unlock(&p->lock);
     front_set_tenants(p->front, &tenants);
 }
 
@@ -263,6 +267,7 @@ int run_proxy(const struct config *config)
 {
     struct proxy p = {
         .config = config,
+        .lock = PTHREAD_MUTEX_INITIALIZER,
         .documents = writer_with_max(CONFIG_FILE_MAX),
         .tenants = writer_with_max(POLICY_CONFIG_TEXT_MAX),
         .tenants_sig = writer_with_max(64 << 10),

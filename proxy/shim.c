@@ -306,19 +306,24 @@ static struct hx_loop *loop_open(struct hx_server *s)
     return l;
 }
 
-/* Requests end first, so that nothing refers to a connection that is being freed; then every socket is shut and the
- * loop runs until the library has closed them all, or for a second. */
+/* Requests end as failures and every socket is shut; the library closes them when it notices. */
+static void end_all(struct hx_loop *l)
+{
+    for (struct hx_conn *c = l->conns, *next; c; c = next) {
+        next = c->next;
+        hx_conn_shut(c);
+        for (struct hx_req *r = c->reqs, *after; r; r = after) {
+            after = r->next;
+            hx_req_break(r); /* the last one may take its connection along */
+        }
+    }
+}
+
 static void loop_finish(struct hx_loop *l)
 {
     uint64_t until = hx_now_ms() + 1000;
 
-    for (struct hx_conn *c = l->conns; c; c = c->next) {
-        for (struct hx_req *r = c->reqs, *next; r; r = next) {
-            next = r->next;
-            hx_req_break(r);
-        }
-        hx_conn_shut(c);
-    }
+    end_all(l);
     while (l->conns && hx_now_ms() < until)
         h2o_evloop_run(l->context.loop, 10);
 }
@@ -355,6 +360,12 @@ static void drain_on_loop(void *arg)
     if (!l->draining && l->server->config.http2) /* GOAWAY, a second later the last one; HTTP/1.1 is our own work */
         h2o_context_request_shutdown(&l->context);
     l->draining = true;
+}
+
+static void abandon_on_loop(void *arg)
+{
+    drain_on_loop(arg);
+    end_all(arg);
 }
 
 static void stop_on_loop(void *arg)
@@ -443,6 +454,12 @@ static void each_loop(struct hx_server *s, void (*run)(void *))
 void hx_drain(struct hx_server *s)
 {
     each_loop(s, drain_on_loop);
+}
+
+void hx_abandon(struct hx_server *s)
+{
+    if (s)
+        each_loop(s, abandon_on_loop);
 }
 
 unsigned hx_running(const struct hx_server *s)

@@ -87,6 +87,8 @@ void hx_drain(struct hx_server *s);
 /* Requests that are being served. Any thread. */
 unsigned hx_running(const struct hx_server *s);
 unsigned hx_connections(const struct hx_server *s);
+/* End every request and connection and accept no more; the loops still run and take messages. */
+void hx_abandon(struct hx_server *s);
 /* Close every connection, end the threads, free everything. NULL is fine. Nobody may hx_post() any more. */
 void hx_stop(struct hx_server *s);
 

@@ -1,0 +1,54 @@
+/* connect_parts.h - the inside of `airlock connect`: the local door (connect.c) and the workers (connect_relay.c). */
+#ifndef PROXY_CONNECT_PARTS_H
+#define PROXY_CONNECT_PARTS_H
+
+#include "proxy/connect.h"
+#include "verifier/base/writer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { RELAY_PATH_MAX = 2048, RELAY_FIELD_MAX = 1024, RELAY_OUTSTANDING = 256 << 10, RELAY_WHOLE_MAX = 256 << 20 };
+
+/* One request on its way. The loop holds one reference, its worker one, each message on its way to the loop one. */
+struct relay {
+    struct relay *next; /* in the queue */
+    struct connect *connect;
+    struct hx_loop *loop;
+    struct hx_req *req; /* loop thread only; NULL once the caller left */
+    atomic_uint refs;
+    atomic_bool cancelled;
+    bool queued;
+    char method[8], path[RELAY_PATH_MAX];
+    char authorization[RELAY_FIELD_MAX], content_type[RELAY_FIELD_MAX], request_id[HX_ID_MAX + 1];
+    struct writer body; /* wiped when the relay ends */
+
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    struct client *active; /* the connection the worker is using, for client_abort() */
+    size_t outstanding;    /* bytes that the caller has not taken yet */
+};
+
+struct connect {
+    struct connect_config config;
+    struct hx_server *server;
+    struct upstream *upstream;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct relay *first, **last;
+    unsigned waiting, busy;
+    bool stopping;
+    unsigned worker_count;
+    pthread_t *worker;
+};
+
+void relay_unref(struct relay *r);
+void relay_gone(void *relay);    /* hx_req_watch: the caller left */
+void relay_drained(void *relay); /* hx_req_watch: the caller took everything */
+void *relay_worker(void *connect);
+
+/* {"error":{...}}; the attestation's own fields when `refusal` is one. */
+void connect_error(struct writer *w, const char *type, const char *code, const char *message,
+                   const struct airlock_result *refusal);
+
+#endif

@@ -1,0 +1,194 @@
+#include "proxy/upstream.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct upstream {
+    struct upstream_config config;
+    pthread_mutex_t lock; /* of everything below */
+    struct session *idle;
+    size_t idle_count;
+    unsigned turn;
+    char *report;
+};
+
+struct upstream *upstream_open(const struct upstream_config *config)
+{
+    struct upstream *u = calloc(1, sizeof *u);
+
+    if (!u)
+        return NULL;
+    u->config = *config;
+    pthread_mutex_init(&u->lock, NULL);
+    return u;
+}
+
+static void session_free(struct session *s)
+{
+    if (!s)
+        return;
+    client_close(s->client);
+    airlock_claims_free(s->claims);
+    free(s);
+}
+
+void upstream_close(struct upstream *u)
+{
+    if (!u)
+        return;
+    for (struct session *s = u->idle, *next; s; s = next) {
+        next = s->next;
+        session_free(s);
+    }
+    free(u->report);
+    pthread_mutex_destroy(&u->lock);
+    free(u);
+}
+
+char *upstream_report(struct upstream *u)
+{
+    char *out;
+
+    pthread_mutex_lock(&u->lock);
+    out = u->report ? strdup(u->report) : NULL;
+    pthread_mutex_unlock(&u->lock);
+    return out;
+}
+
+static void keep_report(struct upstream *u, char *report)
+{
+    pthread_mutex_lock(&u->lock);
+    free(u->report);
+    u->report = report;
+    pthread_mutex_unlock(&u->lock);
+}
+
+/* Attest (again) on this connection. */
+static bool attest(struct upstream *u, struct session *s, struct upstream_refusal *why)
+{
+    struct airlock_seen seen = seen_get(u->config.seen);
+    struct attest_ask ask = {.rules = u->config.rules,
+                             .model = u->config.model,
+                             .seen = &seen,
+                             .previous = s->claims,
+                             .timeout_ms = u->config.attest_ms};
+    struct attest_outcome out;
+
+    if (!attest_connection(s->client, &ask, &out)) {
+        why->refused = out.answered;
+        why->result = out.verdict.result;
+        snprintf(why->why, sizeof why->why, "%s", out.why);
+        attest_outcome_release(&out);
+        return false;
+    }
+    (void)seen_put(u->config.seen, &out.verdict.seen);
+    airlock_claims_free(s->claims);
+    s->claims = out.claims;
+    s->attested_at = (uint64_t)time(NULL);
+    s->valid_until = out.verdict.valid_until;
+    s->simulated = out.verdict.simulated;
+    keep_report(u, airlock_report(out.claims, &out.verdict));
+    return true;
+}
+
+static bool is_fresh(const struct session *s)
+{
+    uint64_t now = (uint64_t)time(NULL), life = s->valid_until - s->attested_at;
+
+    return s->valid_until > s->attested_at && now < s->attested_at + life * 2 / 3;
+}
+
+static struct session *pop_idle(struct upstream *u)
+{
+    struct session *s;
+
+    pthread_mutex_lock(&u->lock);
+    s = u->idle;
+    if (s) {
+        u->idle = s->next;
+        u->idle_count--;
+        s->next = NULL;
+    }
+    pthread_mutex_unlock(&u->lock);
+    return s;
+}
+
+static struct session *take_idle(struct upstream *u)
+{
+    struct upstream_refusal ignored = {0};
+    struct session *s;
+
+    while ((s = pop_idle(u))) {
+        if (client_is_idle(s->client) && (is_fresh(s) || attest(u, s, &ignored)) && is_fresh(s))
+            return s;
+        session_free(s);
+    }
+    return NULL;
+}
+
+static struct session *dial(struct upstream *u, const struct client_url *url, const struct client_address *address,
+                            struct upstream_refusal *why)
+{
+    struct session *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return NULL;
+    s->client = client_open(u->config.tls, url, address, u->config.connect_ms, why->why);
+    if (s->client && attest(u, s, why))
+        return s;
+    session_free(s);
+    return NULL;
+}
+
+/* A refusal tells more than a proxy that cannot be reached: it is what the caller hears when both happened. */
+static void remember(struct upstream_refusal *worst, const struct upstream_refusal *fresh)
+{
+    if (fresh->refused || !worst->refused)
+        *worst = *fresh;
+}
+
+struct session *upstream_take(struct upstream *u, struct upstream_refusal *why)
+{
+    struct session *s = take_idle(u);
+    unsigned turn;
+
+    memset(why, 0, sizeof *why);
+    if (s)
+        return s;
+    snprintf(why->why, sizeof why->why, "no proxy could be reached");
+    pthread_mutex_lock(&u->lock);
+    turn = u->turn++;
+    pthread_mutex_unlock(&u->lock);
+    for (size_t i = 0; i < u->config.proxy_count; i++) {
+        const struct client_url *url = &u->config.proxy[(turn + i) % u->config.proxy_count];
+        struct client_address address[CLIENT_ADDRESSES_MAX];
+        struct upstream_refusal fresh = {0};
+        size_t count = client_resolve(url, address, fresh.why);
+        if (count == 0)
+            remember(why, &fresh);
+        for (size_t j = 0; j < count; j++) {
+            memset(&fresh, 0, sizeof fresh);
+            if ((s = dial(u, url, &address[(turn + j) % count], &fresh)))
+                return s;
+            remember(why, &fresh);
+        }
+    }
+    return NULL;
+}
+
+void upstream_give(struct upstream *u, struct session *s, bool reusable)
+{
+    if (reusable && client_is_reusable(s->client)) {
+        pthread_mutex_lock(&u->lock);
+        if (u->idle_count < UPSTREAM_IDLE_MAX) {
+            s->next = u->idle;
+            u->idle = s;
+            u->idle_count++;
+            s = NULL;
+        }
+        pthread_mutex_unlock(&u->lock);
+    }
+    session_free(s);
+}
