@@ -22,53 +22,86 @@ static bool fetch_envelope(struct client *c, struct span challenge, unsigned tim
     return false;
 }
 
-static void judge(const struct attest_ask *ask, struct client *c, struct span challenge, struct span envelope,
-                  struct attest_outcome *out)
+struct attest_record attest_record_empty(void)
 {
-    struct writer spki = writer_with_max(TLS_SPKI_MAX);
-    uint8_t exporter[TLS_EXPORTER_LEN];
-    uint64_t now = (uint64_t)time(NULL);
-    struct airlock_input in = {
-        .envelope = {envelope.data, envelope.len},
-        .challenge = {challenge.data, challenge.len},
-        .exporter = exporter,
-        .session = client_session(c),
-        .verifier = AIRLOCK_CLIENT,
-        .attester = AIRLOCK_PROXY,
-        .now = now,
-        .previous = ask->previous,
-    };
-
-    if (tls_peer_spki(client_ssl(c), &spki) && tls_exporter(client_ssl(c), challenge, exporter)) {
-        in.spki = (struct airlock_span){spki.data, spki.len};
-        out->answered = true;
-        out->claims = airlock_check(&in, &out->verdict.result);
-        out->accepted = out->claims && airlock_judge(out->claims, ask->rules, ask->seen, now, &out->verdict) == 0;
-    } else {
-        snprintf(out->why, sizeof out->why, "this TLS session cannot be bound to an attestation");
-    }
-    writer_release(&spki);
+    return (struct attest_record){.challenge = writer_with_max(AIRLOCK_CHALLENGE_MAX),
+                                  .envelope = writer_with_max(ATTEST_ENVELOPE_MAX),
+                                  .spki = writer_with_max(TLS_SPKI_MAX)};
 }
 
-bool attest_connection(struct client *c, const struct attest_ask *ask, struct attest_outcome *out)
+void attest_record_release(struct attest_record *r)
 {
-    struct writer envelope = writer_with_max(ATTEST_ENVELOPE_MAX);
+    writer_release(&r->challenge);
+    writer_release(&r->envelope);
+    writer_release(&r->spki);
+}
+
+bool attest_fetch(struct client *c, const char *model, unsigned timeout_ms, struct attest_record *out,
+                  char why[CLIENT_WHY_MAX])
+{
     uint8_t nonce[32], challenge[AIRLOCK_CHALLENGE_MAX];
     struct airlock_ask what = {.verifier = AIRLOCK_CLIENT,
                                .attester = AIRLOCK_PROXY,
                                .nonce = nonce,
                                .engines = true,
-                               .model = ask->model,
+                               .model = model,
                                .engines_max = 8};
     size_t len;
 
+    if (RAND_priv_bytes(nonce, sizeof nonce) != 1 || airlock_challenge(&what, challenge, sizeof challenge, &len) != 0) {
+        snprintf(why, CLIENT_WHY_MAX, "cannot make a challenge");
+        return false;
+    }
+    writer_bytes(&out->challenge, span_of(challenge, len));
+    if (!fetch_envelope(c, writer_span(&out->challenge), timeout_ms, &out->envelope, why))
+        return false;
+    out->session = client_session(c);
+    out->now = (uint64_t)time(NULL);
+    if (tls_peer_spki(client_ssl(c), &out->spki) &&
+        tls_exporter(client_ssl(c), writer_span(&out->challenge), out->exporter))
+        return true;
+    snprintf(why, CLIENT_WHY_MAX, "this TLS session cannot be bound to an attestation");
+    return false;
+}
+
+static struct airlock_span public_span(const struct writer *w)
+{
+    return (struct airlock_span){w->data, w->len};
+}
+
+bool attest_judge(const struct attest_record *r, const struct attest_ask *ask, struct attest_outcome *out)
+{
+    struct airlock_input in = {
+        .envelope = public_span(&r->envelope),
+        .challenge = public_span(&r->challenge),
+        .spki = public_span(&r->spki),
+        .exporter = r->exporter,
+        .session = r->session,
+        .verifier = AIRLOCK_CLIENT,
+        .attester = AIRLOCK_PROXY,
+        .now = r->now,
+        .previous = ask->previous,
+    };
+
     memset(out, 0, sizeof *out);
     out->verdict.result.engine = -1;
-    if (RAND_priv_bytes(nonce, sizeof nonce) != 1 || airlock_challenge(&what, challenge, sizeof challenge, &len) != 0)
-        snprintf(out->why, sizeof out->why, "cannot make a challenge");
-    else if (fetch_envelope(c, span_of(challenge, len), ask->timeout_ms, &envelope, out->why))
-        judge(ask, c, span_of(challenge, len), writer_span(&envelope), out);
-    writer_release(&envelope);
+    out->answered = true;
+    out->claims = airlock_check(&in, &out->verdict.result);
+    out->accepted = out->claims && airlock_judge(out->claims, ask->rules, ask->seen, r->now, &out->verdict) == 0;
+    return out->accepted;
+}
+
+bool attest_connection(struct client *c, const struct attest_ask *ask, struct attest_outcome *out)
+{
+    struct attest_record r = attest_record_empty();
+    char why[CLIENT_WHY_MAX] = "";
+
+    memset(out, 0, sizeof *out);
+    out->verdict.result.engine = -1;
+    if (attest_fetch(c, ask->model, ask->timeout_ms, &r, why))
+        attest_judge(&r, ask, out);
+    snprintf(out->why, sizeof out->why, "%s", why);
+    attest_record_release(&r);
     return out->accepted;
 }
 

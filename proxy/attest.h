@@ -7,6 +7,19 @@
 
 enum { ATTEST_ENVELOPE_MAX = 1 << 20 };
 
+/* What one challenge brought: all that the verdict rests on, so that it can be kept and judged again. */
+struct attest_record {
+    struct writer challenge, envelope, spki;
+    uint8_t exporter[32];
+    struct airlock_session session;
+    uint64_t now; /* seconds since 1970, this machine's clock */
+};
+/* `*out` is empty at first; release it in any case. False with `why` filled when no envelope came. */
+MUST_CHECK bool attest_fetch(struct client *c, const char *model, unsigned timeout_ms, struct attest_record *out,
+                             char why[CLIENT_WHY_MAX]);
+struct attest_record attest_record_empty(void);
+void attest_record_release(struct attest_record *r);
+
 struct attest_ask {
     const struct airlock_rules *rules;
     const char *model;                     /* engines that serve it; NULL: any */
@@ -17,13 +30,15 @@ struct attest_ask {
 
 struct attest_outcome {
     bool accepted;
-    bool answered;                  /* an envelope came: `result` says what is wrong with it; else `why` */
+    bool answered;                  /* an envelope came: `verdict.result` says what is wrong with it; else `why` */
     struct airlock_claims *claims;  /* owned; NULL when the check refused */
     struct airlock_verdict verdict; /* .result explains a refusal in either case */
     char why[CLIENT_WHY_MAX];       /* no envelope: the reason */
 };
 
-/* True when accepted. attest_outcome_release() in any case. */
+/* Check and judge what was fetched. True when accepted. */
+bool attest_judge(const struct attest_record *r, const struct attest_ask *ask, struct attest_outcome *out);
+/* Both. True when accepted. attest_outcome_release() in any case. */
 bool attest_connection(struct client *c, const struct attest_ask *ask, struct attest_outcome *out);
 void attest_outcome_release(struct attest_outcome *out);
 

@@ -18,7 +18,7 @@ struct config {
     uint8_t owner[64];             /* digest of the owner's first keyset */
     char tenants[CONFIG_PATH_MAX]; /* empty: none; its signature stands in FILE.sig */
 
-    char certificate[CONFIG_PATH_MAX], key[CONFIG_PATH_MAX], authority[CONFIG_PATH_MAX];
+    char certificate[CONFIG_PATH_MAX], key[CONFIG_PATH_MAX], authority[CONFIG_PATH_MAX]; /* see proxy/tls.h */
     size_t name_count;
     char name[TLS_NAMES_MAX - 1][256];
 

@@ -98,78 +98,74 @@ static X509 *leaf_certificate(EVP_PKEY *key, const char *const *names, X509 *iss
 
 /* --- the authority of this machine ------------------------------------------------------------------ */
 
-static FILE *create_file(const char *folder, const char *name, mode_t mode, char path[1024])
+enum { PATH_LEN = 1024 };
+
+static bool path_with(char out[PATH_LEN], const char *path, const char *suffix)
 {
+    return snprintf(out, PATH_LEN, "%s%s", path, suffix) < PATH_LEN;
+}
+
+/* Written beside and renamed, so that a reader never sees half of it. */
+static bool write_pem(const char *path, mode_t mode, X509 *cert, EVP_PKEY *key)
+{
+    char beside[PATH_LEN];
+    FILE *f = NULL;
+    bool ok;
     int fd;
 
-    if (snprintf(path, 1024, "%s/%s.new", folder, name) >= 1024)
-        return NULL;
-    unlink(path);
-    fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, mode);
-    return fd < 0 ? NULL : fdopen(fd, "w");
-}
-
-static bool commit_file(FILE *f, bool ok, const char *folder, const char *name, const char *temporary)
-{
-    char path[1024];
-
-    if (!f)
+    if (!path_with(beside, path, ".new"))
         return false;
-    ok = fflush(f) == 0 && fsync(fileno(f)) == 0 && ok;
+    unlink(beside);
+    fd = open(beside, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (fd < 0 || !(f = fdopen(fd, "w")))
+        return false;
+    ok = cert ? PEM_write_X509(f, cert) == 1 : PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1;
+    ok = fflush(f) == 0 && fsync(fd) == 0 && ok;
     ok = fclose(f) == 0 && ok;
-    return ok && snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path && rename(temporary, path) == 0;
+    return ok && rename(beside, path) == 0;
 }
 
-static bool make_authority(const char *folder)
+static bool make_authority(const char *path, const char *key_path)
 {
     EVP_PKEY *key = new_key();
-    X509 *cert = key ? new_certificate(key, "Airlock demo authority", NULL, AUTHORITY_DAYS) : NULL;
-    char path[1024];
+    X509 *cert = key ? new_certificate(key, "Airlock authority of this machine", NULL, AUTHORITY_DAYS) : NULL;
     bool ok = cert && add_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
               add_extension(cert, cert, NID_key_usage, "critical,keyCertSign") &&
               add_extension(cert, cert, NID_subject_key_identifier, "hash") && X509_sign(cert, key, EVP_sha256()) > 0;
-    FILE *f;
 
-    if (ok) {
-        f = create_file(folder, "ca.key", 0600, path);
-        ok = commit_file(f, f && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1, folder, "ca.key", path);
-    }
-    if (ok) {
-        f = create_file(folder, "ca.pem", 0644, path);
-        ok = commit_file(f, f && PEM_write_X509(f, cert) == 1, folder, "ca.pem", path);
-    }
+    ok = ok && write_pem(key_path, 0600, NULL, key) && write_pem(path, 0644, cert, NULL);
     X509_free(cert);
     EVP_PKEY_free(key);
     return ok;
 }
 
-static bool read_authority(const char *folder, X509 **cert, EVP_PKEY **key)
+static bool read_authority(const char *path, const char *key_path, X509 **cert, EVP_PKEY **key)
 {
-    char path[1024];
-    FILE *f;
+    FILE *f = fopen(path, "re");
 
-    if (snprintf(path, sizeof path, "%s/ca.pem", folder) >= (int)sizeof path || !(f = fopen(path, "re")))
+    if (!f)
         return false;
     *cert = PEM_read_X509(f, NULL, NULL, NULL);
     fclose(f);
-    if (snprintf(path, sizeof path, "%s/ca.key", folder) >= (int)sizeof path || !(f = fopen(path, "re")))
+    if (!(f = fopen(key_path, "re")))
         return false;
     *key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
     fclose(f);
     return *cert && *key && X509_check_private_key(*cert, *key) == 1;
 }
 
-/* Several programs may start at once: a lock on the folder makes one of them the maker. */
-static bool open_authority(const char *folder, X509 **cert, EVP_PKEY **key)
+/* Several programs may start at once: a lock makes one of them the maker. */
+static bool open_authority(const char *path, X509 **cert, EVP_PKEY **key)
 {
-    int lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    char path[1024];
-    bool ok = lock >= 0 && flock(lock, LOCK_EX) == 0;
+    char key_path[PATH_LEN], lock_path[PATH_LEN];
+    int lock = -1;
+    bool ok = path_with(key_path, path, ".key") && path_with(lock_path, path, ".lock");
 
-    ok = ok && snprintf(path, sizeof path, "%s/ca.pem", folder) < (int)sizeof path;
+    ok = ok && (lock = open(lock_path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600)) >= 0 &&
+         flock(lock, LOCK_EX) == 0;
     if (ok && access(path, F_OK) != 0)
-        ok = make_authority(folder);
-    ok = ok && read_authority(folder, cert, key);
+        ok = make_authority(path, key_path);
+    ok = ok && read_authority(path, key_path, cert, key);
     if (lock >= 0)
         close(lock);
     return ok;
@@ -225,7 +221,8 @@ static bool use_own_key(SSL_CTX *ctx, const struct tls_server *config, char why[
     bool ok = key != NULL;
 
     if (ok && config->authority && !open_authority(config->authority, &issuer, &issuer_key)) {
-        snprintf(why, TLS_WHY_MAX, "no usable certificate authority in %.150s: remove ca.pem and ca.key there",
+        snprintf(why, TLS_WHY_MAX,
+                 "no usable certificate authority in %.150s: remove it and its .key to have it made anew",
                  config->authority);
         ok = false;
     } else if (ok && !(cert = leaf_certificate(key, config->names, issuer, issuer_key))) {
@@ -261,11 +258,12 @@ SSL_CTX *tls_client_open(const char *ca_file, char why[TLS_WHY_MAX])
     snprintf(why, TLS_WHY_MAX, "cannot set up TLS");
     if (!ctx)
         return NULL;
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify(ctx, ca_file ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
     if (SSL_CTX_set_alpn_protos(ctx, (const unsigned char *)"\x08http/1.1", 9) == 0 &&
-        (ca_file ? SSL_CTX_load_verify_locations(ctx, ca_file, NULL) : SSL_CTX_set_default_verify_paths(ctx)) == 1)
+        (!ca_file ||
+         (ca_file[0] ? SSL_CTX_load_verify_locations(ctx, ca_file, NULL) : SSL_CTX_set_default_verify_paths(ctx)) == 1))
         return ctx;
-    if (ca_file)
+    if (ca_file && ca_file[0])
         snprintf(why, TLS_WHY_MAX, "cannot read the certificates in %.200s", ca_file);
     SSL_CTX_free(ctx);
     return NULL;

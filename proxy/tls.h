@@ -13,15 +13,19 @@
 enum { TLS_WHY_MAX = 256, TLS_NAMES_MAX = 16, TLS_EXPORTER_LEN = 32, TLS_SPKI_MAX = 4096 };
 
 struct tls_server {
-    const char *certificate, *key;    /* PEM files of an operator's own certificate; both or neither */
-    const char *authority;            /* a folder with ca.pem and ca.key, made there when absent; NULL: self-signed */
+    const char *certificate, *key; /* PEM files of an operator's own certificate; both or neither */
+    const char *authority; /* this machine's authority: certificate in this file, key in FILE.key; both made when
+                              absent; NULL: self-signed */
     const char *names[TLS_NAMES_MAX]; /* DNS names and addresses the certificate is good for; NULL ends the list */
     bool http2;                       /* offer h2 before http/1.1 */
 };
 
 /* A context for a server, or NULL with `why` filled. Yours: SSL_CTX_free(). */
 SSL_CTX *tls_server_open(const struct tls_server *config, char why[TLS_WHY_MAX]);
-/* A context for a client that checks names against `ca_file`, or against the system's roots when NULL. */
+/* A context for a client. `ca_file`: certificates that must vouch for the server's name; TLS_SYSTEM_ROOTS: the
+ * system's. NULL: the certificate is taken as it is, which is for a caller that attests the key behind it before it
+ * sends anything: a certificate adds nothing to that. */
+#define TLS_SYSTEM_ROOTS ""
 SSL_CTX *tls_client_open(const char *ca_file, char why[TLS_WHY_MAX]);
 
 /* What attestation binds (specs/protocol § Objects, leaf). */

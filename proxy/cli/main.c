@@ -9,8 +9,11 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } words[] = {
+    {"verify", cli_verify, "check a proxy and the engines behind it by your own rules"},
+    {"connect", cli_connect, "serve the API on this machine: verify first, then forward"},
     {"policy", cli_policy, "keys, policy, acceptance and tenants files"},
     {"seal", cli_seal, "encrypt a model"},
+    {"doctor", cli_doctor, "what this machine can and cannot do"},
 };
 
 int main(int argc, char **argv)

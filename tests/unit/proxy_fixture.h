@@ -210,7 +210,7 @@ static struct front_config fixture_config(void)
 static void fixture_start_with(struct front_config config)
 {
     char why[256] = "";
-    struct tls_server tls = {.authority = fixture.folder, .names = {"127.0.0.1", "localhost"}, .http2 = config.http2};
+    struct tls_server tls = {.authority = fixture.ca_file, .names = {"127.0.0.1", "localhost"}, .http2 = config.http2};
 
     strcpy(fixture.folder, "/tmp/airlock-test-XXXXXX");
     ck_assert(mkdtemp(fixture.folder) != NULL);
@@ -236,6 +236,7 @@ static inline void fixture_start(void)
 
 static inline void fixture_stop(void)
 {
+    static const char *const suffixes[] = {"", ".key", ".lock"};
     char path[160];
     atomic_store(&fake.cancel_all, true);
     while (atomic_load(&fake.ended) < atomic_load(&fake.submitted))
@@ -244,9 +245,10 @@ static inline void fixture_stop(void)
     front_stop(fixture.front);
     SSL_CTX_free(fixture.server);
     SSL_CTX_free(fixture.client);
-    unlink(fixture.ca_file);
-    snprintf(path, sizeof path, "%s/ca.key", fixture.folder);
-    unlink(path);
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s%s", fixture.ca_file, suffixes[i]);
+        unlink(path);
+    }
     rmdir(fixture.folder);
 }
 
