@@ -138,6 +138,12 @@ static void post(struct piece *p)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
+/* The last piece: held until the connection is free for the caller's next request. */
+static void post_last(struct relay *r, struct piece *p)
+{
+    r->last = p;
+}
+
 /* A piece of a stream; waits while the caller does not take what was sent before. */
 static void post_body(struct relay *r, struct span bytes)
 {
@@ -163,7 +169,7 @@ static void post_error(struct relay *r, int status, const char *type, const char
     snprintf(p->type, sizeof p->type, "application/json");
     if (status == 503)
         snprintf(p->retry_after, sizeof p->retry_after, "1");
-    post(p);
+    post_last(r, p);
     writer_release(&w);
 }
 
@@ -178,7 +184,7 @@ static void post_whole(struct relay *r, const struct response *head, struct span
     snprintf(p->retry_after, sizeof p->retry_after, "%s", head->retry_after);
     snprintf(p->allow, sizeof p->allow, "%s", head->allow);
     snprintf(p->authenticate, sizeof p->authenticate, "%s", head->www_authenticate);
-    post(p);
+    post_last(r, p);
 }
 
 static bool relay_whole(struct relay *r, struct client *c, const struct response *head)
@@ -250,7 +256,7 @@ static bool relay_stream(struct relay *r, struct session *s, const struct respon
         post_broken(r, "verdict_expired", "The proof for this connection ended: send the request again.");
     else if (!ok)
         post_broken(r, "upstream_broken", "The answer broke off on its way: send the request again.");
-    post(piece_new(r, PIECE_END, span_of(NULL, 0)));
+    post_last(r, piece_new(r, PIECE_END, span_of(NULL, 0)));
     return ok;
 }
 
@@ -305,14 +311,16 @@ static void serve(struct relay *r)
     if (atomic_load(&r->cancelled))
         return;
     s = upstream_take(r->connect->upstream, &why);
-    if (!s) {
+    if (s) {
+        set_active(r, s->client);
+        reusable = !atomic_load(&r->cancelled) && exchange(r, s);
+        set_active(r, NULL);
+        upstream_give(r->connect->upstream, s, reusable && !atomic_load(&r->cancelled));
+    } else {
         post_refusal(r, &why);
-        return;
     }
-    set_active(r, s->client);
-    reusable = !atomic_load(&r->cancelled) && exchange(r, s);
-    set_active(r, NULL);
-    upstream_give(r->connect->upstream, s, reusable && !atomic_load(&r->cancelled));
+    if (r->last)
+        post(r->last);
 }
 
 static struct relay *next_relay(struct connect *c)

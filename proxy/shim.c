@@ -341,11 +341,12 @@ static void *loop_main(void *arg)
 static void loop_close(struct hx_loop *l)
 {
     hx_timer_stop(l, &l->sweep);
-    h2o_multithread_unregister_receiver(l->context.queue, &l->inbox);
     /* A socket held open to the end, or a farewell timer of HTTP/2 still running, would trip the library's asserts:
      * the process is about to exit, leave the rest to it. */
     if (l->conns || l->server->config.http2)
         return;
+    on_messages(&l->inbox, &l->inbox._messages); /* nobody posts any more; what they carry is freed by them */
+    h2o_multithread_unregister_receiver(l->context.queue, &l->inbox);
     h2o_context_dispose(&l->context);
     free(l);
 }
