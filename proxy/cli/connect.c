@@ -151,15 +151,10 @@ static int run(struct start *s)
 
 int cli_connect(int argc, char **argv)
 {
-    enum { ACCEPTANCE, LISTEN, STATE, MODEL, CA, KEY, HELP, OPTIONS };
+    enum { ACCEPTANCE, LISTEN, STATE, MODEL, CA, KEY, OPTIONS };
     struct cli_option o[OPTIONS] = {
-        [ACCEPTANCE] = {.name = "acceptance"},
-        [LISTEN] = {.name = "listen"},
-        [STATE] = {.name = "state"},
-        [MODEL] = {.name = "model"},
-        [CA] = {.name = "ca"},
-        [KEY] = {.name = "key-file"},
-        [HELP] = {.name = "help", .is_flag = true},
+        [ACCEPTANCE] = {.name = "acceptance"}, [LISTEN] = {.name = "listen"}, [STATE] = {.name = "state"},
+        [MODEL] = {.name = "model"},           [CA] = {.name = "ca"},         [KEY] = {.name = "key-file"},
     };
     const char *urls[UPSTREAM_PROXIES_MAX];
     struct start s = {.config = {.listen_fd = -1,
@@ -172,8 +167,9 @@ int cli_connect(int argc, char **argv)
     size_t count;
     int rc = CLI_USAGE;
 
-    if (!cli_options(argc, argv, o, OPTIONS, urls, UPSTREAM_PROXIES_MAX, &count) || o[HELP].count || count == 0 ||
-        !o[ACCEPTANCE].count)
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return cli_help(usage);
+    if (!cli_options(argc, argv, o, OPTIONS, urls, UPSTREAM_PROXIES_MAX, &count) || count == 0 || !o[ACCEPTANCE].count)
         return cli_usage(usage);
     if (read_urls(urls, count, &s) && read_rules(o[ACCEPTANCE].value[0], &s) && open_state(o[STATE].value[0], &s) &&
         (!o[KEY].count || read_key(o[KEY].value[0], &s)) &&

@@ -164,15 +164,17 @@ static void check_kernel(void)
 
 int cli_doctor(int argc, char **argv)
 {
-    struct cli_option o[] = {{.name = "walls", .is_flag = true}, {.name = "help", .is_flag = true}};
+    static const char usage[] = "doctor [--walls]\n  what this machine can and cannot do; --walls: the sandbox's walls "
+                                "alone, as airlock policy init takes them";
+    struct cli_option o[] = {{.name = "walls", .is_flag = true}};
     const char *rest[1];
     size_t count;
     unsigned walls;
 
-    if (!cli_options(argc, argv, o, 2, rest, 0, &count) || o[1].count)
-        return cli_usage(
-            "doctor [--walls]\n  what this machine can and cannot do; --walls: the sandbox's walls alone, as "
-            "airlock policy init takes them");
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return cli_help(usage);
+    if (!cli_options(argc, argv, o, 1, rest, 0, &count))
+        return cli_usage(usage);
     walls = common_walls();
     if (o[0].count)
         return print_walls(walls);

@@ -22,6 +22,12 @@ int cli_fail(const char *format, ...)
     return CLI_FAILED;
 }
 
+int cli_help(const char *text)
+{
+    printf("usage: airlock %s\n", text);
+    return CLI_OK;
+}
+
 int cli_usage(const char *text)
 {
     fprintf(stderr, "usage: airlock %s\n", text);

@@ -24,6 +24,7 @@ MUST_CHECK bool cli_options(int argc, char **argv, struct cli_option *options, s
 
 /* "airlock WORD: ..." with a newline on standard error; returns CLI_FAILED. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int cli_help(const char *text);  /* the same on standard output, because it was asked for; returns CLI_OK */
 int cli_usage(const char *text); /* prints "usage: airlock " and `text`; returns CLI_USAGE */
 
 /* --- files ------------------------------------------------------------------------------------------ */

@@ -16,6 +16,13 @@ static const struct {
     {"doctor", cli_doctor, "what this machine can and cannot do"},
 };
 
+static void print_usage(FILE *out)
+{
+    fputs("usage: airlock WORD ...   (airlock WORD --help says more)\n", out);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        fprintf(out, "  %-8s %s\n", words[i].word, words[i].help);
+}
+
 int main(int argc, char **argv)
 {
     for (size_t i = 0; argc >= 2 && i < sizeof words / sizeof *words; i++)
@@ -25,8 +32,10 @@ int main(int argc, char **argv)
         puts("airlock " AIRLOCK_VERSION);
         return CLI_OK;
     }
-    fputs("usage: airlock WORD ...\n", stderr);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        fprintf(stderr, "  %-8s %s\n", words[i].word, words[i].help);
+    if (argc >= 2 && (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0)) {
+        print_usage(stdout);
+        return CLI_OK;
+    }
+    print_usage(stderr);
     return CLI_USAGE;
 }

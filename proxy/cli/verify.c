@@ -273,15 +273,10 @@ static int judge(const struct attest_record *r, const struct airlock_rules *rule
 
 int cli_verify(int argc, char **argv)
 {
-    enum { ACCEPTANCE, MODEL, CA, STATE, SAVE, JSON, HELP, OPTIONS };
+    enum { ACCEPTANCE, MODEL, CA, STATE, SAVE, JSON, OPTIONS };
     struct cli_option o[OPTIONS] = {
-        [ACCEPTANCE] = {.name = "acceptance"},
-        [MODEL] = {.name = "model"},
-        [CA] = {.name = "ca"},
-        [STATE] = {.name = "state"},
-        [SAVE] = {.name = "save"},
-        [JSON] = {.name = "json", .is_flag = true},
-        [HELP] = {.name = "help", .is_flag = true},
+        [ACCEPTANCE] = {.name = "acceptance"}, [MODEL] = {.name = "model"}, [CA] = {.name = "ca"},
+        [STATE] = {.name = "state"},           [SAVE] = {.name = "save"},   [JSON] = {.name = "json", .is_flag = true},
     };
     struct attest_record record = attest_record_empty();
     struct airlock_rules *rules = NULL;
@@ -289,7 +284,9 @@ int cli_verify(int argc, char **argv)
     size_t count;
     int rc = CLI_COULD_NOT;
 
-    if (!cli_options(argc, argv, o, OPTIONS, target, 1, &count) || o[HELP].count || count != 1 || !o[ACCEPTANCE].count)
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return cli_help(usage);
+    if (!cli_options(argc, argv, o, OPTIONS, target, 1, &count) || count != 1 || !o[ACCEPTANCE].count)
         return cli_usage(usage);
     rules = read_rules(o[ACCEPTANCE].value[0]);
     if (rules &&
