@@ -87,7 +87,7 @@ enum engine_err engine_template_render(const struct engine_template *t, const st
         .arena.max = ENGINE_TEMPLATE_MEMORY_MAX,
         .out = out,
         .why = why,
-        .steps = ENGINE_TEMPLATE_STEPS_MAX,
+        .steps = input->steps_max ? input->steps_max : ENGINE_TEMPLATE_STEPS_MAX,
         .now = input->now,
     };
     struct scope scope = {0};

@@ -20,7 +20,7 @@ struct engine_template;
 #define ENGINE_TEMPLATE_SOURCE_MAX (1u << 20)   /* bytes */
 #define ENGINE_TEMPLATE_STEPS_MAX 20000000u     /* evaluated nodes and copied bytes of one render */
 #define ENGINE_TEMPLATE_MEMORY_MAX (256u << 20) /* bytes of values of one render */
-#define ENGINE_TEMPLATE_DEPTH_MAX 128           /* nested expressions, blocks, macro calls */
+#define ENGINE_TEMPLATE_DEPTH_MAX 128           /* expressions and blocks inside each other */
 
 /* NULL when refused: ENGINE_E_SYNTAX with the line, ENGINE_E_LIMIT. Copies `source`. Constant afterwards: any number of
  * threads may render with one. */
@@ -29,19 +29,19 @@ void engine_template_close(struct engine_template *t); /* NULL is fine */
 
 struct engine_template_input {
     const json_t *messages;  /* array of objects */
-    const json_t *tools;     /* array, or NULL: `none` as Hugging Face passes it */
+    const json_t *tools;     /* array, or NULL: `none`, as Hugging Face passes it */
     const json_t *documents; /* array, or NULL: `none` */
-    const json_t
-        *kwargs; /* object of further variables (chat_template_kwargs), or NULL; may override none of the others */
-    struct span bos, eos; /* bos_token, eos_token */
+    const json_t *kwargs;    /* further variables (chat_template_kwargs), or NULL; overrides none of the others */
+    struct span bos, eos;    /* bos_token, eos_token */
     bool add_generation_prompt;
-    int64_t now; /* seconds since 1970, UTC: what strftime_now() shows */
+    uint32_t steps_max; /* 0: ENGINE_TEMPLATE_STEPS_MAX */
+    int64_t now;        /* seconds since 1970, UTC: what strftime_now() shows */
 };
 
 /* Append the prompt to `*out` (whose maximum is the output limit). Everything in `input` is borrowed for the call and
- * only read; but jansson's reference counts are touched: no other thread may use the same json_t at the same time.
- * ENGINE_E_REFUSED: the template refused the conversation, `why->text` is the template's own sentence. ENGINE_E_VALUE:
- * an operation that Jinja would also refuse. ENGINE_E_LIMIT: out of steps, memory, depth or output. */
+ * only read. ENGINE_E_REFUSED: the template refused the conversation, `why->text` is the template's own sentence.
+ * ENGINE_E_VALUE: an operation that Jinja would also refuse. ENGINE_E_UNSUPPORTED: a filter or test that is not known
+ * here. ENGINE_E_LIMIT: out of steps, memory, depth or output. */
 MUST_CHECK enum engine_err engine_template_render(const struct engine_template *t,
                                                   const struct engine_template_input *input, struct writer *out,
                                                   struct engine_problem *why);

@@ -121,7 +121,7 @@ static struct value split_spaces(struct render *r, struct span s, int64_t most)
         while (end < s.len && !text_is_space(tokenizer_char(s, end, &len)))
             end += len;
         if (most-- == 0)
-            end = text_strip(s, span_of(NULL, 0), false, true).len;
+            end = s.len;
         push(r, &out, span_of(s.data, end), &cap);
         s = span_of(s.data + end, s.len - end);
     }

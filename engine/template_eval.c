@@ -33,7 +33,7 @@ bool render_pay(struct render *r, size_t n)
         return false;
     if (n > r->steps) {
         r->steps = 0;
-        render_fail(r, ENGINE_E_LIMIT, "more than %u steps", ENGINE_TEMPLATE_STEPS_MAX);
+        render_fail(r, ENGINE_E_LIMIT, "more steps than one conversation may take");
         return false;
     }
     r->steps -= (uint32_t)n;
@@ -121,10 +121,8 @@ static struct value loop_member(struct loop *l, struct span name)
         return value_int(count - index);
     if (span_is(name, "revindex0"))
         return value_int(count - index - 1);
-    if (span_is(name, "depth"))
-        return value_int(l->depth);
-    if (span_is(name, "depth0"))
-        return value_int(l->depth - 1);
+    if (span_is(name, "depth") || span_is(name, "depth0")) /* of recursive loops, which are not supported */
+        return value_int(span_is(name, "depth"));
     if (span_is(name, "previtem") && index > 0)
         return l->items[index - 1];
     if (span_is(name, "nextitem") && index + 1 < count)
@@ -404,11 +402,7 @@ static struct value call_macro(struct render *r, const struct macro *m, const st
             }
         scope_set(r, scope, parameter->text, given || !parameter->a ? v : eval(r, scope, parameter->a));
     }
-    int64_t loops = r->loop_depth;
-    r->loop_depth = 0;
-    struct value out = capture_body(r, scope, m->node->d);
-    r->loop_depth = loops;
-    return out;
+    return capture_body(r, scope, m->node->d);
 }
 
 static struct value loop_call(struct render *r, struct loop *l, struct span name, const struct arguments *args)
@@ -624,7 +618,7 @@ static void execute_for(struct render *r, struct scope *scope, const struct node
     struct loop *l = render_get(r, sizeof *l);
     if (r->err || !l || items.kind != V_LIST)
         return;
-    *l = (struct loop){.count = items.list->count, .items = items.list->items, .depth = ++r->loop_depth};
+    *l = (struct loop){.count = items.list->count, .items = items.list->items};
     for (l->index = 0; l->index < l->count && !r->err; l->index++) {
         struct scope *inner = render_get(r, sizeof *inner); /* a macro may keep it: not on the stack */
         if (!inner)
@@ -638,7 +632,6 @@ static void execute_for(struct render *r, struct scope *scope, const struct node
         if (stop)
             break;
     }
-    r->loop_depth--;
     if (l->count == 0 && n->e)
         execute(r, scope, n->e);
 }

@@ -108,10 +108,12 @@ static struct value filter_indent(struct render *r, struct value v, const struct
     for (size_t at = 0, end; !r->err && at < s.s.len; at = end) {
         const uint8_t *newline = memchr(s.s.data + at, '\n', s.s.len - at);
         end = newline ? (size_t)(newline - s.s.data) + 1 : s.s.len;
-        bool empty = newline && end - at == 1;
+        bool pair = newline && end - at > 1 && newline[-1] == '\r', empty = newline && end - at == (pair ? 2 : 1);
         for (int64_t i = 0; (at > 0 || first) && (blank || !empty) && i < width && render_pay(r, 1); i++)
             writer_u8(&w, ' ');
-        writer_bytes(&w, span_of(s.s.data + at, end - at));
+        writer_bytes(&w, span_of(s.s.data + at, end - at - (pair ? 2 : 0)));
+        if (pair)
+            writer_u8(&w, '\n');
     }
     return text_finish(r, &w);
 }

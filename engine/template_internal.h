@@ -183,7 +183,6 @@ struct scope {
 struct loop {
     size_t index, count; /* index counts from 0 */
     struct value *items;
-    int64_t depth;
     struct value changed; /* last arguments of loop.changed() */
 };
 
@@ -202,7 +201,6 @@ struct render {
     int64_t now;
     enum { FLOW_NONE, FLOW_BREAK, FLOW_CONTINUE } flow;
     struct value captured;
-    int64_t loop_depth;
 };
 
 /* Records the first fault with the line and returns undefined. */

@@ -358,10 +358,13 @@ struct value text_case(struct render *r, struct span s, char how)
     size_t len;
     for (size_t at = 0; at < s.len; at += len) {
         int32_t c = tokenizer_char(s, at, &len);
-        bool upper = how == 'u' || ((how == 'c' || how == 't') && first);
+        bool title = (how == 'c' || how == 't') && first;
         uint8_t out[4];
-        utf8proc_ssize_t n = utf8proc_encode_char(upper ? utf8proc_toupper(c) : utf8proc_tolower(c), out);
-        writer_bytes(&w, span_of(out, (size_t)n));
+        int32_t other = title ? utf8proc_totitle(c) : how == 'u' ? utf8proc_toupper(c) : utf8proc_tolower(c);
+        if (c == 0xdf && other != c) /* sharp s has no capital of its own in Python */
+            writer_str(&w, title ? "Ss" : "SS");
+        else
+            writer_bytes(&w, span_of(out, (size_t)utf8proc_encode_char(other, out)));
         first = how == 't' && utf8proc_toupper(c) == utf8proc_tolower(c);
     }
     return render_pay(r, s.len / 4) ? text_finish(r, &w) : (writer_release(&w), value_none());
