@@ -37,33 +37,9 @@ void dial_say(const char *event, const char *peer, const char *code)
                   peer, code);
 }
 
-bool dial_address_split(const char *text, char host[256], uint16_t *port)
-{
-    const char *colon = strrchr(text, ':');
-    char *end;
-    if (!colon || colon == text || colon[1] < '1' || colon[1] > '9')
-        return false;
-    unsigned long number = strtoul(colon + 1, &end, 10);
-    const char *from = text, *to = colon;
-    if (*from == '[' && to[-1] == ']')
-        from++, to--;
-    else if (memchr(text, ':', (size_t)(colon - text)))
-        return false; /* an IPv6 address without brackets */
-    size_t len = (size_t)(to - from);
-    if (*end || number > UINT16_MAX || len == 0 || len > 253)
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)from[i] <= ' ' || from[i] == '"' || from[i] == '\\' || from[i] == 127)
-            return false;
-    memcpy(host, from, len);
-    host[len] = 0;
-    *port = (uint16_t)number;
-    return true;
-}
-
 /* --- names ---------------------------------------------------------------------------------------- */
 
-static void on_resolved(void *ctx, const struct resolve_answer *answer)
+static void on_resolved(void *ctx, const struct tunnel_resolved *answer)
 {
     struct target *t = ctx;
     struct dial *d = t->dial;
@@ -90,16 +66,16 @@ static void on_resolved(void *ctx, const struct resolve_answer *answer)
 static bool add_target(struct dial *d, const char *text, bool keyd, uint32_t index, char why[256])
 {
     struct target *t = &d->target[d->target_count];
-    union resolve_address a;
+    union tunnel_address a;
     *t = (struct target){.dial = d, .keyd = keyd, .index = index};
     t->ask = writer_with_max(TUNNEL_ASK_MAX);
-    if (!dial_address_split(text, t->host, &t->port)) {
+    if (!tunnel_address_split(text, t->host, &t->port)) {
         (void)snprintf(why, 256, "%s address \"%.100s\" is not HOST:PORT or [ADDR]:PORT; correct it",
                        keyd ? "keyd" : "proxy", text);
         return false;
     }
     d->target_count++;
-    t->literal = resolve_literal(t->host, t->port, &a);
+    t->literal = tunnel_resolve_literal(t->host, t->port, &a);
     if (t->literal)
         peer_add(d, t, &a);
     return true;
@@ -112,7 +88,7 @@ static void resolve_due(struct dial *d, uint64_t now_ms)
         if (t->literal || t->asking || now_ms < t->resolve_ms || d->draining)
             continue;
         t->asking = true;
-        resolve_ask(d->resolve, t->host, t->port, on_resolved, t);
+        tunnel_resolve_ask(d->resolve, t->host, t->port, on_resolved, t);
     }
 }
 
@@ -126,7 +102,7 @@ struct dial *dial_open(const struct dial_config *config, char why[256])
         return NULL;
     d->config = *config;
     d->tls = tunnel_tls_open();
-    d->resolve = resolve_open();
+    d->resolve = tunnel_resolve_open();
     d->link = tunnel_link_open(config->link_fd, false, dial_now_ms());
     int flags = fcntl(config->attester_fd, F_GETFL);
     bool good =
@@ -157,7 +133,7 @@ void dial_close(struct dial *d)
         writer_release(&d->peer[i].challenge);
     }
     relay_close_all(d);
-    resolve_close(d->resolve);
+    tunnel_resolve_close(d->resolve);
     for (size_t i = 0; i < d->target_count; i++)
         writer_release(&d->target[i].ask);
     tunnel_link_close(d->link);
@@ -304,7 +280,7 @@ static void attester_answers(struct dial *d)
 /* --- the loop ------------------------------------------------------------------------------------- */
 
 struct round {
-    struct pollfd fds[2 + RESOLVE_FDS_MAX + DIAL_PEERS_MAX];
+    struct pollfd fds[2 + TUNNEL_RESOLVE_FDS + DIAL_PEERS_MAX];
     size_t resolve_count, count;
     int wait_ms;
 };
@@ -321,7 +297,7 @@ static void prepare(struct dial *d, struct round *r, uint64_t now_ms)
     r->wait_ms = until(tunnel_link_deadline(d->link), now_ms, 1000);
     r->fds[0] = (struct pollfd){tunnel_link_fd(d->link), tunnel_link_wants(d->link), 0};
     r->fds[1] = (struct pollfd){d->config.attester_fd, POLLIN, 0};
-    r->resolve_count = resolve_fds(d->resolve, r->fds + 2, &r->wait_ms);
+    r->resolve_count = tunnel_resolve_fds(d->resolve, r->fds + 2, &r->wait_ms);
     r->count = 2 + r->resolve_count;
     for (size_t i = 0; i < DIAL_PEERS_MAX; i++) {
         struct peer *p = &d->peer[i];
@@ -358,7 +334,7 @@ static void settle(struct dial *d, uint64_t now_ms)
 static void step(struct dial *d, struct round *r)
 {
     uint64_t now_ms = dial_now_ms();
-    resolve_step(d->resolve, r->fds + 2, r->resolve_count);
+    tunnel_resolve_step(d->resolve, r->fds + 2, r->resolve_count);
     resolve_due(d, now_ms);
     for (size_t i = 0; i < DIAL_PEERS_MAX; i++) {
         struct peer *p = &d->peer[i];

@@ -52,7 +52,4 @@ int dial_run(struct dial *d);
 void dial_stop(struct dial *d); /* from a signal handler: drain */
 void dial_close(struct dial *d);
 
-/* Split "HOST:PORT" or "[ADDR]:PORT"; false when it is neither. */
-bool dial_address_split(const char *text, char host[256], uint16_t *port);
-
 #endif

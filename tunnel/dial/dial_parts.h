@@ -4,7 +4,7 @@
 
 #include "tunnel/attest/attester.h"
 #include "tunnel/dial/dial.h"
-#include "tunnel/dial/resolve.h"
+#include "tunnel/resolve.h"
 
 /* What the configuration names: a proxy's or keyd's name and port. */
 struct target {
@@ -23,7 +23,7 @@ enum peer_state { PEER_IDLE, PEER_CONNECTING, PEER_UP };
 struct peer {
     struct dial *dial;
     struct target *target; /* NULL: free slot */
-    union resolve_address address;
+    union tunnel_address address;
     char name[64];
     bool listed; /* still among the name's addresses */
     enum peer_state state;
@@ -59,7 +59,7 @@ struct dial {
     struct dial_config config;
     struct tunnel_tls *tls;
     struct tunnel_link *link;
-    struct resolve *resolve;
+    struct tunnel_resolve *resolve;
     struct attester_inbox inbox;
     struct target target[DIAL_TARGETS_MAX + TUNNEL_KEYDS_MAX];
     size_t target_count;
@@ -80,8 +80,8 @@ uint32_t dial_random(void);
 void dial_say(const char *event, const char *peer, const char *code);
 
 /* peer.c */
-struct peer *peer_find(struct dial *d, const struct target *t, const union resolve_address *a);
-void peer_add(struct dial *d, struct target *t, const union resolve_address *a);
+struct peer *peer_find(struct dial *d, const struct target *t, const union tunnel_address *a);
+void peer_add(struct dial *d, struct target *t, const union tunnel_address *a);
 void peer_step(struct peer *p, uint64_t now_ms); /* dial, time-outs, removal */
 void peer_socket(struct peer *p, uint64_t now_ms, short revents);
 void peer_events(struct peer *p, uint64_t now_ms);

@@ -1,6 +1,7 @@
 #include "tunnel/dial/options.h"
 
 #include "policy/config.h"
+#include "tunnel/resolve.h"
 
 #include <argp.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@ static void add(struct argp_state *state, char (*list)[256], size_t *count, size
     uint16_t port;
     if (*count == max)
         argp_error(state, "more than %zu addresses; give fewer, or one name for several", max);
-    else if (strlen(text) >= sizeof *list || !dial_address_split(text, host, &port))
+    else if (strlen(text) >= sizeof *list || !tunnel_address_split(text, host, &port))
         argp_error(state, "\"%.100s\" is not HOST:PORT or [ADDR]:PORT", text);
     else
         (void)snprintf(list[(*count)++], sizeof *list, "%s", text);

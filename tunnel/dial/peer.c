@@ -11,15 +11,15 @@
 
 enum { READ_SIZE = 64 << 10, READS_MAX = 16, USER_TIMEOUT_MS = 20000, LEAF_MS = 10000, STEADY_MS = 10000 };
 
-struct peer *peer_find(struct dial *d, const struct target *t, const union resolve_address *a)
+struct peer *peer_find(struct dial *d, const struct target *t, const union tunnel_address *a)
 {
     for (size_t i = 0; i < DIAL_PEERS_MAX; i++)
-        if (d->peer[i].target == t && resolve_equal(&d->peer[i].address, a))
+        if (d->peer[i].target == t && tunnel_resolve_equal(&d->peer[i].address, a))
             return &d->peer[i];
     return NULL;
 }
 
-void peer_add(struct dial *d, struct target *t, const union resolve_address *a)
+void peer_add(struct dial *d, struct target *t, const union tunnel_address *a)
 {
     for (size_t i = 0; i < DIAL_PEERS_MAX; i++) {
         struct peer *p = &d->peer[i];
@@ -27,7 +27,7 @@ void peer_add(struct dial *d, struct target *t, const union resolve_address *a)
             continue;
         *p = (struct peer){.dial = d, .target = t, .address = *a, .listed = true, .fd = -1};
         p->challenge = writer_with_max(TUNNEL_CHALLENGE_MAX);
-        resolve_print(a, p->name);
+        tunnel_resolve_print(a, p->name);
         return;
     }
     dial_say("too many addresses", t->host, "peer_count");
@@ -94,7 +94,7 @@ static void begin_connect(struct peer *p, uint64_t now_ms)
     p->state = PEER_CONNECTING;
     p->since_ms = now_ms;
     if (p->fd < 0 || !set_options(p->fd) ||
-        (connect(p->fd, &p->address.any, resolve_len(&p->address)) != 0 && errno != EINPROGRESS))
+        (connect(p->fd, &p->address.any, tunnel_resolve_len(&p->address)) != 0 && errno != EINPROGRESS))
         peer_close(p, "connect");
 }
 

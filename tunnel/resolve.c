@@ -1,4 +1,4 @@
-#include "tunnel/dial/resolve.h"
+#include "tunnel/resolve.h"
 
 #include <ares.h>
 #include <arpa/inet.h>
@@ -7,17 +7,17 @@
 #include <stdlib.h>
 #include <sys/time.h>
 
-struct resolve {
+struct tunnel_resolve {
     ares_channel channel;
 };
 struct question {
-    void (*done)(void *ctx, const struct resolve_answer *answer);
+    void (*done)(void *ctx, const struct tunnel_resolved *answer);
     void *ctx;
 };
 
-struct resolve *resolve_open(void)
+struct tunnel_resolve *tunnel_resolve_open(void)
 {
-    struct resolve *r = calloc(1, sizeof *r);
+    struct tunnel_resolve *r = calloc(1, sizeof *r);
     struct ares_options options = {.timeout = 2000, .tries = 2};
     if (!r || ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS) {
         free(r);
@@ -31,7 +31,7 @@ struct resolve *resolve_open(void)
     return r;
 }
 
-void resolve_close(struct resolve *r)
+void tunnel_resolve_close(struct tunnel_resolve *r)
 {
     if (!r)
         return;
@@ -43,12 +43,12 @@ void resolve_close(struct resolve *r)
 static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo *info)
 {
     struct question *q = arg;
-    struct resolve_answer *a = calloc(1, sizeof *a);
-    struct resolve_answer nothing = {.problem = "out of memory"};
+    struct tunnel_resolved *a = calloc(1, sizeof *a);
+    struct tunnel_resolved nothing = {.problem = "out of memory"};
     (void)timeouts;
     if (a && status == ARES_SUCCESS) {
         a->ttl_s = UINT32_MAX;
-        for (struct ares_addrinfo_node *n = info->nodes; n && a->count < RESOLVE_ADDRESSES_MAX; n = n->ai_next) {
+        for (struct ares_addrinfo_node *n = info->nodes; n && a->count < TUNNEL_RESOLVED_MAX; n = n->ai_next) {
             if (n->ai_addrlen > sizeof *a->address)
                 continue;
             memcpy(&a->address[a->count++], n->ai_addr, n->ai_addrlen);
@@ -66,15 +66,15 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
     free(q);
 }
 
-void resolve_ask(struct resolve *r, const char *host, uint16_t port,
-                 void (*done)(void *ctx, const struct resolve_answer *answer), void *ctx)
+void tunnel_resolve_ask(struct tunnel_resolve *r, const char *host, uint16_t port,
+                        void (*done)(void *ctx, const struct tunnel_resolved *answer), void *ctx)
 {
     struct ares_addrinfo_hints hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = ARES_AI_NUMERICSERV | ARES_AI_NOSORT};
     struct question *q = malloc(sizeof *q);
     char service[8];
     if (!q) {
-        done(ctx, &(struct resolve_answer){.problem = "out of memory"});
+        done(ctx, &(struct tunnel_resolved){.problem = "out of memory"});
         return;
     }
     *q = (struct question){done, ctx};
@@ -82,13 +82,13 @@ void resolve_ask(struct resolve *r, const char *host, uint16_t port,
     ares_getaddrinfo(r->channel, host, service, &hints, on_answer, q);
 }
 
-size_t resolve_fds(struct resolve *r, struct pollfd fds[RESOLVE_FDS_MAX], int *wait_ms)
+size_t tunnel_resolve_fds(struct tunnel_resolve *r, struct pollfd fds[TUNNEL_RESOLVE_FDS], int *wait_ms)
 {
     ares_socket_t sockets[ARES_GETSOCK_MAXNUM];
     int bits = ares_getsock(r->channel, sockets, ARES_GETSOCK_MAXNUM);
     size_t count = 0;
     struct timeval most = {*wait_ms / 1000, (*wait_ms % 1000) * 1000}, next;
-    for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM && i < RESOLVE_FDS_MAX; i++) {
+    for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM && i < TUNNEL_RESOLVE_FDS; i++) {
         bool in = ARES_GETSOCK_READABLE(bits, i), out = ARES_GETSOCK_WRITABLE(bits, i);
         if (in || out)
             fds[count++] = (struct pollfd){sockets[i], (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0)), 0};
@@ -98,7 +98,7 @@ size_t resolve_fds(struct resolve *r, struct pollfd fds[RESOLVE_FDS_MAX], int *w
     return count;
 }
 
-void resolve_step(struct resolve *r, const struct pollfd *fds, size_t count)
+void tunnel_resolve_step(struct tunnel_resolve *r, const struct pollfd *fds, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         bool in = fds[i].revents & (POLLIN | POLLERR | POLLHUP), out = fds[i].revents & POLLOUT;
@@ -108,7 +108,7 @@ void resolve_step(struct resolve *r, const struct pollfd *fds, size_t count)
     ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* its time-outs */
 }
 
-bool resolve_literal(const char *host, uint16_t port, union resolve_address *out)
+bool tunnel_resolve_literal(const char *host, uint16_t port, union tunnel_address *out)
 {
     memset(out, 0, sizeof *out);
     if (inet_pton(AF_INET, host, &out->v4.sin_addr) == 1) {
@@ -124,12 +124,12 @@ bool resolve_literal(const char *host, uint16_t port, union resolve_address *out
     return false;
 }
 
-socklen_t resolve_len(const union resolve_address *a)
+socklen_t tunnel_resolve_len(const union tunnel_address *a)
 {
     return a->any.sa_family == AF_INET ? sizeof a->v4 : sizeof a->v6;
 }
 
-bool resolve_equal(const union resolve_address *a, const union resolve_address *b)
+bool tunnel_resolve_equal(const union tunnel_address *a, const union tunnel_address *b)
 {
     if (a->any.sa_family != b->any.sa_family)
         return false;
@@ -139,11 +139,35 @@ bool resolve_equal(const union resolve_address *a, const union resolve_address *
            memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
 }
 
-void resolve_print(const union resolve_address *a, char out[64])
+void tunnel_resolve_print(const union tunnel_address *a, char out[64])
 {
     char text[INET6_ADDRSTRLEN] = "?";
     bool v4 = a->any.sa_family == AF_INET;
     (void)inet_ntop(a->any.sa_family, v4 ? (const void *)&a->v4.sin_addr : (const void *)&a->v6.sin6_addr, text,
                     sizeof text);
     (void)snprintf(out, 64, v4 ? "%s:%u" : "[%s]:%u", text, ntohs(v4 ? a->v4.sin_port : a->v6.sin6_port));
+}
+
+bool tunnel_address_split(const char *text, char host[256], uint16_t *port)
+{
+    const char *colon = strrchr(text, ':');
+    char *end;
+    if (!colon || colon == text || colon[1] < '1' || colon[1] > '9')
+        return false;
+    unsigned long number = strtoul(colon + 1, &end, 10);
+    const char *from = text, *to = colon;
+    if (*from == '[' && to[-1] == ']')
+        from++, to--;
+    else if (memchr(text, ':', (size_t)(colon - text)))
+        return false; /* an IPv6 address without brackets */
+    size_t len = (size_t)(to - from);
+    if (*end || number > UINT16_MAX || len == 0 || len > 253)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)from[i] <= ' ' || from[i] == '"' || from[i] == '\\' || from[i] == 127)
+            return false;
+    memcpy(host, from, len);
+    host[len] = 0;
+    *port = (uint16_t)number;
+    return true;
 }
