@@ -65,14 +65,25 @@ static void bound(struct judge *j, uint64_t when, const char *what)
 
 /* --- stage 9 ------------------------------------------------------------------------------------ */
 
+/* The digest of the first key set that the node's statement pins. */
+static void pinned_owner(const struct verifier_node *node, const struct verifier_policy_part *part,
+                         uint8_t out[VERIFIER_DIGEST_LEN])
+{
+    struct verifier_signed shell;
+    memcpy(out, node->statement.owner, VERIFIER_DIGEST_LEN);
+    if (IGNORED("statement.owner") && verifier_signed_parse(&shell, part->keyset[0]) == VERIFIER_OK)
+        verifier_sha512(out, shell.body);
+}
+
 static bool check_policy(struct judge *j, const struct verifier_node *node, const struct verifier_policy_part *part,
                          struct policy_keyset *keys, struct policy_facts *facts)
 {
     struct verifier_signed shell;
-    uint8_t digest[VERIFIER_DIGEST_LEN];
+    uint8_t digest[VERIFIER_DIGEST_LEN], owner[VERIFIER_DIGEST_LEN];
     struct verifier_note *why = &j->out->refusal.note;
-    enum verifier_err err = policy_keysets_check(part->keyset, part->keyset_count, node->statement.owner, keys);
-    if (err != VERIFIER_OK && !(err == VERIFIER_E_OWNER_MISMATCH && IGNORED("statement.owner")))
+    pinned_owner(node, part, owner);
+    enum verifier_err err = policy_keysets_check(part->keyset, part->keyset_count, owner, keys);
+    if (err != VERIFIER_OK)
         return REFUSE(j, 9, err, "the owner's key sets as sent", "the owner's own, from the first to the newest");
     err = verifier_signed_parse(&shell, part->policy);
     if (err == VERIFIER_OK && !IGNORED("policy.signature"))
@@ -214,17 +225,18 @@ static bool check_lease_fields(struct judge *j, const struct verifier_node *node
 static bool check_lease(struct judge *j, const struct verifier_node *node, const struct policy_facts *facts)
 {
     struct policy_lease lease;
-    struct span body;
     if (!node->lease.data && !j->rules->lease_required) {
         j->out->no_lease = true;
         return true;
     }
     if (!node->lease.data)
         return REFUSE(j, 9, VERIFIER_E_NO_LEASE, "no lease", "a live lease by a key server that the policy names");
-    enum verifier_err err =
-        verifier_signed_open(&body, node->lease, VERIFIER_SIGNED_LEASE, facts->keyd, facts->keyd_count);
+    struct verifier_signed shell;
+    enum verifier_err err = verifier_signed_parse(&shell, node->lease);
+    if (err == VERIFIER_OK && !IGNORED("lease.signature"))
+        err = verifier_signed_check(&shell, VERIFIER_SIGNED_LEASE, facts->keyd, facts->keyd_count, 1);
     if (err == VERIFIER_OK)
-        err = policy_lease_parse(&lease, body);
+        err = policy_lease_parse(&lease, shell.body);
     if (err != VERIFIER_OK)
         return REFUSE(j, 9, err, "the lease as sent", "a lease signed by a key server that the policy names");
     return check_lease_fields(j, node, &lease, facts);
@@ -450,7 +462,8 @@ static bool check_serving(struct judge *j, const struct verifier_node *node, con
 {
     const struct verifier_state *s = &node->state;
     uint32_t stage = program_of(j, node)->stage;
-    if (facts->version < j->rules->policy_min && (j->claims->verifier != VERIFIER_KEYD || facts->version > 0))
+    if (facts->version < j->rules->policy_min && !IGNORED("policy_min") &&
+        (j->claims->verifier != VERIFIER_KEYD || facts->version > 0))
         return refuse_numbers(j, 11, VERIFIER_E_POLICY_NOT_ACCEPTED, "policy version", facts->version, "at least",
                               j->rules->policy_min);
     if ((stage & ~s->stage) != 0 && !IGNORED("state.stage"))

@@ -1,0 +1,173 @@
+/* Does an honest node pass, and is the verdict's small print right? The attacks: test_protocol_attacks.c. */
+#include "policy/report.h"
+#include "unit/run.h"
+#include "unit/world.h"
+
+static struct world w;
+
+static void open_world(void)
+{
+    world_open(&w);
+}
+static void close_world(void)
+{
+    world_close(&w);
+}
+
+static struct policy_verdict ask(struct world_node *node, enum verifier_role verifier, unsigned engines,
+                                 const struct policy_seen *seen, struct verifier_claims **claims)
+{
+    struct world_session s;
+    struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX);
+    world_session(&s, verifier, node, 1, engines);
+    world_envelope(&w, node, &s, NULL, &envelope);
+    struct verifier_input in = world_input(&w, &s, writer_span(&envelope));
+    struct policy_verdict v = world_judge(&w, &in, seen, claims);
+    writer_release(&envelope);
+    return v;
+}
+
+static void passes(struct policy_verdict v)
+{
+    ck_assert_msg(v.refusal.code == VERIFIER_OK, "%s at stage %d/%d, engine %d: %s / %s",
+                  verifier_err_name(v.refusal.code), v.refusal.stage, v.refusal.inner_stage, v.refusal.engine,
+                  v.refusal.note.observed, v.refusal.note.required);
+}
+
+START_TEST(every_pair_passes)
+{
+    struct verifier_claims *claims;
+    struct policy_verdict v = ask(&w.proxy, VERIFIER_CLIENT, 8, NULL, &claims);
+    passes(v);
+    ck_assert(v.simulated && !v.no_lease);
+    ck_assert_uint_eq(claims->engine_count, 2);
+    ck_assert_uint_eq(v.seen.policy, 7);
+    ck_assert_uint_eq(v.seen.keyset, 1);
+    ck_assert_uint_eq(v.seen.epoch, 3);
+    ck_assert_uint_eq(v.seen.policy_since, w.now);
+    ck_assert_uint_eq(v.revocation_latency, 3660);
+    char *report = policy_report(claims, &v);
+    ck_assert_ptr_nonnull(strstr(report, "\"valid_by\": \"lease\""));
+    ck_assert_ptr_nonnull(strstr(report, "simulated: it proves nothing"));
+    free(report);
+    verifier_claims_free(claims);
+    passes(ask(&w.proxy, VERIFIER_CLIENT, 0, NULL, NULL));
+    passes(ask(&w.engine[0], VERIFIER_CLIENT, 0, NULL, NULL)); /* sealed */
+    passes(ask(&w.engine[0], VERIFIER_PROXY, 0, NULL, NULL));
+    passes(ask(&w.proxy, VERIFIER_ENGINE, 0, NULL, NULL));
+    passes(ask(&w.engine[1], VERIFIER_ENGINE, 0, NULL, NULL));
+}
+END_TEST
+
+static void nothing_yet(struct world *unused, struct verifier_envelope *e)
+{
+    (void)unused;
+    e->policy = (struct verifier_part){.form = VERIFIER_PART_NIL};
+    e->revocations = span_of(NULL, 0);
+}
+
+START_TEST(keyd_is_asked_before_there_is_policy_lease_or_model)
+{
+    struct world_session s;
+    struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX);
+    struct world_node *engine = &w.engine[0];
+    engine->no_lease = true;
+    engine->state.has_model = engine->state.has_policy = false;
+    engine->state.at = 0;
+    for (int keyd = 0; keyd < 2; keyd++) {
+        writer_reset(&envelope);
+        world_session(&s, keyd ? VERIFIER_KEYD : VERIFIER_PROXY, engine, 2, 0);
+        world_envelope(&w, engine, &s, nothing_yet, &envelope);
+        struct verifier_input in = world_input(&w, &s, writer_span(&envelope));
+        struct policy_verdict v = world_judge(&w, &in, NULL, NULL);
+        if (keyd)
+            passes(v);
+        else
+            ck_assert_int_eq(v.refusal.code, VERIFIER_E_NO_MODEL);
+    }
+    writer_release(&envelope);
+}
+END_TEST
+
+START_TEST(the_verdict_ends_with_what_ends_first)
+{
+    w.engine[1].lease.expires = w.now + 600;
+    struct policy_verdict v = ask(&w.proxy, VERIFIER_CLIENT, 8, NULL, NULL);
+    passes(v);
+    ck_assert_uint_eq(v.valid_until, w.now + 600);
+    ck_assert_str_eq(v.valid_by, "lease");
+    w.rules.evidence_age = 300;
+    v = ask(&w.proxy, VERIFIER_CLIENT, 8, NULL, NULL);
+    ck_assert_uint_eq(v.valid_until, w.now + 300);
+    ck_assert_str_eq(v.valid_by, "age of evidence");
+}
+END_TEST
+
+START_TEST(a_lease_may_be_missing_only_where_the_rules_say_so)
+{
+    w.proxy.no_lease = true;
+    ck_assert_int_eq(ask(&w.proxy, VERIFIER_CLIENT, 0, NULL, NULL).refusal.code, VERIFIER_E_NO_LEASE);
+    w.rules.lease_required = false;
+    struct policy_verdict v = ask(&w.proxy, VERIFIER_CLIENT, 0, NULL, NULL);
+    passes(v);
+    ck_assert(v.no_lease);
+}
+END_TEST
+
+START_TEST(an_older_version_passes_only_in_its_grace)
+{
+    struct policy_seen seen = {.policy = 8, .keyset = 1, .epoch = 3, .policy_since = w.now - 10};
+    w.proxy.lease.issued = w.now - 20; /* before the newer policy was first seen */
+    passes(ask(&w.proxy, VERIFIER_CLIENT, 0, &seen, NULL));
+    w.proxy.lease.issued = w.now - 10; /* keyd knew the newer one */
+    ck_assert_int_eq(ask(&w.proxy, VERIFIER_CLIENT, 0, &seen, NULL).refusal.code, VERIFIER_E_POLICY_OLD);
+    w.proxy.lease.issued = w.now - 2000;
+    seen.policy_since = w.now - 1800; /* the policy's 30 minutes are over */
+    ck_assert_int_eq(ask(&w.proxy, VERIFIER_CLIENT, 0, &seen, NULL).refusal.code, VERIFIER_E_POLICY_OLD);
+    seen.policy_since = 0;
+    ck_assert_int_eq(ask(&w.proxy, VERIFIER_CLIENT, 0, &seen, NULL).refusal.code, VERIFIER_E_POLICY_OLD);
+}
+END_TEST
+
+START_TEST(parts_by_digest_are_taken_only_when_listed_and_held)
+{
+    struct world_session s;
+    struct verifier_challenge c = {.verifier = VERIFIER_PROXY, .attester = VERIFIER_ENGINE, .have_count = 1};
+    struct writer bytes = writer_with_max(VERIFIER_ENVELOPE_MAX), again = writer_with_max(VERIFIER_ENVELOPE_MAX),
+                  challenge = writer_with_max(VERIFIER_CHALLENGE_MAX);
+    static struct verifier_envelope e;
+    struct verifier_held held = {.bytes = writer_span(&w.policy_part)};
+    verifier_sha512(held.digest, held.bytes);
+    memcpy(c.have[0], held.digest, 64);
+    world_session(&s, VERIFIER_PROXY, &w.engine[0], 3, 0);
+    verifier_challenge_encode(&challenge, &c);
+    memcpy(s.challenge, challenge.data, challenge.len);
+    s.challenge_len = challenge.len;
+    world_envelope(&w, &w.engine[0], &s, NULL, &bytes);
+    ck_assert_int_eq(verifier_envelope_parse(&e, writer_span(&bytes)), VERIFIER_OK);
+    e.policy = (struct verifier_part){.form = VERIFIER_PART_DIGEST};
+    memcpy(e.policy.digest, held.digest, 64);
+    verifier_envelope_encode(&again, &e);
+    struct verifier_input in = world_input(&w, &s, writer_span(&again));
+    ck_assert_int_eq(world_judge(&w, &in, NULL, NULL).refusal.code, VERIFIER_E_PART_NOT_ASKED);
+    in.held = &held;
+    in.held_count = 1;
+    passes(world_judge(&w, &in, NULL, NULL));
+    writer_release(&bytes);
+    writer_release(&again);
+    writer_release(&challenge);
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
+    tcase_add_checked_fixture(t, open_world, close_world);
+    tcase_add_test(t, every_pair_passes);
+    tcase_add_test(t, keyd_is_asked_before_there_is_policy_lease_or_model);
+    tcase_add_test(t, the_verdict_ends_with_what_ends_first);
+    tcase_add_test(t, a_lease_may_be_missing_only_where_the_rules_say_so);
+    tcase_add_test(t, an_older_version_passes_only_in_its_grace);
+    tcase_add_test(t, parts_by_digest_are_taken_only_when_listed_and_held);
+}
+
+RUN("protocol_check", add_tests)
