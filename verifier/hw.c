@@ -2,7 +2,7 @@
 
 struct verifier_hw_rules verifier_hw_rules_default(void)
 {
-    return (struct verifier_hw_rules){.require_crl = true};
+    return (struct verifier_hw_rules){.require_crl = true, .tcb_statuses = 1u << VERIFIER_TCB_UP_TO_DATE};
 }
 
 enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum verifier_tee tee, struct span quote,
@@ -18,6 +18,10 @@ enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum verifier_tee 
     switch (tee) {
     case VERIFIER_TEE_SNP:
         return verifier_snp_verify(out, quote, chain, chain_count, collateral, now, rules, why);
+    case VERIFIER_TEE_TDX:
+        if (chain_count > 0) /* it comes inside the quote */
+            return VERIFIER_E_CHAIN_LENGTH;
+        return verifier_tdx_verify(out, quote, collateral, now, rules, why);
     default:
         verifier_note_observed(why, "evidence of another kind than this build reads");
         return VERIFIER_E_UNSUPPORTED_TEE;

@@ -8,6 +8,7 @@
 #include "verifier/base/span.h"
 #include "verifier/err.h"
 #include "verifier/snp.h"
+#include "verifier/tdx.h"
 #include "verifier/types.h"
 
 #define VERIFIER_CRLS_MAX 16
@@ -49,15 +50,16 @@ struct verifier_hw_rules verifier_hw_rules_default(void);
 struct verifier_hw {
     enum verifier_tee tee;
     bool simulated;                /* follows from the anchor that verified, never from a field */
-    char product[16];              /* "Milan", "Genoa", "Turin", "TDX 1.0", "TDX 1.5", "SGX" */
+    char product[16];              /* "Milan", "Genoa", "Turin", "tdx": as policies name it */
     uint8_t report_data[64];       /* what the guest had signed */
     uint8_t measurement[48];       /* SNP: MEASUREMENT; TDX: MRTD */
     uint8_t chip_id[64];           /* SNP */
     bool has_chip_id;              /* false: masked, or signed by a provider's key; then it matches no list */
     uint8_t platform_instance[16]; /* TDX, multi-package platforms */
     bool has_platform_instance;
-    uint64_t expires; /* earliest notAfter and nextUpdate among everything that was used; seconds since 1970 */
-    struct verifier_snp snp;
+    uint64_t expires;        /* earliest notAfter and nextUpdate among everything that was used; seconds since 1970 */
+    struct verifier_snp snp; /* tee SNP */
+    struct verifier_tdx tdx; /* tee TDX */
 };
 
 /* Prove `quote` by `chain` (DER, leaf first, root last; empty where the quote carries it) and `collateral` at the
