@@ -59,7 +59,7 @@ KEYS=$STATE/keys RUN=$STATE/run LOGS=$STATE/logs
 exec 9>"$STATE/lock"
 flock -n 9 || fail "another demo runs with the state folder $STATE" "" "stop it, or name another folder: --state DIR"
 rm -rf "$RUN" "$STATE/demo.json"
-mkdir -p "$KEYS" "$RUN" "$LOGS" "$STATE/keyd" "$STATE/connect"
+mkdir -p "$KEYS" "$RUN" "$LOGS" "$STATE/keyd" "$STATE/keyd-key" "$STATE/connect"
 rm -f "$LOGS"/*.log
 
 # --- the owner's desk: keys, sealed model, policy, acceptance, tenants ---------------------------------
@@ -68,8 +68,8 @@ must() { "$@" || fail "this step failed: ${*##*/}" "see above"; }
 
 make_keys() {
     local key
-    for key in owner operator keyd; do
-        [ -f "$KEYS/$key.key" ] || must "$A" policy keygen "$KEYS/$key.key" >/dev/null
+    for key in keys/owner keys/operator keyd-key/keyd; do
+        [ -f "$STATE/$key.key" ] || must "$A" policy keygen "$STATE/$key.key" >/dev/null
     done
     [ -f "$STATE/owner.keyset" ] ||
         must "$A" policy keyset "$STATE/owner.keyset" --signer "$(cat "$KEYS/owner.key.pub")" --key "$KEYS/owner.key" >"$STATE/owner.digest" 2>/dev/null
@@ -97,7 +97,7 @@ write_texts() {
     local inputs proxy engine walls version
     proxy=$(must "$A" policy measure proxy "$BIN") engine=$(must "$A" policy measure engine "$BIN")
     walls=$("$A" doctor --walls) || fail "this machine's sandbox features cannot be found out" "" "try: ./airlock doctor"
-    inputs="$OWNER $proxy $engine $ROOT $KEY_ID $NAME $walls $(cat "$KEYS/keyd.key.pub" "$KEYS/operator.key.pub")"
+    inputs="$OWNER $proxy $engine $ROOT $KEY_ID $NAME $walls $(cat "$STATE/keyd-key/keyd.key.pub" "$KEYS/operator.key.pub")"
     if [ "$(cat "$STATE/texts/inputs" 2>/dev/null)" = "$inputs" ] && [ -f "$STATE/policy.bundle" ] &&
         [ -z "$(find "$STATE/texts/inputs" -mmin +5760)" ]; then
         return
@@ -105,7 +105,7 @@ write_texts() {
     version=$(($(cat "$STATE/version" 2>/dev/null || echo 0) + 1))
     rm -rf "$STATE/texts"
     mkdir -p "$STATE/texts"
-    must "$A" policy init "$STATE/texts" --owner "$OWNER" --keyd "$(cat "$KEYS/keyd.key.pub")" --tenants-key "$(cat "$KEYS/operator.key.pub")" \
+    must "$A" policy init "$STATE/texts" --owner "$OWNER" --keyd "$(cat "$STATE/keyd-key/keyd.key.pub")" --tenants-key "$(cat "$KEYS/operator.key.pub")" \
         --model "$NAME" --root "$ROOT" --key-id "$KEY_ID" --proxy "$proxy" --engine "$engine" --line Genoa --walls "$walls" --simulated >/dev/null
     sed -i "s/^version = 1;/version = $version;/" "$STATE/texts/policy.conf" "$STATE/texts/tenants.conf"
     must "$A" policy tenant add "$STATE/texts/tenants.conf" --name demo >"$KEYS/tenant.key" 2>/dev/null
@@ -167,25 +167,25 @@ unit() {
 
 write_daemon_configs() {
     local i
-    read -r CONNECT_PORT HTTPS0 HTTPS1 TUNNEL0 TUNNEL1 KEYD_PORT < <(free_ports 8461 8463 8464 8465 8466 8467)
+    read -r CONNECT_PORT HTTPS0 HTTPS1 TUNNEL0 TUNNEL1 KEYD_ENGINES KEYD_PROXIES < <(free_ports 8461 8463 8464 8465 8466 8467 8468)
     cat >"$RUN/keyd.conf" <<EOF
-listen = [ "127.0.0.1:$KEYD_PORT" ];
+listen_engines = [ "127.0.0.1:$KEYD_ENGINES" ];
+listen_proxies = [ "127.0.0.1:$KEYD_PROXIES" ];
 state = "$STATE/keyd";
-policy = "$STATE/policy.bundle";
-owner = "$OWNER";
-key = "$KEYS/keyd.key";
-weights = ( { root = "$ROOT"; key = "$WEIGHT_KEY"; } );
+documents = "$STATE/policy.bundle";
+tenants = "$STATE/texts/tenants.conf";
+key = "$STATE/keyd-key/keyd.key";
+weights = ( { model = "$NAME"; file = "$WEIGHT_KEY"; } );
 EOF
     for i in 0 1; do
         local https=HTTPS$i tunnel=TUNNEL$i
         cat >"$RUN/proxy$i.conf" <<EOF
 listen = "127.0.0.1:${!https}";
 tunnel_listen = [ "127.0.0.1:${!tunnel}" ];
-keyd = [ "127.0.0.1:$KEYD_PORT" ];
+keyd = [ "127.0.0.1:$KEYD_PROXIES" ];
 policy = "$STATE/policy.bundle";
 owner = "$OWNER";
 tenants = "$STATE/texts/tenants.conf";
-metrics_open = false;
 tls = { names = [ "localhost", "127.0.0.1" ]; authority = "$STATE/ca$i.pem"; };
 EOF
     done
@@ -193,13 +193,14 @@ EOF
 policy = "$STATE/policy.bundle";
 owner = "$OWNER";
 model = "$SEALED";
+served_model_name = [ "$NAME" ];
 proxies = [ "127.0.0.1:$TUNNEL0", "127.0.0.1:$TUNNEL1" ];
-keyd = [ "127.0.0.1:$KEYD_PORT" ];
+keyd = [ "127.0.0.1:$KEYD_ENGINES" ];
 EOF
 }
 
 start_daemons() {
-    unit keyd "$BIN/airlock-keyd" --config "$RUN/keyd.conf"
+    unit keyd "$BIN/airlock-keyd" "$RUN/keyd.conf"
     unit proxy0 "$BIN/airlock-proxy" --config "$RUN/proxy0.conf"
     unit proxy1 "$BIN/airlock-proxy" --config "$RUN/proxy1.conf"
     unit engine "$BIN/airlock-engine" --config "$RUN/engine.conf"
