@@ -155,14 +155,9 @@ bool cli_random(uint8_t *out, size_t len)
 
 bool cli_key_write(const char *path, const char *kind, struct span key)
 {
-    char hex[2 * 64 + 1];
-    struct writer w = writer_with_max(512);
-    bool good = key.len <= 64;
-    if (good)
-        policy_hex_print(key, hex);
-    writer_printf(&w, "%s %s\n", kind, hex);
-    good = good && writer_ok(&w) && cli_write(path, writer_span(&w), 0600, true);
-    secret_wipe(hex, sizeof hex);
+    struct writer w = writer_with_max(POLICY_KEYTEXT_MAX);
+    policy_keytext_print(&w, kind, key);
+    bool good = writer_ok(&w) && cli_write(path, writer_span(&w), 0600, true);
     writer_release(&w);
     return good;
 }
@@ -177,22 +172,17 @@ static struct span trimmed(struct span s)
 
 bool cli_key_read(const char *path, const char *kind, struct secret *out)
 {
-    struct writer w = writer_with_max(512);
+    struct writer w = writer_with_max(POLICY_KEYTEXT_MAX);
     struct stat st;
     bool good = false;
     if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 077) != 0)
         cli_fail("%s can be read by others; run chmod 600 on it", path);
     else if (cli_read(path, &w)) {
-        struct span text = trimmed(writer_span(&w));
-        size_t skip = strlen(kind) + 1;
-        good = text.len == skip + 64 && memcmp(text.data, kind, skip - 1) == 0 && text.data[skip - 1] == ' ' &&
-               secret_init(out, 32) && policy_hex_parse(span_of(text.data + skip, 64), out->data, 32);
+        good = policy_keytext_parse(out, kind, writer_span(&w));
         if (!good)
             cli_fail("%s is not a key file of kind %s", path, kind);
     }
     writer_release(&w);
-    if (!good)
-        secret_release(out);
     return good;
 }
 

@@ -3,6 +3,7 @@
 #define PROXY_CLI_FILES_H
 
 #include "policy/config.h"
+#include "policy/keytext.h"
 #include "proxy/cli/cli.h"
 #include "verifier/base/secret.h"
 #include "verifier/base/writer.h"
@@ -38,12 +39,10 @@ MUST_CHECK bool cli_write(const char *path, struct span bytes, unsigned mode, bo
 
 /* --- keys ------------------------------------------------------------------------------------------- */
 
-/* A private key file is one line, "airlock-ed25519-private HEX", mode 0600; its public half stands in PATH.pub as one
- * line of hex. A weight key file: "airlock-weight-key HEX". */
+/* Key files (policy/keytext.h) have mode 0600; the public half of a signing key stands in PATH.pub as one line of hex.
+ */
 MUST_CHECK bool cli_key_write(const char *path, const char *kind, struct span key);
 MUST_CHECK bool cli_key_read(const char *path, const char *kind, struct secret *out);
-#define CLI_KIND_SIGN "airlock-ed25519-private"
-#define CLI_KIND_WEIGHT "airlock-weight-key"
 
 /* `len` bytes from hex, or from a file that holds hex. False after saying why. */
 MUST_CHECK bool cli_hex(const char *text_or_path, uint8_t *out, size_t len);

@@ -36,7 +36,7 @@ int cli_policy_keygen(int argc, char **argv)
     if (rest != 1)
         return cli_usage("policy keygen FILE      (writes FILE, secret, and FILE.pub)");
     bool good = secret_init(&seed, 32) && cli_random(seed.data, 32) && verifier_ed25519_public(seed.data, public_key) &&
-                cli_key_write(path, CLI_KIND_SIGN, secret_span(&seed)) && write_public(path, public_key);
+                cli_key_write(path, POLICY_KEYTEXT_SIGN, secret_span(&seed)) && write_public(path, public_key);
     secret_release(&seed);
     if (!good)
         return CLI_FAILED;
@@ -78,7 +78,7 @@ static bool add_signature(struct verifier_signed *s, const char *path)
 {
     struct secret seed = {0};
     struct verifier_sig sig;
-    if (!cli_key_read(path, CLI_KIND_SIGN, &seed))
+    if (!cli_key_read(path, POLICY_KEYTEXT_SIGN, &seed))
         return false;
     bool good = verifier_signed_sign(&sig, s->type, s->body, seed.data);
     secret_release(&seed);

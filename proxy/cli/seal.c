@@ -50,7 +50,7 @@ int cli_seal(int argc, char **argv)
     if (!secret_init(&key, 32) || !cli_random(key.data, key.len))
         return cli_fail("out of memory");
     /* the key first: a sealed model whose key could not be kept is lost */
-    bool good = cli_key_write(o[0].value[0], CLI_KIND_WEIGHT, secret_span(&key));
+    bool good = cli_key_write(o[0].value[0], POLICY_KEYTEXT_WEIGHT, secret_span(&key));
     if (good && !engine_artefact_seal(&made, paths[0], paths[1], secret_span(&key), show_progress, &bar, &why)) {
         cli_fail("%s", why.text);
         unlink(o[0].value[0]);
