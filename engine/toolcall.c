@@ -1,0 +1,582 @@
+/* toolcall.c - two stages, each with the text that may still become a marker: reasoning first, then tool calls on what
+ * is not reasoning. Harmony is one stage of its own, as its markers are control tokens. */
+#include "engine/toolcall.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+#define THINK "<think>"
+#define THINK_END "</think>"
+#define CALL "<tool_call>"
+#define CALL_END "</tool_call>"
+#define CALLS "[TOOL_CALLS]"
+#define PYTHON "<|python_tag|>"
+#define HEADER_MAX 512u /* bytes of a Harmony message header */
+
+enum think_state { THINK_MAYBE, THINK_INSIDE, THINK_AFTER, THINK_OVER }; /* AFTER: newlines before the answer go */
+enum call_state {
+    CALL_OUTSIDE,
+    CALL_BEGIN,  /* Llama: nothing but white space yet */
+    CALL_INSIDE, /* collecting */
+};
+
+struct engine_toolcall {
+    struct engine_toolcall_style style;
+    engine_toolcall_part *part;
+    void *ctx;
+    enum think_state think;
+    enum call_state call;
+    struct writer thinking; /* text that may become <think> or </think> */
+    struct writer held;     /* text that may become a marker, or a tool call so far */
+    struct writer blank;    /* white space that goes if a tool call follows */
+    uint32_t tools;
+    /* Harmony */
+    bool in_header, has_tool;
+    enum tunnel_channel_name channel;
+};
+
+static bool is_blank(uint8_t c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+static struct span trimmed(struct span s)
+{
+    while (s.len > 0 && is_blank(s.data[0]))
+        s = span_of(s.data + 1, s.len - 1);
+    while (s.len > 0 && is_blank(s.data[s.len - 1]))
+        s.len--;
+    return s;
+}
+
+static bool contains(struct span s, const char *text)
+{
+    return s.len > 0 && memmem(s.data, s.len, text, strlen(text)) != NULL;
+}
+
+static bool starts_with(struct span s, const char *text)
+{
+    return s.len >= strlen(text) && memcmp(s.data, text, strlen(text)) == 0;
+}
+
+static bool ends_with(struct span s, const char *text)
+{
+    size_t len = strlen(text);
+    return s.len >= len && memcmp(s.data + s.len - len, text, len) == 0;
+}
+
+/* --- style -------------------------------------------------------------------------------------- */
+
+struct engine_toolcall_style engine_toolcall_style_of(struct span t)
+{
+    struct engine_toolcall_style style = {ENGINE_TOOLCALL_NONE, contains(t, THINK)};
+    if (contains(t, "<|channel|>"))
+        return (struct engine_toolcall_style){ENGINE_TOOLCALL_HARMONY, false};
+    if (contains(t, CALLS))
+        style.tools = ENGINE_TOOLCALL_MISTRAL;
+    else if (contains(t, CALL))
+        style.tools = ENGINE_TOOLCALL_HERMES;
+    else if (contains(t, "<|start_header_id|>") && contains(t, "\"parameters\": "))
+        style.tools = ENGINE_TOOLCALL_LLAMA3;
+    return style;
+}
+
+bool engine_toolcall_format_named(const char *name, enum engine_toolcall_format *out)
+{
+    static const struct {
+        const char *name;
+        enum engine_toolcall_format format;
+    } names[] = {
+        {"none", ENGINE_TOOLCALL_NONE},          {"hermes", ENGINE_TOOLCALL_HERMES},
+        {"llama3_json", ENGINE_TOOLCALL_LLAMA3}, {"mistral", ENGINE_TOOLCALL_MISTRAL},
+        {"openai", ENGINE_TOOLCALL_HARMONY},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i].name) == 0) {
+            *out = names[i].format;
+            return true;
+        }
+    return false;
+}
+
+/* --- parts -------------------------------------------------------------------------------------- */
+
+static void give(struct engine_toolcall *o, enum tunnel_channel_name channel, struct span text)
+{
+    if (text.len > 0)
+        o->part(o->ctx, channel, o->tools > 0 ? o->tools - 1 : 0, text);
+}
+
+/* Content, whose trailing white space waits: it goes when a tool call follows. */
+static void give_content(struct engine_toolcall *o, struct span text)
+{
+    size_t end = text.len;
+    while (end > 0 && is_blank(text.data[end - 1]))
+        end--;
+    if (end > 0) {
+        give(o, TUNNEL_CONTENT, writer_span(&o->blank));
+        writer_reset(&o->blank);
+        give(o, TUNNEL_CONTENT, span_of(text.data, end));
+    }
+    writer_bytes(&o->blank, span_of(text.data + end, text.len - end));
+    if (!writer_ok(&o->blank) || o->blank.len > 4096) { /* nobody waits for that much white space */
+        give(o, TUNNEL_CONTENT, writer_span(&o->blank));
+        writer_reset(&o->blank);
+    }
+}
+
+/* Forget the first `n` bytes of a stage. */
+static void drop(struct writer *w, size_t n)
+{
+    if (n > 0)
+        memmove(w->data, w->data + n, w->len - n);
+    w->len -= n;
+}
+
+/* How many bytes at the end of `s` may be the beginning of `marker`. */
+static size_t partial(struct span s, const char *marker)
+{
+    size_t len = strlen(marker) - 1;
+    for (len = len < s.len ? len : s.len; len > 0; len--)
+        if (memcmp(s.data + s.len - len, marker, len) == 0)
+            break;
+    return len;
+}
+
+/* Offset of `marker`, or s.len. */
+static size_t find(struct span s, const char *marker)
+{
+    const uint8_t *at = s.len ? memmem(s.data, s.len, marker, strlen(marker)) : NULL;
+    return at ? (size_t)(at - s.data) : s.len;
+}
+
+/* --- tool calls in JSON ------------------------------------------------------------------------- */
+
+/* Is this a call: an object with a name and arguments? Arguments may be written as a string. */
+static bool is_call(const json_t *call)
+{
+    const json_t *arguments = json_object_get(call, "arguments");
+    if (!arguments)
+        arguments = json_object_get(call, "parameters");
+    return json_string_length(json_object_get(call, "name")) > 0 &&
+           (!arguments || json_is_object(arguments) || json_is_string(arguments));
+}
+
+static void give_call(struct engine_toolcall *o, struct span name, struct span arguments)
+{
+    writer_reset(&o->blank);
+    o->tools++;
+    give(o, TUNNEL_TOOL_NAME, name);
+    give(o, TUNNEL_TOOL_ARGUMENTS, arguments);
+}
+
+/* Raw text of values, so that numbers leave as they were written. All of it runs over JSON that jansson has accepted.
+ */
+static size_t skip_blank(struct span s, size_t at)
+{
+    while (at < s.len && (is_blank(s.data[at]) || s.data[at] == ',' || s.data[at] == ':'))
+        at++;
+    return at;
+}
+
+static size_t skip_string(struct span s, size_t at)
+{
+    for (at++; at < s.len && s.data[at] != '"'; at++)
+        at += s.data[at] == '\\';
+    return at < s.len ? at + 1 : s.len;
+}
+
+static size_t skip_value(struct span s, size_t at)
+{
+    size_t depth = 0;
+    do {
+        uint8_t c = at < s.len ? s.data[at] : 0;
+        if (c == '"') {
+            at = skip_string(s, at);
+            continue;
+        }
+        depth += c == '{' || c == '[';
+        depth -= (c == '}' || c == ']') && depth > 0;
+        at++;
+        if (depth == 0 && c != '}' && c != ']') /* a number or a word */
+            while (at < s.len && !is_blank(s.data[at]) && !strchr(",]}", s.data[at]))
+                at++;
+    } while (depth > 0 && at < s.len);
+    return at < s.len ? at : s.len;
+}
+
+/* The value of `key` (with its quotes) in the object `s`; empty when it is not there in so many letters. */
+static struct span raw_member(struct span s, const char *key)
+{
+    for (size_t at = skip_blank(s, 1); at < s.len && s.data[at] == '"';) {
+        size_t key_end = skip_string(s, at), begin = skip_blank(s, key_end), end = skip_value(s, begin);
+        if (span_is(span_of(s.data + at, key_end - at), key))
+            return span_of(s.data + begin, end - begin);
+        at = skip_blank(s, end);
+    }
+    return span_of(NULL, 0);
+}
+
+/* `text` is the call's own text. */
+static void give_json_call(struct engine_toolcall *o, const json_t *call, struct span text)
+{
+    const json_t *name = json_object_get(call, "name"), *arguments = json_object_get(call, "arguments");
+    struct span raw = raw_member(text, arguments ? "\"arguments\"" : "\"parameters\"");
+    if (json_is_string(arguments))
+        raw = span_of(json_string_value(arguments), json_string_length(arguments));
+    give_call(o, span_of(json_string_value(name), json_string_length(name)), raw.len > 0 ? raw : span_str("{}"));
+}
+
+/* `text` is one call or an array of them, and nothing else: give them and say true. */
+static bool give_json(struct engine_toolcall *o, struct span text)
+{
+    json_t *all = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, NULL), *call;
+    bool list = json_is_array(all);
+    size_t i, count = list ? json_array_size(all) : 1, at = list ? skip_blank(text, 1) : 0;
+    bool good = all && count > 0 && count <= ENGINE_TOOLCALLS_MAX - o->tools;
+    if (list)
+        json_array_foreach(all, i, call) good = good && is_call(call);
+    else
+        good = good && is_call(all);
+    for (i = 0; good && i < count; i++) {
+        size_t end = list ? skip_value(text, at) : text.len;
+        give_json_call(o, list ? json_array_get(all, i) : all, span_of(text.data + at, end - at));
+        at = skip_blank(text, end);
+    }
+    json_decref(all);
+    return good;
+}
+
+/* Llama writes several calls with semicolons or newlines between them. Reads the first value of `*text`, a call, and
+ * moves on; NULL: something else. */
+static json_t *next_call(struct span *text, struct span *own)
+{
+    json_error_t error;
+    json_t *call =
+        json_loadb((const char *)text->data, text->len, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &error);
+    if (!is_call(call) || error.position <= 0 || (size_t)error.position > text->len) {
+        json_decref(call);
+        return NULL;
+    }
+    *own = span_of(text->data, (size_t)error.position);
+    *text = trimmed(span_of(text->data + error.position, text->len - (size_t)error.position));
+    if (text->len > 0 && (text->data[0] == ';' || text->data[0] == ','))
+        *text = trimmed(span_of(text->data + 1, text->len - 1));
+    return call;
+}
+
+static bool give_json_sequence(struct engine_toolcall *o, struct span text)
+{
+    struct span rest = trimmed(text), own;
+    size_t count = 0;
+    for (json_t *call; rest.len > 0; json_decref(call)) { /* all of them must be calls before the first leaves */
+        call = next_call(&rest, &own);
+        if (!call || ++count > ENGINE_TOOLCALLS_MAX - o->tools)
+            rest.len = 0, count = 0;
+    }
+    rest = trimmed(text);
+    for (size_t i = 0; i < count; i++) {
+        json_t *call = next_call(&rest, &own);
+        if (call)
+            give_json_call(o, call, own);
+        json_decref(call);
+    }
+    return count > 0;
+}
+
+/* name[ARGS]{..}: Mistral's newer form. */
+static bool give_named_arguments(struct engine_toolcall *o, struct span text)
+{
+    size_t at = find(text, "[ARGS]");
+    struct span name = span_of(text.data, at), arguments;
+    if (at == text.len || at == 0 || at > 256 || o->tools >= ENGINE_TOOLCALLS_MAX)
+        return false;
+    arguments = span_of(text.data + at + 6, text.len - at - 6);
+    json_t *parsed = json_loadb((const char *)arguments.data, arguments.len, JSON_REJECT_DUPLICATES, NULL);
+    bool good = json_is_object(parsed);
+    json_decref(parsed);
+    if (good)
+        give_call(o, trimmed(name), trimmed(arguments));
+    return good;
+}
+
+/* --- the second stage --------------------------------------------------------------------------- */
+
+/* What was collected as a call is none: it is content after all, marker and all. */
+static void give_up(struct engine_toolcall *o, const char *marker)
+{
+    give_content(o, span_str(marker));
+    give_content(o, writer_span(&o->held));
+    writer_reset(&o->held);
+    o->call = CALL_OUTSIDE;
+}
+
+static void step_hermes(struct engine_toolcall *o)
+{
+    for (;;) {
+        struct span s = writer_span(&o->held);
+        const char *marker = o->call == CALL_INSIDE ? CALL_END : CALL;
+        size_t at = find(s, marker);
+        if (o->call == CALL_INSIDE) {
+            if (at == s.len)
+                return;
+            size_t whole = at + strlen(CALL_END);
+            if (!give_json(o, trimmed(span_of(s.data, at)))) {
+                give_content(o, span_str(CALL));
+                give_content(o, span_of(s.data, whole));
+            }
+            drop(&o->held, whole);
+            o->call = CALL_OUTSIDE;
+            continue;
+        }
+        size_t safe = at < s.len ? at : s.len - partial(s, marker);
+        give_content(o, span_of(s.data, safe));
+        drop(&o->held, at < s.len ? at + strlen(CALL) : safe);
+        if (at == s.len)
+            return;
+        o->call = CALL_INSIDE;
+    }
+}
+
+static bool mistral_ends(struct engine_toolcall *o, struct span text)
+{
+    struct span s = trimmed(text);
+    return starts_with(s, "[") || starts_with(s, "{") ? give_json(o, s) : give_named_arguments(o, s);
+}
+
+static void step_mistral(struct engine_toolcall *o)
+{
+    for (;;) {
+        struct span s = writer_span(&o->held);
+        size_t at = find(s, CALLS), safe = at < s.len ? at : s.len - partial(s, CALLS);
+        if (o->call == CALL_INSIDE && at == s.len)
+            return;
+        if (o->call == CALL_INSIDE && !mistral_ends(o, span_of(s.data, at))) {
+            give_content(o, span_str(CALLS));
+            give_content(o, span_of(s.data, at));
+        } else if (o->call == CALL_OUTSIDE) {
+            give_content(o, span_of(s.data, safe));
+        }
+        drop(&o->held, at < s.len ? at + strlen(CALLS) : safe);
+        if (at == s.len)
+            return;
+        o->call = CALL_INSIDE;
+    }
+}
+
+static void step_llama3(struct engine_toolcall *o)
+{
+    struct span s = writer_span(&o->held), rest = trimmed(s);
+    if (o->call == CALL_BEGIN && rest.len > 0) {
+        if (starts_with(rest, "{"))
+            o->call = CALL_INSIDE;
+        else if (starts_with(rest, PYTHON)) /* as text, from a vocabulary that shows it */
+            drop(&o->held, (size_t)(rest.data - s.data) + strlen(PYTHON));
+        else if (partial(rest, PYTHON) < rest.len)
+            o->call = CALL_OUTSIDE;
+    }
+    if (o->call == CALL_OUTSIDE) {
+        give_content(o, writer_span(&o->held));
+        writer_reset(&o->held);
+    }
+}
+
+static void answer(struct engine_toolcall *o, struct span text)
+{
+    if (o->style.tools == ENGINE_TOOLCALL_NONE) {
+        give(o, TUNNEL_CONTENT, text);
+        return;
+    }
+    if (o->held.len + text.len > ENGINE_TOOLCALL_MAX) {
+        if (o->call == CALL_INSIDE)
+            give_up(o, o->style.tools == ENGINE_TOOLCALL_HERMES    ? CALL
+                       : o->style.tools == ENGINE_TOOLCALL_MISTRAL ? CALLS
+                                                                   : "");
+        give_content(o, writer_span(&o->held));
+        writer_reset(&o->held);
+        give_content(o, text);
+        return;
+    }
+    writer_bytes(&o->held, text);
+    switch (o->style.tools) {
+    case ENGINE_TOOLCALL_HERMES:
+        step_hermes(o);
+        break;
+    case ENGINE_TOOLCALL_MISTRAL:
+        step_mistral(o);
+        break;
+    default:
+        step_llama3(o);
+    }
+}
+
+static void answer_ends(struct engine_toolcall *o)
+{
+    struct span s = writer_span(&o->held);
+    if (o->call == CALL_INSIDE) {
+        bool good = o->style.tools == ENGINE_TOOLCALL_MISTRAL  ? mistral_ends(o, s)
+                    : o->style.tools == ENGINE_TOOLCALL_LLAMA3 ? give_json_sequence(o, s)
+                                                               : give_json(o, trimmed(s));
+        if (good)
+            writer_reset(&o->held);
+        else
+            give_up(o, o->style.tools == ENGINE_TOOLCALL_HERMES    ? CALL
+                       : o->style.tools == ENGINE_TOOLCALL_MISTRAL ? CALLS
+                                                                   : "");
+    }
+    give_content(o, writer_span(&o->held));
+    writer_reset(&o->held);
+    if (o->tools == 0)
+        give(o, TUNNEL_CONTENT, writer_span(&o->blank));
+    writer_reset(&o->blank);
+}
+
+/* --- the first stage ---------------------------------------------------------------------------- */
+
+static void step_think(struct engine_toolcall *o)
+{
+    struct span s = writer_span(&o->thinking);
+    if (o->think == THINK_MAYBE) { /* only at the beginning of the answer */
+        struct span rest = trimmed(s);
+        size_t before = rest.len > 0 ? (size_t)(rest.data - s.data) : s.len;
+        if (rest.len == 0 || (rest.len < strlen(THINK) && partial(rest, THINK) == rest.len))
+            return;
+        o->think = starts_with(rest, THINK) ? THINK_INSIDE : THINK_OVER;
+        if (o->think == THINK_INSIDE)
+            drop(&o->thinking, before + strlen(THINK));
+        s = writer_span(&o->thinking);
+    }
+    if (o->think == THINK_INSIDE) {
+        size_t at = find(s, THINK_END), safe = at < s.len ? at : s.len - partial(s, THINK_END);
+        give(o, TUNNEL_REASONING, span_of(s.data, safe));
+        drop(&o->thinking, at < s.len ? at + strlen(THINK_END) : safe);
+        if (at == s.len)
+            return;
+        o->think = THINK_AFTER;
+        s = writer_span(&o->thinking);
+    }
+    if (o->think == THINK_AFTER) {
+        while (s.len > 0 && s.data[0] == '\n')
+            s = span_of(s.data + 1, s.len - 1);
+        if (s.len > 0)
+            o->think = THINK_OVER;
+    }
+    answer(o, s);
+    writer_reset(&o->thinking);
+}
+
+/* --- Harmony ------------------------------------------------------------------------------------ */
+
+/* A header is complete: "assistant<|channel|>analysis", "commentary to=functions.name json". */
+static void harmony_header(struct engine_toolcall *o)
+{
+    struct span s = writer_span(&o->held);
+    const char *to = "to=functions.";
+    size_t at = find(s, to);
+    o->channel = contains(s, "final") || contains(s, "commentary") ? TUNNEL_CONTENT : TUNNEL_REASONING;
+    o->has_tool = at < s.len && o->tools < ENGINE_TOOLCALLS_MAX;
+    if (o->has_tool) {
+        size_t begin = at + strlen(to), end = begin;
+        while (end < s.len && !is_blank(s.data[end]) && s.data[end] != '<')
+            end++;
+        o->channel = TUNNEL_TOOL_ARGUMENTS;
+        o->tools++;
+        give(o, TUNNEL_TOOL_NAME, span_of(s.data + begin, end - begin));
+    }
+    writer_reset(&o->held);
+    o->in_header = false;
+}
+
+static void harmony_text(struct engine_toolcall *o, struct span text)
+{
+    if (!o->in_header)
+        give(o, o->channel, text);
+    else if (o->held.len + text.len <= HEADER_MAX)
+        writer_bytes(&o->held, text);
+}
+
+static bool harmony_special(struct engine_toolcall *o, struct span name)
+{
+    if (span_is(name, "<|message|>")) {
+        harmony_header(o);
+    } else if (span_is(name, "<|channel|>") || span_is(name, "<|constrain|>")) {
+        if (o->in_header)
+            harmony_text(o, span_str(" "));
+        o->in_header = true;
+    } else if (span_is(name, "<|start|>") || span_is(name, "<|end|>") || span_is(name, "<|return|>") ||
+               span_is(name, "<|call|>")) {
+        writer_reset(&o->held);
+        o->in_header = true;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* --- the whole ---------------------------------------------------------------------------------- */
+
+struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style, struct span prompt,
+                                             engine_toolcall_part *part, void *ctx)
+{
+    struct engine_toolcall *o = calloc(1, sizeof *o);
+    if (!o)
+        return NULL;
+    o->style = style;
+    o->part = part;
+    o->ctx = ctx;
+    o->thinking = o->held = o->blank = writer_with_max(2 * ENGINE_TOOLCALL_MAX);
+    o->think = !style.thinks ? THINK_OVER : ends_with(trimmed(prompt), THINK) ? THINK_INSIDE : THINK_MAYBE;
+    o->call = style.tools == ENGINE_TOOLCALL_LLAMA3 ? CALL_BEGIN : CALL_OUTSIDE;
+    o->in_header = style.tools == ENGINE_TOOLCALL_HARMONY;
+    return o;
+}
+
+void engine_toolcall_text(struct engine_toolcall *o, struct span text)
+{
+    if (o->style.tools == ENGINE_TOOLCALL_HARMONY) {
+        harmony_text(o, text);
+    } else if (o->think == THINK_OVER) {
+        answer(o, text);
+    } else {
+        writer_bytes(&o->thinking, text);
+        step_think(o);
+    }
+}
+
+bool engine_toolcall_special(struct engine_toolcall *o, struct span name)
+{
+    if (o->style.tools == ENGINE_TOOLCALL_HARMONY)
+        return harmony_special(o, name);
+    bool marker = (o->style.thinks && (span_is(name, THINK) || span_is(name, THINK_END))) ||
+                  (o->style.tools == ENGINE_TOOLCALL_HERMES && (span_is(name, CALL) || span_is(name, CALL_END))) ||
+                  (o->style.tools == ENGINE_TOOLCALL_MISTRAL && (span_is(name, CALLS) || span_is(name, "[ARGS]"))) ||
+                  (o->style.tools == ENGINE_TOOLCALL_LLAMA3 && span_is(name, PYTHON));
+    if (marker)
+        engine_toolcall_text(o, name);
+    return marker;
+}
+
+uint32_t engine_toolcall_finish(struct engine_toolcall *o)
+{
+    if (o->style.tools == ENGINE_TOOLCALL_HARMONY)
+        return o->tools;
+    struct span s = writer_span(&o->thinking);
+    if (o->think == THINK_INSIDE)
+        give(o, TUNNEL_REASONING, s);
+    else
+        answer(o, s);
+    writer_reset(&o->thinking);
+    o->think = THINK_OVER;
+    answer_ends(o);
+    return o->tools;
+}
+
+void engine_toolcall_close(struct engine_toolcall *o)
+{
+    if (!o)
+        return;
+    writer_release(&o->thinking);
+    writer_release(&o->held);
+    writer_release(&o->blank);
+    free(o);
+}

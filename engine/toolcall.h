@@ -1,0 +1,52 @@
+/* toolcall.h - what a model writes, split into what the API calls content, reasoning and tool calls, while it streams.
+ *
+ * Text goes in as it is decoded; parts come out in order through one callback. Content and reasoning leave as soon as
+ * they cannot be the beginning of a marker; a tool call leaves when it is complete and well-formed (Harmony's arguments
+ * stream). What only looks like a tool call is content, byte for byte. One per choice; one thread at a time. Formats:
+ * the models' chat templates (Llama 3.1, Qwen/Hermes, Mistral, DeepSeek R1) and OpenAI's Harmony response format. */
+#ifndef ENGINE_TOOLCALL_H
+#define ENGINE_TOOLCALL_H
+
+#include "engine/problem.h"
+#include "tunnel/message.h"
+
+#define ENGINE_TOOLCALL_MAX (1u << 20) /* bytes of one unfinished tool call; longer ones are content */
+#define ENGINE_TOOLCALLS_MAX 128u      /* tool calls of one choice; later ones are content */
+
+enum engine_toolcall_format {
+    ENGINE_TOOLCALL_NONE,    /* everything is content */
+    ENGINE_TOOLCALL_LLAMA3,  /* the whole answer is {"name": .., "parameters": {..}}, maybe after <|python_tag|> */
+    ENGINE_TOOLCALL_HERMES,  /* <tool_call>{"name": .., "arguments": {..}}</tool_call>, any number */
+    ENGINE_TOOLCALL_MISTRAL, /* [TOOL_CALLS][{"name": .., "arguments": {..}}, ..] or [TOOL_CALLS]name[ARGS]{..} */
+    ENGINE_TOOLCALL_HARMONY  /* <|channel|>commentary to=functions.name ..<|message|>{..}<|call|>; reasoning too */
+};
+
+struct engine_toolcall_style {
+    enum engine_toolcall_format tools;
+    bool thinks; /* <think> .. </think> before the answer is reasoning */
+};
+
+/* What a chat template's own text shows about its model's answers. */
+struct engine_toolcall_style engine_toolcall_style_of(struct span chat_template);
+/* The format of a flag's value (hermes, llama3_json, mistral, openai, none); false: no such name. */
+bool engine_toolcall_format_named(const char *name, enum engine_toolcall_format *out);
+
+/* `text` is borrowed for the call. `tool` numbers tool calls from 0, with the two TUNNEL_TOOL_* channels; a call begins
+ * with its whole name and its arguments follow, maybe in several parts. */
+typedef void engine_toolcall_part(void *ctx, enum tunnel_channel_name channel, uint32_t tool, struct span text);
+
+struct engine_toolcall;
+
+/* `prompt` is the rendered prompt, looked at only here: an open <think> at its end means that the answer begins inside
+ * reasoning. NULL when memory is short. */
+MUST_CHECK struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style, struct span prompt,
+                                                        engine_toolcall_part *part, void *ctx);
+/* More text of the answer. */
+void engine_toolcall_text(struct engine_toolcall *o, struct span text);
+/* A control token of the answer, by name ("<|channel|>"). True: it was a marker and is not to be shown. */
+bool engine_toolcall_special(struct engine_toolcall *o, struct span name);
+/* The answer is complete: what was held back leaves. Returns how many tool calls there were. */
+uint32_t engine_toolcall_finish(struct engine_toolcall *o);
+void engine_toolcall_close(struct engine_toolcall *o); /* wipes; NULL is fine */
+
+#endif
