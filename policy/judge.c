@@ -108,7 +108,9 @@ static bool check_dates(struct judge *j, const struct policy_facts *facts)
 {
     if (j->now < facts->not_before)
         return refuse_numbers(j, 9, VERIFIER_E_POLICY_NOT_YET, "time", j->now, "from", facts->not_before);
-    if (j->now >= facts->not_after && !IGNORED("policy.not_after"))
+    if (IGNORED("policy.not_after"))
+        return true;
+    if (j->now >= facts->not_after)
         return refuse_numbers(j, 9, VERIFIER_E_POLICY_EXPIRED, "time", j->now, "before", facts->not_after);
     bound(j, facts->not_after, "policy");
     return true;
@@ -214,10 +216,12 @@ static bool check_lease_fields(struct judge *j, const struct verifier_node *node
                               j->now);
     if (life > facts->lease_max && !IGNORED("lease.life"))
         return refuse_numbers(j, 9, VERIFIER_E_LEASE_LIFE, "a lease of seconds", life, "at most", facts->lease_max);
-    if (j->now >= lease->expires && !IGNORED("lease.expires"))
-        return refuse_numbers(j, 9, VERIFIER_E_LEASE_EXPIRED, "time", j->now, "before", lease->expires);
     if (life > j->out->revocation_latency)
         j->out->revocation_latency = life;
+    if (IGNORED("lease.expires"))
+        return true;
+    if (j->now >= lease->expires)
+        return refuse_numbers(j, 9, VERIFIER_E_LEASE_EXPIRED, "time", j->now, "before", lease->expires);
     bound(j, lease->expires, "lease");
     return true;
 }

@@ -64,14 +64,14 @@ static void write_policy_text(struct world *w)
     policy_hex_print(span_of(w->engine[0].state.model.root, 64), root);
     writer_reset(&w->policy_text);
     writer_printf(&w->policy_text,
-                  "version = %u;\nnot_before = \"2026-01-01\";\nnot_after = \"2090-01-01\";\nlease_max = \"4h\";\n"
+                  "version = %u;\nnot_before = \"2026-01-01\";\nnot_after = \"%s\";\nlease_max = \"4h\";\n"
                   "version_grace = \"30m\";\nkeyd = [ \"%s\" ];\nfleet = [ \"%s\" ];\nsimulated = true;\n"
                   "models = ( { name = \"tiny\"; root = \"%s\"; } );\n"
                   "programs = { proxy = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); };\n"
                   "  engine = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); }; };\n"
                   "hardware = { platforms = ( { line = \"Genoa\"; } ); };\n"
                   "requests = { endpoints = [ \"chat\" ]; };\n",
-                  w->policy_version, keyd, fleet, root, proxy, engine);
+                  w->policy_version, w->policy_not_after, keyd, fleet, root, proxy, engine);
     ck_assert(writer_ok(&w->policy_text));
 }
 
@@ -191,7 +191,8 @@ static void open_rules(struct world *w)
 void world_open(struct world *w)
 {
     struct verifier_anchor root = {.kind = VERIFIER_ANCHOR_AMD, .line = "Genoa", .simulated = true};
-    *w = (struct world){.now = (uint64_t)time(NULL), .policy_version = 7, .shown = WORLD_ENGINES};
+    *w = (struct world){
+        .now = (uint64_t)time(NULL), .policy_version = 7, .policy_not_after = "2090-01-01", .shown = WORLD_ENGINES};
     w->policy_text = w->policy_part = w->revocations = writer_with_max(1u << 16);
     verifier_anchors_reset();
     ck_assert(verifier_anchors_inject(simulated_root_sha256, &root));

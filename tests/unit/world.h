@@ -46,6 +46,7 @@ struct world {
     struct world_key owner[2], revoker, keyd, fleet, stranger;
     uint8_t owner_digest[64], policy_digest[64];
     uint32_t policy_version;
+    char policy_not_after[16]; /* date */
     struct writer policy_text, policy_part, revocations;
     struct world_node proxy, engine[WORLD_ENGINES];
     struct policy_rules rules; /* a client's, that accept this world */
