@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "engine/node_parts.h"
+#include "engine/node_sealed.h"
 
 enum {
     HOLD_ABOVE = 256 << 10, /* bytes that wait for a slow reader: no more tokens until ... */
@@ -21,7 +22,9 @@ struct stream {
     struct node *node;
     struct stream *before, *next;
     uint32_t id;
+    uint8_t kind; /* of its request frames */
     struct writer request;
+    struct sealed *sealed; /* NULL in plain mode */
     uint64_t job;
     bool submitted, held, gone; /* gone: the link knows no such stream any more */
     /* under out_lock */
@@ -70,10 +73,18 @@ static void stream_free(struct stream *s)
         free_chunk(c);
     }
     drop_request(s);
+    sealed_free(s->sealed);
     *(s->before ? &s->before->next : &n->streams) = s->next;
     if (s->next)
         s->next->before = s->before;
     free(s);
+}
+
+static void abort_stream(struct stream *s, const char *code)
+{
+    if (!s->gone)
+        tunnel_mux_abort(tunnel_link_mux(s->node->link), s->id, code);
+    s->gone = true;
 }
 
 /* --- events out ------------------------------------------------------------------------------------------------------
@@ -127,18 +138,48 @@ static struct chunk *take_chunk(struct stream *s, size_t room)
     return c;
 }
 
+/* One frame of the answer. False when the stream is over or broken. */
+static bool send_frame(struct stream *s, struct span body, bool last)
+{
+    struct tunnel_frame frame = {
+        .kind = TUNNEL_FRAME_EVENT, .flags = last ? TUNNEL_FRAME_END : 0, .stream = s->id, .body = body};
+    if (!tunnel_mux_send(tunnel_link_mux(s->node->link), &frame) || last)
+        s->gone = true;
+    return !s->gone;
+}
+
 static void send_chunks(struct stream *s)
 {
     struct tunnel_mux *mux = tunnel_link_mux(s->node->link);
     struct chunk *c;
     while (!s->gone && (c = take_chunk(s, tunnel_mux_room(mux, s->id)))) {
-        struct tunnel_frame frame = {.kind = TUNNEL_FRAME_EVENT,
-                                     .flags = c->last ? TUNNEL_FRAME_END : 0,
-                                     .stream = s->id,
-                                     .body = span_of(c->bytes, c->len)};
-        if (!tunnel_mux_send(mux, &frame) || c->last)
-            s->gone = true;
+        send_frame(s, span_of(c->bytes, c->len), c->last);
         free_chunk(c);
+    }
+}
+
+/* Sealed bytes first; when they are gone the next event is sealed. */
+static void send_sealed(struct stream *s)
+{
+    struct tunnel_mux *mux = tunnel_link_mux(s->node->link);
+    while (!s->gone) {
+        struct span bytes = sealed_bytes(s->sealed);
+        size_t room = tunnel_mux_room(mux, s->id);
+        struct chunk *c;
+        if (bytes.len > 0) {
+            if (room == 0)
+                return;
+            size_t len = bytes.len < room ? bytes.len : room;
+            bool last = len == bytes.len && sealed_is_whole(s->sealed);
+            if (send_frame(s, span_of(bytes.data, len), last))
+                sealed_sent(s->sealed, len);
+        } else if (!(c = take_chunk(s, SIZE_MAX))) {
+            return;
+        } else {
+            if (!sealed_feed(s->sealed, span_of(c->bytes, c->len)))
+                abort_stream(s, "engine_unavailable");
+            free_chunk(c);
+        }
     }
 }
 
@@ -153,15 +194,16 @@ static void hold_or_go_on(struct stream *s, size_t waiting)
 
 static void flush_one(struct stream *s)
 {
-    send_chunks(s);
+    if (s->sealed)
+        send_sealed(s);
+    else
+        send_chunks(s);
     pthread_mutex_lock(&s->node->out_lock);
     bool over = s->over, broken = s->broken;
     size_t waiting = s->waiting;
     pthread_mutex_unlock(&s->node->out_lock);
-    if (broken && !s->gone) { /* a cut answer must not look whole */
-        tunnel_mux_abort(tunnel_link_mux(s->node->link), s->id, "memory");
-        s->gone = true;
-    }
+    if (broken) /* a cut answer must not look whole */
+        abort_stream(s, "memory");
     if (s->gone && s->submitted && !over)
         engine_cancel(s->node->engine, s->job);
     if (s->gone && (over || !s->submitted))
@@ -186,13 +228,6 @@ bool node_serve_idle(const struct node *n)
 /* --- requests in
  * -------------------------------------------------------------------------------------------------------- */
 
-static void abort_stream(struct stream *s, const char *code)
-{
-    if (!s->gone)
-        tunnel_mux_abort(tunnel_link_mux(s->node->link), s->id, code);
-    s->gone = true;
-}
-
 static void answer_error(struct stream *s, uint32_t status, const char *code, const char *text)
 {
     struct tunnel_event ev = {
@@ -200,29 +235,52 @@ static void answer_error(struct stream *s, uint32_t status, const char *code, co
     on_event(s, &ev);
 }
 
-/* The whole request is here. */
-static void submit(struct stream *s)
+static bool is_ready(struct stream *s)
+{
+    struct node *n = s->node;
+    if (!node_may_serve(n))
+        answer_error(s, 503, "engine_unavailable", "this engine has no lease at the moment; try again");
+    else if (n->draining)
+        answer_error(s, 503, "draining", "this engine is going down; try again");
+    else
+        return true;
+    return false;
+}
+
+static void submit(struct stream *s, const struct tunnel_request *q)
 {
     static const struct engine_events events = {on_event};
     struct node *n = s->node;
-    if (tunnel_request_parse(n->request, writer_span(&s->request)) != READER_OK) {
-        abort_stream(s, "frame_body");
+    const struct policy_model *m = policy_find_model(policy_node_policy(n->papers), q->model);
+    if (!is_ready(s))
         return;
+    if (q != n->request)
+        *n->request = *q;
+    if (m && memcmp(m->root, n->root, sizeof n->root) == 0) /* whatever the newest policy calls it */
+        n->request->model = span_str(engine_served(n->engine, 0));
+    s->submitted = true;
+    s->job = engine_submit(n->engine, n->request, &events, s);
+    if (s->job == 0) {
+        s->submitted = false;
+        answer_error(s, 503, "engine_unavailable", "the engine is short of memory; try again in a moment");
     }
-    const struct policy_model *m = policy_find_model(policy_node_policy(n->papers), n->request->model);
-    if (!node_may_serve(n)) {
-        answer_error(s, 503, "engine_unavailable", "this engine has no lease at the moment; try again");
-    } else if (n->draining) {
-        answer_error(s, 503, "draining", "this engine is going down; try again");
+}
+
+/* The whole request is here. */
+static void take_request(struct stream *s)
+{
+    struct node *n = s->node;
+    const char *code = "frame_body";
+    if (s->kind == TUNNEL_FRAME_SEALED) {
+        s->sealed = n->serving ? sealed_open(n, writer_span(&s->request), &code) : NULL;
+        if (s->sealed && sealed_request(s->sealed))
+            submit(s, sealed_request(s->sealed));
+        else if (!s->sealed)
+            abort_stream(s, n->serving ? code : "engine_unavailable");
+    } else if (tunnel_request_parse(n->request, writer_span(&s->request)) == READER_OK) {
+        submit(s, n->request);
     } else {
-        if (m && memcmp(m->root, n->root, sizeof n->root) == 0) /* whatever the newest policy calls it */
-            n->request->model = span_str(engine_served(n->engine, 0));
-        s->submitted = true;
-        s->job = engine_submit(n->engine, n->request, &events, s);
-        if (s->job == 0) {
-            s->submitted = false;
-            answer_error(s, 503, "engine_unavailable", "the engine is short of memory; try again in a moment");
-        }
+        abort_stream(s, code);
     }
     drop_request(s);
     secret_wipe(n->request, sizeof *n->request);
@@ -237,7 +295,9 @@ static void take_data(struct node *n, const struct tunnel_mux_event *ev)
         tunnel_mux_abort(mux, ev->stream, "memory");
         return;
     }
-    if (ev->frame.kind != TUNNEL_FRAME_REQUEST) {
+    if (s->kind == 0)
+        s->kind = ev->frame.kind;
+    if (ev->frame.kind != s->kind || (s->kind != TUNNEL_FRAME_REQUEST && s->kind != TUNNEL_FRAME_SEALED)) {
         abort_stream(s, "frame_kind");
         return;
     }
@@ -251,7 +311,7 @@ static void take_data(struct node *n, const struct tunnel_mux_event *ev)
         n->request_bytes -= ev->frame.body.len;
         abort_stream(s, "message_size");
     } else if (!(ev->frame.flags & TUNNEL_FRAME_MORE)) {
-        submit(s);
+        take_request(s);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "policy_world.h"
 #include "verifier/challenge.h"
 #include "verifier/envelope.h"
+#include "verifier/sealed.h"
 #include "verifier/state.h"
 #include "verifier/statement.h"
 #define main check_main
@@ -59,6 +60,10 @@ struct far {
     char text[8][2048], code[8][64];
     uint32_t status[8];
     bool stats, asked;
+    uint8_t seal[32];
+    uint32_t epoch;
+    struct verifier_sealed_reader reader;
+    char opened[8192];
 };
 
 static void far_end(struct far *f, const char *word)
@@ -93,6 +98,8 @@ static void learn(struct far *f)
     memcpy(f->release, statement.release, 32);
     memcpy(f->identity, statement.identity, 32);
     f->stage = state.stage;
+    f->epoch = state.has_seal ? state.seal.epoch : 0;
+    memcpy(f->seal, state.seal.public, 32);
     f->has_model = state.has_model && memcmp(state.model.root, f->world.root, 64) == 0;
     writer_release(&challenge);
     writer_release(&envelope);
@@ -148,13 +155,13 @@ static void answer_ask(struct far *f, struct span body)
     writer_release(&all);
 }
 
-static void send_request(struct far *f, struct span bytes)
+static void send_request(struct far *f, enum tunnel_frame_kind kind, struct span bytes)
 {
     struct tunnel_mux *mux = tunnel_link_mux(f->link);
     uint32_t stream = f->streams[f->started++] = tunnel_mux_start(mux, NULL);
     while (bytes.len > 0) {
         size_t n = bytes.len < 700 ? bytes.len : 700; /* many pieces */
-        struct tunnel_frame frame = {.kind = TUNNEL_FRAME_REQUEST,
+        struct tunnel_frame frame = {.kind = (uint8_t)kind,
                                      .flags = n < bytes.len ? TUNNEL_FRAME_MORE : 0,
                                      .stream = stream,
                                      .body = span_of(bytes.data, n)};
@@ -178,8 +185,38 @@ static void ask_completion(struct far *f, const char *name, uint32_t tokens)
     q.temperature = 0;
     if (!tunnel_request_pack(&w, &q))
         far_end(f, "cannot pack");
-    send_request(f, writer_span(&w));
+    send_request(f, TUNNEL_FRAME_REQUEST, writer_span(&w));
     writer_release(&w);
+}
+
+static void on_piece(void *ctx, struct span data)
+{
+    struct far *f = ctx;
+    strncat(f->opened, (const char *)data.data, data.len);
+}
+
+/* A sealed request, the same again (a replay), and one with a bit changed. */
+static void ask_sealed(struct far *f)
+{
+    static const char json[] = "{\"model\":\"m\",\"prompt\":\"\",\"max_tokens\":30,\"temperature\":0}";
+    struct verifier_sealed_head head = {.epoch = f->epoch,
+                                        .request = {9},
+                                        .endpoint = span_str("/v1/completions"),
+                                        .model = span_str("m"),
+                                        .max_tokens = 30};
+    struct writer body = writer_with_max(1 << 16);
+    struct verifier_hpke hpke;
+    uint8_t enc[32];
+    memcpy(head.engine, f->identity, 32);
+    if (!verifier_sealed_request_seal(&head, f->seal, f->statement, f->world.opened->digest, span_str(json), &body,
+                                      &hpke, enc))
+        far_end(f, "cannot seal");
+    verifier_sealed_reader_init(&f->reader, &hpke, enc, on_piece, f);
+    send_request(f, TUNNEL_FRAME_SEALED, writer_span(&body));
+    send_request(f, TUNNEL_FRAME_SEALED, writer_span(&body));
+    body.data[body.len - 1] ^= 1;
+    send_request(f, TUNNEL_FRAME_SEALED, writer_span(&body));
+    writer_release(&body);
 }
 
 static void far_rules(struct far *f, const struct tunnel_rules *rules)
@@ -198,9 +235,10 @@ static void far_rules(struct far *f, const struct tunnel_rules *rules)
     ask_completion(f, "m", 100);
     ask_completion(f, "m", 100);
     ask_completion(f, "other", 5);
-    send_request(f, span_str("not a request"));
+    send_request(f, TUNNEL_FRAME_REQUEST, span_str("not a request"));
     ask_completion(f, "m", 127);
     tunnel_mux_abort(tunnel_link_mux(f->link), f->streams[4], "cancelled");
+    ask_sealed(f);
 }
 
 static void far_stream(struct far *f, const struct tunnel_mux_event *ev)
@@ -213,6 +251,10 @@ static void far_stream(struct far *f, const struct tunnel_mux_event *ev)
         return;
     if (ev->kind == TUNNEL_MUX_DATA) {
         tunnel_mux_consumed(tunnel_link_mux(f->link), ev->stream, ev->cost);
+        if (i == 5 && verifier_sealed_reader_feed(&f->reader, ev->frame.body) != VERIFIER_OK)
+            far_end(f, "sealed answer does not open");
+        if (i == 5)
+            return;
         if (tunnel_event_parse(&event, ev->frame.body) != READER_OK)
             far_end(f, "bad event");
         if (event.kind == TUNNEL_EVENT_START && i == 0 && strcmp(f->plan, "drain") == 0)
@@ -232,12 +274,17 @@ static void far_judge(struct far *f)
     static const char start[] = "\"Echoes of vectors unfold, a gentle hum of precision, as I sense the nodes";
     if (strcmp(f->plan, "drain") == 0)
         return; /* the engine ends by itself */
+    if (!f->stats)
+        return; /* wait for the metrics */
     if (strncmp(f->text[0], start, strlen(start)) != 0 || strcmp(f->text[0], f->text[1]) != 0)
         far_end(f, "wrong text");
     if (f->status[2] != 404 || f->code[3][0] == 0 || f->code[0][0] != 0)
         far_end(f, "wrong refusals");
-    if (!f->stats)
-        return; /* wait for the metrics */
+    if (verifier_sealed_reader_end(&f->reader) != VERIFIER_OK || !strstr(f->opened, "Echoes of vectors") ||
+        !strstr(f->opened, "\"text_completion\""))
+        far_end(f, "wrong sealed answer");
+    if (strcmp(f->code[6], "replay") != 0 || strcmp(f->code[7], "seal_open") != 0)
+        far_end(f, "wrong sealed refusals");
     far_end(f, "ok");
 }
 
@@ -290,7 +337,7 @@ static int far_main(void)
             else if (ev.kind == TUNNEL_LINK_CLOSED)
                 far_end(&f, strcmp(f.plan, "drain") == 0 && strlen(f.text[0]) > 100 ? "ok" : "closed");
         }
-        if (f.ended == 5)
+        if (f.ended == 8)
             far_judge(&f);
         tunnel_link_pump(f.link, node_now_ms());
         struct pollfd fd = {.fd = tunnel_link_fd(f.link), .events = tunnel_link_wants(f.link)};
