@@ -319,8 +319,10 @@ static struct value filter_reverse(struct render *r, struct value v, const struc
 static struct arguments rest_of(const struct arguments *args, size_t skip)
 {
     struct arguments rest = *args;
-    rest.at += args->count < skip ? args->count : skip;
-    rest.count -= args->count < skip ? args->count : skip;
+    if (skip > args->count)
+        skip = args->count;
+    rest.count -= skip;
+    rest.at = rest.count > 0 ? args->at + skip : NULL;
     return rest;
 }
 

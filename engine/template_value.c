@@ -83,7 +83,7 @@ struct value value_float(double f)
 
 struct value value_string(struct span s)
 {
-    return (struct value){.kind = V_STRING, .s = s};
+    return (struct value){.kind = V_STRING, .s = s.data ? s : span_str("")};
 }
 
 struct value value_text(const char *text)

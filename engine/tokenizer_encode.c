@@ -192,7 +192,9 @@ enum engine_err engine_tokenizer_encode(const struct engine_tokenizer *t, struct
     if (err != ENGINE_OK)
         return err;
     bool escape = t->family != ENGINE_VOCAB_BPE;
-    if (!escape && utf8_is_valid(text)) {
+    if (text.len == 0) {
+        err = ENGINE_OK;
+    } else if (!escape && utf8_is_valid(text)) {
         err = encode_text(t, text, controls, out);
     } else {
         struct writer clean = writer_with_max(3 * text.len + 1);
