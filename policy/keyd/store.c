@@ -243,6 +243,18 @@ static bool log_fits(struct keyd_store *s, struct span text)
            memcmp(then.head, sealed.head, sizeof then.head) == 0;
 }
 
+/* A line without its end was being written when the machine stopped: nothing was granted for it. */
+static bool drop_torn_line(int fd, struct writer *log)
+{
+    size_t whole = log->len;
+    while (whole > 0 && log->data[whole - 1] != '\n')
+        whole--;
+    if (whole == log->len)
+        return true;
+    log->len = whole;
+    return ftruncate(fd, (off_t)whole) == 0;
+}
+
 bool keyd_store_log(struct keyd_store *s, struct writer *out, bool *fits, char why[256])
 {
     uint8_t piece[65536];
@@ -252,7 +264,7 @@ bool keyd_store_log(struct keyd_store *s, struct writer *out, bool *fits, char w
         writer_bytes(out, span_of(piece, (size_t)n));
         at += n;
     }
-    if (n < 0 || !writer_ok(out))
+    if (n < 0 || !writer_ok(out) || !drop_torn_line(s->log_fd, out))
         return say(why, "the log cannot be read, or is longer than %d MiB: put it away and start a new state folder",
                    KEYD_LOG_MAX >> 20);
     *fits = log_fits(s, writer_span(out));

@@ -190,8 +190,26 @@ static bool write_text(const char *folder, const char *name, const struct writer
     return writer_ok(w) && cli_write(path, writer_span(w), 0644, true);
 }
 
+/* Digests and keys may be given as hex or as files that hold hex: make them hex, in `store`. */
+static bool resolve(struct cli_option *o, char store[OPTIONS][CLI_VALUES_MAX][129])
+{
+    static const size_t lengths[OPTIONS] = {[OWNER] = 64,  [KEYD] = 32,  [TENANTS_KEY] = 32, [FLEET] = 32, [ROOT] = 64,
+                                            [KEY_ID] = 32, [PROXY] = 48, [ENGINE] = 48,      [CHIP] = 64};
+    uint8_t bytes[64];
+    for (size_t i = 0; i < OPTIONS; i++) {
+        for (size_t k = 0; lengths[i] && k < o[i].count; k++) {
+            if (!cli_hex(o[i].value[k], bytes, lengths[i]))
+                return false;
+            policy_hex_print(span_of(bytes, lengths[i]), store[i][k]);
+            o[i].value[k] = store[i][k];
+        }
+    }
+    return true;
+}
+
 int cli_policy_init(int argc, char **argv)
 {
+    static char store[OPTIONS][CLI_VALUES_MAX][129];
     struct cli_option o[OPTIONS] = {
         [OWNER] = {.name = "owner", .max = 8},
         [KEYD] = {.name = "keyd", .max = 8},
@@ -217,9 +235,12 @@ int cli_policy_init(int argc, char **argv)
         return cli_usage("policy init FOLDER [--owner DIGEST] [--keyd KEY]... [--tenants-key KEY] [--fleet KEY]\n"
                          "         [--model NAME --root DIGEST [--key-id ID]] [--proxy MEASUREMENT]... [--engine "
                          "MEASUREMENT]...\n         [--line Genoa] [--chip ID]... [--walls a,b,c] [--days 90d] "
-                         "[--simulated]");
+                         "[--simulated]\n"
+                         "  A DIGEST, KEY, ID or MEASUREMENT is hex, or a file that holds it.");
     if (o[DAYS].count && !policy_duration_parse(span_str(o[DAYS].value[0]), &days))
         return cli_fail("--days %s: write it as 90d", o[DAYS].value[0]);
+    if (!resolve(o, store))
+        return CLI_FAILED;
     if (!cli_exists(folder) && mkdir(folder, 0755) != 0)
         return cli_fail("the folder %s cannot be made", folder);
 
