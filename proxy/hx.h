@@ -65,7 +65,7 @@ struct hx_conn {
     struct sockaddr_storage peer;
     struct hx_req *reqs; /* being served */
     uint64_t since_ms;   /* when the present phase (see shim_sweep.c) began; 0: none */
-    enum { HX_IDLE, HX_HEAD, HX_BODY, HX_REFUSED, HX_LINGER } phase;
+    enum hx_phase { HX_IDLE, HX_HEAD, HX_BODY, HX_REFUSED, HX_LINGER } phase;
     h2o_socket_cb parked; /* the library's read callback while we answer in its place */
     char *refusal;        /* owned; what is being written */
     unsigned resets;

@@ -84,9 +84,9 @@ static void look_at_head(struct hx_conn *c, const struct head *head, size_t have
         refuse_with(c, 413, "the request body is too large");
 }
 
-static void enter(struct hx_conn *c, int phase, uint64_t now)
+static void enter(struct hx_conn *c, enum hx_phase phase, uint64_t now)
 {
-    if ((int)c->phase != phase)
+    if (c->phase != phase)
         c->since_ms = now;
     c->phase = phase;
 }

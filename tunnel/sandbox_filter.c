@@ -206,10 +206,10 @@ static int allow_served(scmp_filter_ctx ctx)
 static int allow_family(scmp_filter_ctx ctx, int family, bool datagrams)
 {
     const uint64_t kinds = 0xf; /* SOCK_NONBLOCK and SOCK_CLOEXEC lie above */
-    int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, SCMP_CMP(0, SCMP_CMP_EQ, (uint64_t)family),
+    int rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, SCMP_CMP(0, SCMP_CMP_EQ, (uint64_t)family, 0),
                               SCMP_CMP(1, SCMP_CMP_MASKED_EQ, kinds, SOCK_STREAM));
     if (rc == 0 && datagrams)
-        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, SCMP_CMP(0, SCMP_CMP_EQ, (uint64_t)family),
+        rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, SCMP_CMP(0, SCMP_CMP_EQ, (uint64_t)family, 0),
                               SCMP_CMP(1, SCMP_CMP_MASKED_EQ, kinds, SOCK_DGRAM));
     return rc;
 }

@@ -100,6 +100,7 @@ static void handle(struct end *e, const struct tunnel_channel_config *config)
             break;
         case TUNNEL_EV_ASK:
         case TUNNEL_EV_GRANT:
+        case TUNNEL_EV_STATS:
             writer_reset(&e->told);
             writer_bytes(&e->told, ev.body);
             break;
