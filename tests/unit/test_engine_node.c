@@ -198,7 +198,7 @@ static void on_piece(void *ctx, struct span data)
 /* A sealed request, the same again (a replay), and one with a bit changed. */
 static void ask_sealed(struct far *f)
 {
-    static const char json[] = "{\"model\":\"m\",\"prompt\":\"\",\"max_tokens\":30,\"temperature\":0}";
+    static const char json[] = "{\"model\":\"m\",\"prompt\":[1],\"max_tokens\":30,\"temperature\":0}";
     struct verifier_sealed_head head = {.epoch = f->epoch,
                                         .request = {9},
                                         .endpoint = span_str("/v1/completions"),
