@@ -121,13 +121,12 @@ static void field_line(struct response *r)
 /* The empty line: what follows? Interim answers (100 Continue) are skipped. */
 static void head_end(struct response *r)
 {
-    if (r->status < 200) {
-        bool to_head = r->no_body;
-        if (r->status == 101)
-            fail(r, RESPONSE_E_HEAD);
-        response_init(r, to_head);
+    if (r->status == 101)
+        fail(r, RESPONSE_E_HEAD);
+    else if (r->status < 200)
+        response_init(r, r->no_body);
+    if (r->status < 200)
         return;
-    }
     if (r->chunked && r->has_length)
         fail(r, RESPONSE_E_FRAMING);
     if (r->no_body || r->status == 204 || r->status == 304 || (r->has_length && r->left == 0)) {
