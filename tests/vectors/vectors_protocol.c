@@ -1,5 +1,6 @@
-/* Does the project make and read exactly the bytes of PROTOCOL.md? Walks $AIRLOCK_SHARED/vectors/protocol: encodings,
- * refusals, trees, signed objects, HPKE and sealed mode. Whole envelopes: vectors_envelopes.c. */
+/* Does the project make and read exactly the bytes of PROTOCOL.md? Walks tests/vectors/protocol (our own, made by
+ * gen_protocol) and $AIRLOCK_SHARED/vectors/protocol: encodings, refusals, trees, signed objects, HPKE and sealed mode.
+ * Whole envelopes: vectors_envelopes.c. */
 #include <jansson.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -576,7 +577,10 @@ static void walk_hpke(const json_t *doc)
 
 /* --- files ---------------------------------------------------------------------------------------- */
 
-int main(void)
+static unsigned all_passed, all_failed;
+
+/* The five files of one folder; a folder that is absent is a skip. */
+static void walk_folder(const char *label, const char *folder)
 {
     static const struct {
         const char *name;
@@ -586,12 +590,10 @@ int main(void)
                  {"refusals", walk_refusals},
                  {"signed", walk_signed},
                  {"hpke", walk_hpke}};
-    const char *shared = getenv("AIRLOCK_SHARED");
-    unsigned all_passed = 0, all_failed = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[4096];
         json_error_t error;
-        snprintf(path, sizeof path, "%s/vectors/protocol/%s.json", shared ? shared : "../shared", files[i].name);
+        snprintf(path, sizeof path, "%s/%s.json", folder, files[i].name);
         passed = failed = skipped = 0;
         json_t *doc = json_load_file(path, 0, &error);
         if (doc) {
@@ -599,13 +601,22 @@ int main(void)
         } else if (json_error_code(&error) == json_error_cannot_open_file) {
             skipped = 1;
         } else {
-            printf("FAIL protocol/%s: line %d: %s\n", files[i].name, error.line, error.text);
+            printf("FAIL %s %s: line %d: %s\n", label, files[i].name, error.line, error.text);
             failed = 1;
         }
-        printf("protocol %s: %u passed, %u failed, %u skipped\n", files[i].name, passed, failed, skipped);
+        printf("%s %s: %u passed, %u failed, %u skipped\n", label, files[i].name, passed, failed, skipped);
         all_passed += passed;
         all_failed += failed;
         json_decref(doc);
     }
+}
+
+int main(void)
+{
+    const char *shared = getenv("AIRLOCK_SHARED");
+    char folder[4000];
+    snprintf(folder, sizeof folder, "%s/vectors/protocol", shared ? shared : "../shared");
+    walk_folder("own protocol", OWN_VECTORS);
+    walk_folder("protocol", folder);
     return all_failed > 0 ? 1 : all_passed > 0 ? 0 : 77;
 }
