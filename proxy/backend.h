@@ -3,22 +3,22 @@
  * proxy's own envelope for clients (the only user of the attester's owner descriptor), asks keyd for leases, and
  * carries requests to engines. One thread with a poll loop owns all of it; the calls below are safe from any thread:
  * they copy what they are given and post it. Callbacks run on the backend's thread, must not block, and may call back
- * in. Nothing here reads a request: it moves packed bytes. */
+ * in. Nothing here reads a request but the name of its model: it moves packed bytes. */
 #ifndef PROXY_BACKEND_H
 #define PROXY_BACKEND_H
 
 #include "verifier/base/span.h"
 #include "verifier/base/writer.h"
 
-struct policy;
-struct policy_tenants;
 struct backend;
+struct backend_trust;
+struct policy;
 
 enum {
     BACKEND_ENGINES_MAX = 64,       /* admitted at once */
     BACKEND_SHOWN_MAX = 8,          /* in one envelope */
     BACKEND_RECHECK_MS = 300000,    /* engines are challenged again this often */
-    BACKEND_PING_MS = 1500,         /* two lost: the engine is gone; its streams end within 5 s */
+    BACKEND_PING_MS = 1200,         /* two lost: the engine is gone; its streams end within 5 s */
     BACKEND_WAITING_MAX = 256,      /* attestations that wait for the attester at once */
     BACKEND_REQUEST_MAX = 40 << 20, /* bytes of a request */
     BACKEND_ADDRESSES_MAX = 8,
@@ -30,7 +30,10 @@ struct backend_config {
     const char *keyd[BACKEND_ADDRESSES_MAX]; /* in the order of the policy's keyd keys */
     size_t keyd_count;
     int attester_fd;             /* the attester's owner descriptor; borrowed until backend_stop() */
+    uint8_t identity[32];        /* of the attester's statement */
+    struct span statement;       /* its exact bytes */
     struct span owner;           /* digest of the owner's first keyset, 64 bytes */
+    struct span fleet;           /* a signed fleet file for our own envelope; empty: none */
     struct span documents;       /* the policy part read at start: the owner's keysets, then the signed policy */
     uint32_t recheck_ms;         /* 0: BACKEND_RECHECK_MS */
     uint32_t ping_ms;            /* 0: BACKEND_PING_MS */
@@ -38,6 +41,7 @@ struct backend_config {
     /* Told on the backend's thread whenever policy, lease or the set of engines changed; may be NULL. */
     void (*changed)(void *ctx);
     void *ctx;
+    const struct backend_trust *trust; /* NULL: attester and policy as they are; tests bring their own */
 };
 
 /* Spans of `config` are copied. NULL with a sentence in `why` (what, why, what to do) when a listener cannot be
@@ -85,8 +89,9 @@ struct backend_events {
      * done. */
     void (*end)(void *ctx, enum backend_end why, const char *code);
 };
-/* Send a packed request to the least loaded of the `allowed` engines. Returns its id (never 0); callbacks follow, never
- * from inside this call, even when it cannot be done. */
+/* Send a packed request to the least loaded of the `allowed` engines (none named: any) that serves its model. Returns
+ * its id (never 0). Callbacks follow on the backend's thread; only when the backend has been stopped or memory is short
+ * does `end` run before this returns. Lost before its first answer, a request is tried on another allowed engine. */
 uint64_t backend_submit(struct backend *b, struct span request, const uint8_t (*allowed)[32], size_t allowed_count,
                         const struct backend_events *events, void *ctx);
 /* The same for a sealed request, opaque here; the engine that its head names. */

@@ -361,11 +361,19 @@ void tunnel_channel_feed(struct tunnel_channel *c, uint64_t now_ms, struct span 
 
 /* --- time ----------------------------------------------------------------------------------------- */
 
+/* Two pings went and nothing came. */
+static uint64_t dead_at(const struct tunnel_channel *c)
+{
+    return c->heard_ms + 3 * (uint64_t)ping_every(c);
+}
+
 uint64_t tunnel_channel_deadline(const struct tunnel_channel *c)
 {
     uint64_t at = c->ping_ms + ping_every(c);
     if (c->closed)
         return UINT64_MAX;
+    if (c->secure && dead_at(c) < at)
+        at = dead_at(c);
     if (!c->open && c->opened_ms + TUNNEL_ATTEST_MS < at)
         at = c->opened_ms + TUNNEL_ATTEST_MS;
     if (c->asking && !c->evidence_whole && c->asked_ms + TUNNEL_ATTEST_MS < at)
@@ -393,12 +401,14 @@ void tunnel_channel_tick(struct tunnel_channel *c, uint64_t now_ms)
         c->renew_ms = UINT64_MAX;
         c->ev_renew = !c->asking;
     }
-    if (!c->secure || now_ms < c->ping_ms + ping_every(c))
+    if (!c->secure)
         return;
-    if (now_ms >= c->heard_ms + 3 * (uint64_t)ping_every(c)) { /* two pings went and nothing came */
+    if (now_ms >= dead_at(c)) {
         fail(c, TUNNEL_E_PING_LOST);
         return;
     }
+    if (now_ms < c->ping_ms + ping_every(c))
+        return;
     c->ping_ms = now_ms;
     put_frame(c, &c->urgent, TUNNEL_FRAME_PING, 0, span_of(&now_ms, sizeof now_ms));
 }
