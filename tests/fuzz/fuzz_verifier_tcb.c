@@ -1,0 +1,32 @@
+/* Target functions: verifier_tcb_split verifier_tcb_evaluate
+ * The documents are signed, so the evaluation meets a stranger's bytes only if Intel's key is lost: it must survive. */
+#include <stdlib.h>
+
+#include "verifier/tcb.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const uint8_t zeros[64];
+    struct verifier_quote q = {.tee_type = VERIFIER_QUOTE_TEE_TDX};
+    struct verifier_pck pck = {.component = {255}, .pcesvn = 11, .fmspc = {0xb0, 0xc0, 0x6f}};
+    struct verifier_tcb_result result;
+    struct span value, body = span_of(data, size);
+    uint8_t signature[64];
+
+    q.td.tee_tcb_svn = q.td.tee_tcb_svn2 = span_of(zeros, 16);
+    q.td.mrsignerseam = span_of(zeros, 48);
+    q.td.seamattributes = span_of(zeros, 8);
+    q.qe = (struct verifier_enclave){
+        .miscselect = span_of(zeros, 4), .attributes = span_of(zeros, 16), .mrsigner = span_of(zeros, 32)};
+    if (verifier_tcb_split(body, "tcbInfo", &value, signature) == VERIFIER_OK) {
+        if (value.data < data || value.data + value.len > data + size)
+            abort();
+        (void)!verifier_tcb_evaluate(&result, &q, &pck, value, value, 1750000000);
+    }
+    if (verifier_tcb_evaluate(&result, &q, &pck, body, body, 1750000000) == VERIFIER_OK &&
+        result.status == VERIFIER_TCB_NONE)
+        abort();
+    return 0;
+}
