@@ -497,8 +497,56 @@ START_TEST(tokenize_and_back)
 }
 END_TEST
 
+/* A model of everyday size with a chat template, where one was fetched: the whole path from a conversation. */
+static bool have_smollm2(char *path, size_t cap)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    snprintf(path, cap, "%.300s%s/airlock/models/SmolLM2-135M-Instruct.Q4_1.gguf",
+             cache  ? cache
+             : home ? home
+                    : "",
+             cache ? "" : "/.cache");
+    return access(path, R_OK) == 0;
+}
+
+START_TEST(chat_on_smollm2)
+{
+    char path[600];
+    struct engine_problem why = {0};
+    struct engine_options o = {.kv_bytes = 256 << 20, .context_max = 2048, .served_count = 1, .served = {"small"}};
+    ck_assert(have_smollm2(path, sizeof path));
+    ck_assert_msg(engine_files_load(&files, path, &why), "%s", why.text);
+    struct engine *e = engine_open(&files, &o, &why);
+    ck_assert_msg(e != NULL, "%s", why.text);
+    struct tunnel_request *q = ask("", 24);
+    q->task = TUNNEL_CHAT;
+    q->model = span_str("small");
+    q->prompt_count = 0;
+    q->add_generation_prompt = true;
+    q->messages = span_str("[{\"role\":\"user\",\"content\":\"What is the capital of France?\"}]");
+    run(e, q, &watches[0]);
+    ck_assert_msg(watches[0].status == 0, "%s", watches[0].message);
+    ck_assert_msg(strstr(watches[0].text[0], "Paris") != NULL, "%s", watches[0].text[0]);
+    for (int i = 1; i < 6; i++) { /* batched, and from the prefix cache: the same words */
+        watch_init(&watches[i]);
+        submit(e, q, &watches[i]);
+    }
+    for (int i = 1; i < 6; i++) {
+        wait_end(&watches[i]);
+        ck_assert_str_eq(watches[i].text[0], watches[0].text[0]);
+    }
+    ck_assert_uint_gt(watches[5].cached_tokens, 0);
+    close_engine(e);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
+    char path[600];
+    if (have_smollm2(path, sizeof path))
+        tcase_add_test(t, chat_on_smollm2);
+    else
+        printf("SKIP: no SmolLM2 in the cache folder\n");
     if (!have_models()) {
         printf("SKIP: no models under $AIRLOCK_SHARED\n");
         return;
