@@ -144,7 +144,12 @@ static bool fork_attester(struct proxy *p)
 
 static bool lock_in(struct proxy *p)
 {
-    struct sandbox_path serve[2] = {{p->config->tenants, SANDBOX_READ}};
+    /* keyd's name is looked up again when its addresses fail; the tenants are read again on SIGHUP */
+    struct sandbox_path serve[6] = {{"/etc/resolv.conf", SANDBOX_READ},
+                                    {"/etc/hosts", SANDBOX_READ},
+                                    {"/etc/nsswitch.conf", SANDBOX_READ},
+                                    {"/etc/host.conf", SANDBOX_READ},
+                                    {p->config->tenants, SANDBOX_READ}};
     char signature[CONFIG_PATH_MAX + 8];
     int keep[] = {p->attester.owner_fd};
     struct sandbox_config config = {
@@ -152,14 +157,14 @@ static bool lock_in(struct proxy *p)
         .keep = keep,
         .keep_count = 1,
         .serve = serve,
-        .serve_count = p->config->tenants[0] ? 2 : 0,
+        .serve_count = p->config->tenants[0] ? 6 : 4,
     };
     struct sandbox_problem why;
     unsigned stage;
 
     if (p->config->sandbox) {
         snprintf(signature, sizeof signature, "%s.sig", p->config->tenants);
-        serve[1] = (struct sandbox_path){signature, SANDBOX_READ};
+        serve[5] = (struct sandbox_path){signature, SANDBOX_READ};
         if (sandbox_enter(&config, &why) != 0 || sandbox_seal(&config, &why) != 0)
             return say(why.text);
     }
@@ -175,6 +180,7 @@ static bool start_backend(struct proxy *p)
         .listen_count = c->tunnel_count,
         .keyd_count = c->keyd_count,
         .attester_fd = p->attester.owner_fd,
+        .statement = span_of(p->attester.statement, p->attester.statement_len),
         .owner = span_of(c->owner, sizeof c->owner),
         .documents = writer_span(&p->documents),
         .recheck_ms = (uint32_t)c->recheck_s * 1000,
@@ -183,6 +189,7 @@ static bool start_backend(struct proxy *p)
     };
     char why[256] = "";
 
+    memcpy(config.identity, p->attester.identity, sizeof config.identity);
     for (size_t i = 0; i < c->tunnel_count; i++)
         config.listen[i] = c->tunnel_listen[i];
     for (size_t i = 0; i < c->keyd_count; i++)
