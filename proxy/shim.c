@@ -280,10 +280,11 @@ static void on_sweep(hx_timer_entry *entry)
 
 static void loop_listen(struct hx_loop *l)
 {
-    int fd = fcntl(l->server->config.listen_fd, F_DUPFD_CLOEXEC, 3);
+    int fd = dup(l->server->config.listen_fd);
 
     if (fd < 0)
         return;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
     l->listener = h2o_evloop_socket_create(l->context.loop, fd, H2O_SOCKET_FLAG_DONT_READ);
     l->listener->data = l;
     h2o_socket_read_start(l->listener, on_accept);

@@ -145,6 +145,9 @@ static const int listen_calls[] = {
     SCMP_SYS(accept4),
 };
 
+/* What libh2o's loops and thread queues are made of: nothing that reaches outside the process. */
+static const int loop_calls[] = {SCMP_SYS(epoll_create), SCMP_SYS(pipe), SCMP_SYS(pipe2), SCMP_SYS(dup)};
+
 struct list {
     const int *call;
     size_t count;
@@ -240,6 +243,8 @@ static int allow_profile(scmp_filter_ctx ctx, enum sandbox_profile profile)
         rc = allow_list(ctx, (struct list)LIST(read_calls));
     if (rc == 0 && (profile == SANDBOX_KEYD || profile == SANDBOX_ATTESTER))
         rc = allow_list(ctx, (struct list)LIST(write_calls));
+    if (rc == 0 && (profile == SANDBOX_PROXY || profile == SANDBOX_CONNECT))
+        rc = allow_list(ctx, (struct list)LIST(loop_calls));
     if (rc == 0 && profile != SANDBOX_ENGINE && profile != SANDBOX_ATTESTER)
         rc = allow_network(ctx, profile);
     return rc;

@@ -168,6 +168,7 @@ static struct {
     struct front *front;
     SSL_CTX *server, *client;
     char folder[64], ca_file[128], url[64];
+    void (*before_listening)(void); /* NULL: nothing */
 } fixture;
 
 static void fake_init_policy(void)
@@ -219,6 +220,8 @@ static void fixture_start_with(struct front_config config)
     ck_assert_msg(fixture.server != NULL, "%s", why);
     fixture.client = tls_client_open(fixture.ca_file, why);
     ck_assert_msg(fixture.client != NULL, "%s", why);
+    if (fixture.before_listening)
+        fixture.before_listening();
     config.tls = fixture.server;
     config.listen_fd = hx_listen("127.0.0.1", 0, why);
     ck_assert_msg(config.listen_fd >= 0, "%s", why);

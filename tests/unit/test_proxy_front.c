@@ -3,6 +3,10 @@
 
 #include "proxy_fixture.h"
 #include "run.h"
+#include "tunnel/sandbox.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
 
 #define PING "GET /ping HTTP/1.1\r\nhost: x\r\n\r\n"
 #define CHAT "/v1/chat/completions"
@@ -239,6 +243,49 @@ START_TEST(refuses_before_the_body)
 }
 END_TEST
 
+/* The descriptors stay: the test framework talks through one of them. */
+static void lock_in(void)
+{
+    int keep[256];
+    struct sandbox_config config = {.profile = SANDBOX_PROXY, .keep = keep};
+    struct sandbox_problem why = {0};
+    for (int fd = 3; fd < 256; fd++)
+        if (fcntl(fd, F_GETFD) >= 0)
+            keep[config.keep_count++] = fd;
+    if (sandbox_enter(&config, &why) != 0 || sandbox_seal(&config, &why) != 0) {
+        fprintf(stderr, "%s\n", why.text);
+        _exit(2);
+    }
+}
+
+static int serve_locked_in(void)
+{
+    char *body = NULL;
+    int good = 0;
+    fixture.before_listening = lock_in;
+    fixture_start();
+    for (int i = 0; i < 3; i++) {
+        good += ask("POST", CHAT, i ? HI ",\"stream\":true}" : HI "}", &body) == 200 && strstr(body, "Hello");
+        free(body);
+    }
+    good += ask("GET", "/metrics", NULL, NULL) == 200;
+    front_drain(fixture.front);
+    front_stop(fixture.front);
+    return good == 4 ? 0 : 1;
+}
+
+/* Everything above works behind the walls that airlock-proxy builds around itself. */
+START_TEST(serves_from_inside_its_sandbox)
+{
+    pid_t pid = fork();
+    int status;
+    if (pid == 0)
+        _exit(serve_locked_in());
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
+}
+END_TEST
+
 START_TEST(drains)
 {
     fixture_start();
@@ -269,5 +316,8 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, asks_for_a_key);
     tcase_add_test(tests, refuses_before_the_body);
     tcase_add_test(tests, drains);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* sanitizers do what the filter refuses */
+    tcase_add_test(tests, serves_from_inside_its_sandbox);
+#endif
 }
 RUN("proxy_front", add_tests)
