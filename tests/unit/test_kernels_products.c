@@ -1,0 +1,230 @@
+/* Does every stored type keep its exact values in the kernels' layout, does every fast product agree with its slow
+ * twin over many shapes, and does a row give the same bits alone and in company? */
+#include <check.h>
+#include <stdio.h>
+
+#include "unit/kernels_common.h"
+#include "unit/run.h"
+
+static const enum kern_type types[] = {KERN_F32,  KERN_F16,  KERN_BF16, KERN_Q4_0,   KERN_Q4_1,
+                                       KERN_Q5_0, KERN_Q5_1, KERN_Q8_0, KERN_Q2_K,   KERN_Q3_K,
+                                       KERN_Q4_K, KERN_Q5_K, KERN_Q6_K, KERN_IQ4_NL, KERN_MXFP4};
+#define TYPES (sizeof types / sizeof *types)
+#define ROWS_MAX 13
+
+/* Where a block keeps its f16 scales: these must be sane numbers; everything else may be any byte. */
+static void sane_scales(uint8_t *block, enum kern_type type, uint32_t *state)
+{
+    static const int at[][3] = {
+        [KERN_Q4_0] = {0, -1}, [KERN_Q4_1] = {0, 2},    [KERN_Q5_0] = {0, -1},   [KERN_Q5_1] = {0, 2},
+        [KERN_Q8_0] = {0, -1}, [KERN_Q2_K] = {80, 82},  [KERN_Q3_K] = {108, -1}, [KERN_Q4_K] = {0, 2},
+        [KERN_Q5_K] = {0, 2},  [KERN_Q6_K] = {208, -1}, [KERN_IQ4_NL] = {0, -1}};
+    if (type == KERN_MXFP4) {
+        block[0] = (uint8_t)(120 + noise_bits(state) % 12);
+        return;
+    }
+    for (int i = 0; i < 2 && at[type][i] >= 0; i++) {
+        uint16_t half = kern_f32_to_f16(noise(state) * 0.02f);
+        memcpy(block + at[type][i], &half, 2);
+        if (at[type][1] <= 0)
+            break;
+    }
+}
+
+static uint8_t *stored_matrix(enum kern_type type, int rows, int cols, size_t *stride)
+{
+    const struct kern_quant *quant = kern_quant_find((uint32_t)type);
+    size_t blocks = (size_t)cols / quant->block;
+    uint32_t state = (uint32_t)(rows * 7 + cols * 31) + (uint32_t)type;
+    *stride = blocks * quant->bytes;
+    uint8_t *out = malloc((size_t)rows * *stride);
+    ck_assert_ptr_nonnull(out);
+    for (size_t i = 0; i < (size_t)rows * *stride; i++)
+        out[i] = (uint8_t)noise_bits(&state);
+    for (size_t b = 0; b < (size_t)rows * blocks; b++) {
+        uint8_t *block = out + b * quant->bytes;
+        float value = noise(&state);
+        uint16_t half = type == KERN_F16 ? kern_f32_to_f16(value) : kern_f32_to_bf16(value);
+        if (type == KERN_F32)
+            memcpy(block, &value, 4);
+        else if (quant->block == 1)
+            memcpy(block, &half, 2);
+        else
+            sane_scales(block, type, &state);
+    }
+    return out;
+}
+
+static int shape_of(enum kern_type type, int want) /* columns: a multiple of the block */
+{
+    int block = (int)kern_quant_find((uint32_t)type)->block;
+    return block == 1 ? want : (want + block - 1) / block * block;
+}
+
+START_TEST(layout_keeps_every_value)
+{
+    for (size_t i = 0; i < TYPES; i++)
+        for (int rows = 1; rows <= 33; rows += 16)
+            for (int exact = 0; exact < 2; exact++) {
+                int cols = shape_of(types[i], 96);
+                size_t stride;
+                uint8_t *stored = stored_matrix(types[i], rows, cols, &stride);
+                struct kern_rows from = {.type = types[i], .base = stored, .stride = stride};
+                const struct kern_quant *quant = kern_quant_find((uint32_t)types[i]);
+                struct kern_matrix m;
+                float want[512], got[512];
+                ck_assert(kern_matrix_pack(&m, &from, rows, cols, exact));
+                for (int row = 0; row < rows; row++) {
+                    quant->decode(want, stored + (size_t)row * stride, (size_t)cols / quant->block);
+                    kern_matrix_row(&m, row, got);
+                    ck_assert_msg(memcmp(want, got, (size_t)cols * sizeof *got) == 0, "%s row %d", quant->name, row);
+                }
+                kern_matrix_release(&m);
+                free(stored);
+            }
+}
+END_TEST
+
+static float worst;
+
+/* The sum of magnitudes of a row: what the error of a sum of its products (activations up to 1) is measured against. */
+static float magnitude(const struct kern_matrix *m, int row)
+{
+    float values[1024], sum = 1;
+    kern_matrix_row(m, row, values);
+    for (int i = 0; i < m->cols; i++)
+        sum += fabsf(values[i]);
+    return sum;
+}
+
+static void compare(const struct kern_ops *ops, const struct kern_matrix *m, const struct kern_acts *a, int count,
+                    bool add, const char *name)
+{
+    int tiles = (m->rows + KERN_TILE - 1) / KERN_TILE, wide = tiles * KERN_TILE;
+    float *want = calloc((size_t)(ROWS_MAX * wide), sizeof *want),
+          *got = calloc((size_t)(ROWS_MAX * wide), sizeof *got);
+    float *alone = calloc((size_t)wide, sizeof *alone), *bias = calloc((size_t)wide, sizeof *bias);
+    float *scale = calloc((size_t)wide, sizeof *scale);
+    fill_noise(bias, (size_t)m->rows, 5);
+    for (int i = 0; i < m->rows; i++)
+        scale[i] = magnitude(m, i);
+    for (int i = 0; i < ROWS_MAX * wide; i++)
+        want[i] = got[i] = 0.25f;
+    for (int t = 0; t < tiles; t++) {
+        kern_ops_ref.product(m, t, a, 0, count, want + t * KERN_TILE, (size_t)wide, bias, add);
+        ops->product(m, t, a, 0, count, got + t * KERN_TILE, (size_t)wide, bias, add);
+    }
+    for (int r = 0; r < count; r++) {
+        for (int i = 0; i < wide; i++)
+            alone[i] = 0.25f;
+        for (int t = 0; t < tiles; t++)
+            ops->product(m, t, a, r, 1, alone + t * KERN_TILE, (size_t)wide, bias, add);
+        ck_assert_msg(memcmp(alone, got + r * wide, (size_t)wide * sizeof *got) == 0, "%s %s row %d of %d", ops->name,
+                      name, r, count);
+        for (int i = m->rows; i < wide; i++) /* lanes beyond the last row are never written */
+            ck_assert(got[r * wide + i] == 0.25f);
+        for (int i = 0; i < m->rows; i++) {
+            float off = fabsf(want[r * wide + i] - got[r * wide + i]) / scale[i];
+            worst = fmaxf(worst, off);
+            ck_assert_msg(off < 1e-6f, "%s %s %dx%d row %d: %g, not %g", ops->name, name, m->rows, m->cols, r,
+                          (double)got[r * wide + i], (double)want[r * wide + i]);
+        }
+    }
+    free(want);
+    free(got);
+    free(alone);
+    free(bias);
+    free(scale);
+}
+
+static void sweep(const struct kern_ops *ops)
+{
+    static const int shapes[][2] = {{1, 32}, {15, 64}, {16, 96}, {17, 256}, {33, 544}, {48, 768}};
+    static const int counts[] = {1, 2, 3, 5, 8, 13};
+    worst = 0;
+    for (size_t t = 0; t < TYPES; t++)
+        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+            int rows = shapes[s][0], cols = shape_of(types[t], shapes[s][1]);
+            size_t stride;
+            uint8_t *stored = stored_matrix(types[t], rows, cols, &stride);
+            struct kern_rows from = {.type = types[t], .base = stored, .stride = stride};
+            struct kern_matrix m;
+            struct kern_acts a;
+            ck_assert(kern_matrix_pack(&m, &from, rows, cols, false) && kern_acts_init(&a, ROWS_MAX, cols));
+            for (int r = 0; r < ROWS_MAX; r++) {
+                fill_noise(a.x + (size_t)r * (size_t)a.stride, (size_t)cols, (uint32_t)r + 1);
+                kern_ops_ref.quantize(&a, r);
+            }
+            for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+                compare(ops, &m, &a, counts[c], c % 2, kern_quant_find((uint32_t)types[t])->name);
+            kern_acts_release(&a);
+            kern_matrix_release(&m);
+            free(stored);
+        }
+    printf("products %s: worst error %.1e\n", ops->name, (double)worst);
+}
+
+START_TEST(fast_products_equal_their_slow_twins)
+{
+    each_fast(sweep);
+}
+END_TEST
+
+START_TEST(split_products_equal_whole_ones)
+{
+    enum { ROWS = 150, OUT = 100, COLS = 64 };
+    const struct kern_ops *ops = kern_ops_find(NULL);
+    size_t stride;
+    uint8_t *stored = stored_matrix(KERN_Q8_0, OUT, COLS, &stride);
+    struct kern_rows from = {.type = KERN_Q8_0, .base = stored, .stride = stride};
+    struct kern_matrix m;
+    struct kern_acts a;
+    struct kern_pool *pools[] = {kern_pool_open(1), kern_pool_open(4)};
+    float *y[2];
+    ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, !ops->integer) && kern_acts_init(&a, ROWS, COLS));
+    for (int r = 0; r < ROWS; r++)
+        fill_noise(a.x + (size_t)r * (size_t)a.stride, COLS, (uint32_t)r);
+    for (int p = 0; p < 2; p++) {
+        y[p] = calloc(ROWS * 2 * OUT, sizeof *y[p]);
+        struct kern_product both[] = {{&m, NULL, y[p], 2 * OUT, false}, {&m, NULL, y[p] + OUT, 2 * OUT, false}};
+        kern_products(pools[p], ops, both, 2, &a, ROWS);
+        kern_pool_close(pools[p]);
+    }
+    ck_assert(memcmp(y[0], y[1], ROWS * 2 * OUT * sizeof **y) == 0);
+    for (int r = 0; r < ROWS; r++)
+        ck_assert(memcmp(y[0] + r * 2 * OUT, y[0] + r * 2 * OUT + OUT, OUT * sizeof **y) == 0);
+    free(y[0]);
+    free(y[1]);
+    kern_acts_release(&a);
+    kern_matrix_release(&m);
+    free(stored);
+}
+END_TEST
+
+START_TEST(halves_round_as_the_standard_says)
+{
+    for (uint32_t h = 0; h < 65536; h++) { /* every half that is a number comes back */
+        float value = kern_f16_to_f32((uint16_t)h);
+        if ((h & 0x7c00) != 0x7c00 || (h & 0x3ff) == 0)
+            ck_assert_uint_eq(kern_f32_to_f16(value), h);
+        else
+            ck_assert(isnan(value) && isnan(kern_f16_to_f32(kern_f32_to_f16(value))));
+    }
+    ck_assert_uint_eq(kern_f32_to_f16(65519.0f), 0x7bff);
+    ck_assert_uint_eq(kern_f32_to_f16(65520.0f), 0x7c00);
+    ck_assert_uint_eq(kern_f32_to_f16(0x1p-25f), 0); /* a tie goes to even */
+    ck_assert_uint_eq(kern_f32_to_f16(0x1.8p-25f), 1);
+    ck_assert_uint_eq(kern_f32_to_bf16(1.00390625f), 0x3f80); /* tie */
+    ck_assert_uint_eq(kern_f32_to_bf16(1.01171875f), 0x3f82);
+}
+END_TEST
+
+static void add_tests(TCase *tests)
+{
+    tcase_add_test(tests, layout_keeps_every_value);
+    tcase_add_test(tests, fast_products_equal_their_slow_twins);
+    tcase_add_test(tests, split_products_equal_whole_ones);
+    tcase_add_test(tests, halves_round_as_the_standard_says);
+}
+
+RUN("kernels_products", add_tests)
