@@ -139,6 +139,8 @@ static const int dial_calls[] = {
     SCMP_SYS(getsockopt), SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(shutdown),
 };
 static const int listen_calls[] = {
+    SCMP_SYS(epoll_create), /* this and pipe: how libh2o makes an event loop */
+    SCMP_SYS(pipe),
     SCMP_SYS(bind),
     SCMP_SYS(listen),
     SCMP_SYS(accept),
