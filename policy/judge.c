@@ -293,11 +293,22 @@ static const struct policy_rules_program *program_of(const struct judge *j, cons
     return node->statement.role == VERIFIER_PROXY ? &j->rules->proxy : &j->rules->engine;
 }
 
+/* Are the pinned run-time registers the pinned values? Only TDX has registers that are read here. */
+static bool has_registers(const struct policy_measurement *m, const struct verifier_hw *hw)
+{
+    if (m->registers != 0 && hw->tee != VERIFIER_TEE_TDX)
+        return false;
+    for (unsigned i = 0; i < 4; i++)
+        if ((m->registers >> i & 1) && memcmp(m->reg[i], hw->tdx.rtmr[i], sizeof m->reg[i]) != 0)
+            return false;
+    return m->registers >> 4 == 0;
+}
+
 static bool is_accepted_measurement(const struct policy_rules_program *program, const struct verifier_hw *hw)
 {
     for (size_t i = 0; i < program->count; i++) {
         const struct policy_measurement *m = &program->measurement[i];
-        if (m->tee == hw->tee && m->registers == 0 && memcmp(m->digest, hw->measurement, sizeof m->digest) == 0)
+        if (m->tee == hw->tee && memcmp(m->digest, hw->measurement, sizeof m->digest) == 0 && has_registers(m, hw))
             return true;
     }
     return false;
@@ -319,12 +330,30 @@ static const struct policy_line *line_of(const struct policy_hardware *hardware,
     return NULL;
 }
 
+/* Intel's status of a TDX platform: at worst the row's, without a row up to date only. Statuses beyond the row's words
+ * (revoked, out of date and in need of configuration, relaunch advised) are accepted by no rules. */
+static bool check_tdx(struct judge *j, const struct verifier_tcb_result *tcb, const struct policy_line *line)
+{
+    static const char *const names[] = {POLICY_TDX_STATUS_NAMES};
+    size_t worst = line ? line->tdx_status : 0;
+    size_t rank = (size_t)tcb->status - VERIFIER_TCB_UP_TO_DATE; /* the same order as the names */
+
+    if (tcb->status == VERIFIER_TCB_NONE || tcb->status > VERIFIER_TCB_OUT_OF_DATE || rank > worst)
+        return REFUSE(j, 11, VERIFIER_E_TCB_STATUS, verifier_tcb_status_name(tcb->status), names[worst]);
+    if (line && tcb->date < line->tdx_date)
+        return refuse_numbers(j, 11, VERIFIER_E_TCB_TOO_OLD, "a TCB of date", tcb->date, "one not before",
+                              line->tdx_date);
+    return true;
+}
+
 static bool check_platform(struct judge *j, const struct verifier_hw *hw)
 {
     const struct policy_hardware *hardware = &j->rules->hardware;
     const struct policy_line *line = line_of(hardware, hw);
     if (hardware->line_count > 0 ? !line : strcmp(hw->product, "Milan") == 0)
         return REFUSE(j, 11, VERIFIER_E_PRODUCT_NOT_ACCEPTED, hw->product, "a processor line that the rules list");
+    if (hw->tee == VERIFIER_TEE_TDX)
+        return check_tdx(j, &hw->tdx.tcb, line);
     if (line && hw->tee == VERIFIER_TEE_SNP &&
         (is_below(&hw->snp.reported, line) || is_below(&hw->snp.committed, line))) {
         const struct verifier_tcb *tcb = &hw->snp.reported;

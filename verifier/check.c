@@ -550,7 +550,7 @@ struct verifier_claims *verifier_check(const struct verifier_input *in, struct v
     struct evidence *ev = calloc(1 + VERIFIER_ENGINES_MAX, sizeof *ev);
     *c.why = (struct verifier_refusal){.code = VERIFIER_E_INTERNAL, .stage = 1, .engine = -1};
     c.claims = calloc(1, sizeof *c.claims);
-    c.hw = in->hw ? *in->hw : verifier_hw_rules_default();
+    c.hw = in->hw ? *in->hw : verifier_hw_rules_judged();
     bool ok = false;
     if (ev && c.claims) {
         c.claims->verifier = in->verifier;

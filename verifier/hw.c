@@ -5,6 +5,14 @@ struct verifier_hw_rules verifier_hw_rules_default(void)
     return (struct verifier_hw_rules){.require_crl = true, .tcb_statuses = 1u << VERIFIER_TCB_UP_TO_DATE};
 }
 
+struct verifier_hw_rules verifier_hw_rules_judged(void)
+{
+    struct verifier_hw_rules r = verifier_hw_rules_default();
+
+    r.tcb_statuses = (1u << VERIFIER_TCB_REVOKED) - 1;
+    return r;
+}
+
 enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum verifier_tee tee, struct span quote,
                                      const struct span *chain, size_t chain_count,
                                      const struct verifier_collateral *collateral, uint64_t now,

@@ -45,6 +45,9 @@ struct verifier_hw_rules {
 
 /* No debug, no migration, VMPL 0, CRL required, only TCB status UpToDate. */
 struct verifier_hw_rules verifier_hw_rules_default(void);
+/* The same, but every TCB status except Revoked passes: for a caller whose judge decides by the status
+ * (policy/judge.c). */
+struct verifier_hw_rules verifier_hw_rules_judged(void);
 
 /* The facts of one verified piece of CPU evidence. */
 struct verifier_hw {
