@@ -90,6 +90,7 @@ static X509 *leaf_certificate(EVP_PKEY *key, const char *const *names, X509 *iss
     if (cert && alternative_names(alternatives, sizeof alternatives, names) &&
         add_extension(cert, issuer ? issuer : cert, NID_subject_alt_name, alternatives) &&
         add_extension(cert, issuer ? issuer : cert, NID_ext_key_usage, "serverAuth") &&
+        (!issuer || add_extension(cert, issuer, NID_authority_key_identifier, "keyid:always")) &&
         X509_sign(cert, issuer ? issuer_key : key, EVP_sha256()) > 0)
         return cert;
     X509_free(cert);
