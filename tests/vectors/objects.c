@@ -66,6 +66,32 @@ json_t *objects_hex(struct span bytes)
     return out;
 }
 
+static struct kept {
+    struct kept *next;
+    uint8_t *bytes;
+} * all_kept;
+
+struct span objects_bytes(const json_t *hex)
+{
+    size_t len;
+    struct kept *k = malloc(sizeof *k);
+    if (!k)
+        abort();
+    *k = (struct kept){.next = all_kept, .bytes = objects_unhex(hex, &len)};
+    all_kept = k;
+    return len == SIZE_MAX ? span_of(NULL, 0) : span_of(k->bytes, len);
+}
+
+void objects_release(void)
+{
+    for (struct kept *k = all_kept, *next; k; k = next) {
+        next = k->next;
+        free(k->bytes);
+        free(k);
+    }
+    all_kept = NULL;
+}
+
 /* --- values --------------------------------------------------------------------------------------- */
 
 #define HEX(array) objects_hex(span_of(array, sizeof(array)))

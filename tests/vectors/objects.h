@@ -17,5 +17,8 @@ uint8_t *objects_unhex(const json_t *hex, size_t *len);
 /* The same into `out`; false when it is not exactly `len` bytes. */
 bool objects_unhex_fixed(const json_t *hex, void *out, size_t len);
 json_t *objects_hex(struct span bytes);
+/* The bytes of a hex string, kept until objects_release(); data NULL when it is malformed. */
+struct span objects_bytes(const json_t *hex);
+void objects_release(void);
 
 #endif

@@ -13,13 +13,6 @@ static json_t *defaults;
 static struct verifier_held held[64];
 static size_t held_count;
 
-static struct span bytes_of(const json_t *hex)
-{
-    size_t len;
-    uint8_t *data = objects_unhex(hex, &len); /* kept: the process ends soon */
-    return len == SIZE_MAX ? span_of(NULL, 0) : span_of(data, len);
-}
-
 /* A case's field, or the file's default. */
 static const json_t *get(const json_t *c, const char *key)
 {
@@ -142,10 +135,10 @@ static struct verifier_input input_from(const json_t *c)
 {
     const json_t *s = get(c, "session"), *pair = get(c, "pair");
     return (struct verifier_input){
-        .envelope = bytes_of(get(c, "envelope")),
-        .challenge = bytes_of(get(c, "challenge")),
-        .spki = bytes_of(get(c, "spki")),
-        .exporter = bytes_of(get(c, "exporter")).data,
+        .envelope = objects_bytes(get(c, "envelope")),
+        .challenge = objects_bytes(get(c, "challenge")),
+        .spki = objects_bytes(get(c, "spki")),
+        .exporter = objects_bytes(get(c, "exporter")).data,
         .session = {.tls13 = flag(s, "tls13"),
                     .finished = flag(s, "finished"),
                     .resumed = flag(s, "resumed"),
@@ -241,7 +234,7 @@ int main(void)
             !objects_unhex_fixed(json_object_get(each, "digest"), held[i].digest, 64))
             failed++;
         else
-            held[held_count++].bytes = bytes_of(json_object_get(each, "bytes"));
+            held[held_count++].bytes = objects_bytes(json_object_get(each, "bytes"));
     }
     json_array_foreach(json_object_get(doc, "cases"), i, each)
     {
@@ -252,5 +245,7 @@ int main(void)
             printf("FAIL protocol/envelopes: %s\n", json_string_value(json_object_get(each, "name")));
     }
     printf("protocol envelopes: %u passed, %u failed, 0 skipped\n", passed, failed + (doc == NULL));
+    json_decref(doc);
+    objects_release();
     return passed == 0 || failed > 0;
 }

@@ -26,17 +26,14 @@ static void judge(const char *file, const char *what, const char *name, bool ok)
     printf("FAIL protocol/%s: %s %s\n", file, what, name ? name : "");
 }
 
-/* Bytes of a hex string for as long as the test runs: small, and the process ends soon. */
 static struct span bytes_of(const json_t *hex)
 {
-    size_t len;
-    uint8_t *data = objects_unhex(hex, &len);
-    if (len == SIZE_MAX) {
+    struct span s = objects_bytes(hex);
+    if (!s.data) {
         printf("FAIL protocol: a hex string cannot be read\n");
         failed++;
-        len = 0;
     }
-    return span_of(data, len);
+    return s;
 }
 
 static struct span field(const json_t *o, const char *key)
@@ -608,6 +605,7 @@ static void walk_folder(const char *label, const char *folder)
         all_passed += passed;
         all_failed += failed;
         json_decref(doc);
+        objects_release();
     }
 }
 
