@@ -37,9 +37,16 @@ static json_t *hardware(const struct verifier_hw *hw)
     json_t *out = json_pack("{ss sb ss so so so}", "tee", verifier_tee_names[hw->tee], "simulated", hw->simulated,
                             "product", hw->product, "measurement", HEX(hw->measurement), "chip_id",
                             hw->has_chip_id ? HEX(hw->chip_id) : json_null(), "expires", number(hw->expires));
-    if (hw->tee == VERIFIER_TEE_TDX)
+    if (hw->tee == VERIFIER_TEE_TDX) {
+        json_t *registers = json_array();
+        for (size_t i = 0; i < 4; i++)
+            json_array_append_new(registers, HEX(hw->tdx.rtmr[i]));
+        json_object_set_new(out, "registers", registers);
+        json_object_set_new(out, "tcb_status", json_string(verifier_tcb_status_name(hw->tdx.tcb.status)));
+        json_object_set_new(out, "tcb_date", number(hw->tdx.tcb.date));
         json_object_set_new(out, "platform_instance",
                             hw->has_platform_instance ? HEX(hw->platform_instance) : json_null());
+    }
     if (hw->tee == VERIFIER_TEE_SNP) {
         json_object_set_new(out, "reported_tcb", tcb(&hw->snp.reported));
         json_object_set_new(out, "committed_tcb", tcb(&hw->snp.committed));

@@ -5,6 +5,7 @@
 #include "verifier/challenge.h"
 #include "verifier/device.h"
 #include "verifier/envelope.h"
+#include "verifier/eventlog.h"
 #include "verifier/leaf.h"
 #include "verifier/opposite.h"
 #include "verifier/signed.h"
@@ -34,7 +35,7 @@ struct evidence {
     struct verifier_certs chain;
     struct verifier_collateral collateral;
     struct verifier_certs device_chain[VERIFIER_DEVICES_MAX];
-    struct span device_chain_bytes[VERIFIER_DEVICES_MAX];
+    struct span device_chain_bytes[VERIFIER_DEVICES_MAX], event_log;
     struct span challenge_bytes, spki;
     const uint8_t *exporter;
     bool sealed;
@@ -179,9 +180,9 @@ static bool shape_devices(struct check *c, struct evidence *ev)
 static bool stage_1(struct check *c, struct evidence *ev, struct span bytes, struct verifier_node *node)
 {
     struct verifier_envelope *e = &ev->envelope;
-    struct span chain, collateral, event_log;
+    struct span chain, collateral;
     if (!shape(c, "envelope", verifier_envelope_parse(e, bytes)) || !resolve(c, &e->chain, &chain) ||
-        !resolve(c, &e->collateral, &collateral) || !resolve(c, &e->event_log, &event_log) ||
+        !resolve(c, &e->collateral, &collateral) || !resolve(c, &e->event_log, &ev->event_log) ||
         !shape(c, "statement", verifier_statement_parse(&node->statement, e->statement)) ||
         !shape(c, "state", verifier_state_parse(&node->state, e->state)) ||
         (chain.data && !shape(c, "chain", verifier_certs_parse(&ev->chain, chain))) ||
@@ -266,11 +267,39 @@ static bool stage_4(struct check *c, struct evidence *ev, const uint8_t leaf[VER
                           "a place in a tree of", e->tree_size);
 }
 
+/* A chain where the quote carries its own, a log where there is no register for it: parts that nothing would check. */
+static bool has_stray_part(const struct evidence *ev)
+{
+    enum verifier_tee tee = ev->envelope.tee;
+    return (ev->chain.count > 0 && (tee == VERIFIER_TEE_TDX || tee == VERIFIER_TEE_NITRO)) ||
+           (ev->event_log.data && (tee == VERIFIER_TEE_SNP || tee == VERIFIER_TEE_NITRO));
+}
+
+/* A log counts only when its replay gives the registers that the quote covers. */
+static bool stage_5_log(struct check *c, const struct evidence *ev, const struct verifier_hw *hw)
+{
+    struct verifier_event_log log;
+    if (!ev->event_log.data || hw->tee != VERIFIER_TEE_TDX)
+        return true;
+    enum verifier_err err = verifier_event_log_replay(&log, ev->event_log);
+    if (err == VERIFIER_OK && memcmp(log.rtmr, hw->tdx.rtmr, sizeof log.rtmr) != 0)
+        err = VERIFIER_E_PCR_MISMATCH;
+    if (err == VERIFIER_OK)
+        return true;
+    verifier_note_observed(&c->why->note, "an event log that leads to other registers");
+    verifier_note_required(&c->why->note, "the registers in the quote");
+    return refuse(c, 5, err);
+}
+
 static bool stage_5(struct check *c, const struct evidence *ev, struct verifier_node *node)
 {
+    if (has_stray_part(ev)) {
+        verifier_note_observed(&c->why->note, "a chain or an event log that evidence of this kind does not have");
+        return refuse(c, 5, VERIFIER_E_PARSE);
+    }
     enum verifier_err err = verifier_hw_verify(&node->hw, ev->envelope.tee, ev->envelope.quote, ev->chain.cert,
                                                ev->chain.count, &ev->collateral, c->in->now, &c->hw, &c->why->note);
-    return err == VERIFIER_OK || refuse(c, 5, err);
+    return err == VERIFIER_OK ? stage_5_log(c, ev, &node->hw) : refuse(c, 5, err);
 }
 
 static bool stage_6(struct check *c, const struct evidence *ev, const struct verifier_node *node)
