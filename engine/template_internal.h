@@ -4,17 +4,8 @@
 #ifndef ENGINE_TEMPLATE_INTERNAL_H
 #define ENGINE_TEMPLATE_INTERNAL_H
 
+#include "engine/arena.h"
 #include "engine/template.h"
-
-/* --- memory: everything of one template, or of one render, is freed at once ----------------------- */
-
-struct arena {
-    struct arena_chunk *last; /* owned */
-    size_t used, max;         /* bytes handed out, and the limit */
-};
-/* NULL past the limit or when memory is short; zeroed, aligned for anything. */
-void *arena_get(struct arena *a, size_t len);
-void arena_release(struct arena *a); /* wipes and frees */
 
 /* --- values ------------------------------------------------------------------------------------- */
 
