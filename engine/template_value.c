@@ -1,5 +1,4 @@
 /* template_value.c - values: making, comparing, looking up. All memory is the render's arena. */
-#include <math.h>
 
 #include "engine/template_internal.h"
 #include "engine/tokenizer_split.h"

@@ -1,0 +1,479 @@
+/* grammar.c - an answer's way through the automaton. A state is a set of places: a node and the nodes to return to (a
+ * stack, shared as a tree). States are found once, numbered and kept with their steps by byte class, so that the
+ * automaton turns into a plain table where answers really go. A mask walks the vocabulary in byte order: pieces with a
+ * common beginning share its steps. */
+#include "engine/grammar.h"
+
+#include <stdlib.h>
+
+#include "engine/grammar_internal.h"
+#include "engine/tokenizer.h"
+#include "verifier/base/utf8.h"
+
+#define STATES_MAX (1u << 17)
+#define STEPS_MAX (16u << 20) /* entries of the table */
+#define PLACES_MAX 512u       /* of one state */
+#define POOL_MAX (1u << 22)   /* places of all states */
+#define STACKS_MAX (1u << 20) /* nodes of the stack tree */
+#define STACK_DEPTH_MAX 512u
+#define MASKS_KEPT 64u
+
+enum { UNKNOWN = -2, DEAD = -1 };
+
+struct engine_grammar_vocab {
+    const struct engine_tokenizer *tokenizer;
+    int32_t *ids;     /* owned: tokens that are text, in the order of their bytes */
+    uint16_t *common; /* owned: bytes shared with the token before */
+    size_t count, words;
+    uint32_t *ends; /* owned: mask of the end tokens */
+};
+
+struct place {
+    int32_t node, stack; /* stack 0: empty */
+};
+
+struct stack {
+    int32_t back, below; /* return to node `back` over stack `below` */
+    uint32_t depth;
+};
+
+struct known_state {
+    uint32_t places, count; /* in the pool */
+    bool may_end;
+};
+
+struct kept_mask {
+    int32_t state; /* that it belongs to, with `words` */
+    uint32_t *words;
+};
+
+struct engine_grammar {
+    const struct engine_grammar_vocab *vocab;
+    struct automaton a;
+    struct place *pool; /* owned */
+    size_t pool_count, pool_cap;
+    struct known_state *states; /* owned */
+    int32_t *steps;             /* owned: [state][class] */
+    size_t state_count, state_cap;
+    uint32_t *state_slots; /* owned, [2 * STATES_MAX]: number + 1 by hash, 0 free */
+    struct stack *stacks;  /* owned; [0] is the empty one */
+    size_t stack_count, stack_cap;
+    uint32_t *stack_slots;         /* owned, [2 * STACKS_MAX] */
+    struct place work[PLACES_MAX]; /* a state in the making */
+    size_t work_count;
+    bool work_ends, full; /* full: a limit was reached, nothing new is found any more */
+    struct kept_mask masks[MASKS_KEPT];
+    int32_t start;
+};
+
+/* --- vocabulary ---------------------------------------------------------------------------------- */
+
+static struct span bytes_of(const struct engine_tokenizer *t, int32_t id)
+{
+    return engine_tokenizer_piece(t, id, false);
+}
+
+static int by_bytes(const void *a, const void *b, void *tokenizer)
+{
+    struct span x = bytes_of(tokenizer, *(const int32_t *)a), y = bytes_of(tokenizer, *(const int32_t *)b);
+    int order = memcmp(x.data, y.data, x.len < y.len ? x.len : y.len);
+    return order ? order : x.len < y.len ? -1 : x.len > y.len;
+}
+
+static uint16_t shared_bytes(struct span a, struct span b)
+{
+    uint16_t n = 0; /* pieces are at most ENGINE_PIECE_MAX bytes long */
+    while (n < a.len && n < b.len && a.data[n] == b.data[n])
+        n++;
+    return n;
+}
+
+struct engine_grammar_vocab *engine_grammar_vocab_open(const struct engine_tokenizer *t)
+{
+    size_t count = (size_t)engine_tokenizer_count(t);
+    struct engine_grammar_vocab *v = calloc(1, sizeof *v);
+    if (!v)
+        return NULL;
+    v->tokenizer = t;
+    v->words = (count + 31) / 32;
+    v->ids = calloc(count, sizeof *v->ids);
+    v->common = calloc(count, sizeof *v->common);
+    v->ends = calloc(v->words, sizeof *v->ends);
+    if (!v->ids || !v->common || !v->ends) {
+        engine_grammar_vocab_close(v);
+        return NULL;
+    }
+    for (int32_t id = 0; id < (int32_t)count; id++) {
+        if (engine_tokenizer_is_end(t, id))
+            v->ends[id / 32] |= 1u << (id % 32);
+        else if (bytes_of(t, id).len > 0)
+            v->ids[v->count++] = id;
+    }
+    qsort_r(v->ids, v->count, sizeof *v->ids, by_bytes, (void *)(uintptr_t)t);
+    for (size_t i = 1; i < v->count; i++)
+        v->common[i] = shared_bytes(bytes_of(t, v->ids[i - 1]), bytes_of(t, v->ids[i]));
+    return v;
+}
+
+void engine_grammar_vocab_close(struct engine_grammar_vocab *v)
+{
+    if (!v)
+        return;
+    free(v->ids);
+    free(v->common);
+    free(v->ends);
+    free(v);
+}
+
+/* --- growing ------------------------------------------------------------------------------------- */
+
+static bool grow(struct engine_grammar *g, void **array, size_t *cap, size_t need, size_t most, size_t size)
+{
+    if (need <= *cap)
+        return true;
+    size_t wanted = *cap ? 2 * *cap : 256;
+    wanted = wanted < need ? need : wanted > most ? most : wanted;
+    void *more = need > most ? NULL : realloc(*array, wanted * size);
+    if (!more) {
+        g->full = true;
+        return false;
+    }
+    *array = more;
+    *cap = wanted;
+    return true;
+}
+
+static uint64_t mix(uint64_t x)
+{
+    x ^= x >> 31;
+    x *= 0x9e3779b97f4a7c15u;
+    return x ^ x >> 29;
+}
+
+/* The stack `below` with `back` on top; -1 past a limit. */
+static int32_t push(struct engine_grammar *g, int32_t back, int32_t below)
+{
+    size_t mask = 2 * STACKS_MAX - 1, i = mix((uint64_t)(uint32_t)back << 32 | (uint32_t)below) & mask;
+    for (; g->stack_slots[i]; i = (i + 1) & mask) {
+        int32_t found = (int32_t)g->stack_slots[i] - 1;
+        if (g->stacks[found].back == back && g->stacks[found].below == below)
+            return found;
+    }
+    if (g->stacks[below].depth >= STACK_DEPTH_MAX ||
+        !grow(g, (void **)&g->stacks, &g->stack_cap, g->stack_count + 1, STACKS_MAX, sizeof *g->stacks))
+        return -1;
+    g->stacks[g->stack_count] = (struct stack){back, below, g->stacks[below].depth + 1};
+    g->stack_slots[i] = (uint32_t)g->stack_count + 1;
+    return (int32_t)g->stack_count++;
+}
+
+/* --- states -------------------------------------------------------------------------------------- */
+
+static void reach(struct engine_grammar *g, int32_t node, int32_t stack)
+{
+    for (size_t i = 0; i < g->work_count; i++)
+        if (g->work[i].node == node && g->work[i].stack == stack)
+            return;
+    if (g->work_count == PLACES_MAX)
+        g->full = true;
+    else
+        g->work[g->work_count++] = (struct place){node, stack};
+}
+
+/* All that can be reached from the places in the making without reading a byte. The list grows while it is read. */
+static void close_over(struct engine_grammar *g)
+{
+    for (size_t i = 0; i < g->work_count && !g->full; i++) {
+        struct place p = g->work[i];
+        for (int32_t e = g->a.first[p.node]; e >= 0; e = g->a.edges[e].next) {
+            const struct edge *edge = &g->a.edges[e];
+            if (edge->kind == E_FREE) {
+                reach(g, edge->to, p.stack);
+            } else if (edge->kind == E_CALL) {
+                /* A call that is a rule's last step returns where the rule does: lists do not pile up. */
+                bool last = g->a.is_end[edge->to] && g->a.first[edge->to] < 0;
+                int32_t stack = last ? p.stack : push(g, edge->to, p.stack);
+                if (stack >= 0)
+                    reach(g, edge->callee, stack);
+            }
+        }
+        if (!g->a.is_end[p.node])
+            continue;
+        if (p.stack == 0)
+            g->work_ends = true;
+        else
+            reach(g, g->stacks[p.stack].back, g->stacks[p.stack].below);
+    }
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct place *x = a, *y = b;
+    if (x->node != y->node)
+        return x->node < y->node ? -1 : 1;
+    return x->stack < y->stack ? -1 : x->stack > y->stack;
+}
+
+/* Only places that read bytes tell states apart. */
+static void keep_reading_places(struct engine_grammar *g)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < g->work_count; i++) {
+        bool reads = false;
+        for (int32_t e = g->a.first[g->work[i].node]; e >= 0 && !reads; e = g->a.edges[e].next)
+            reads = g->a.edges[e].kind == E_BYTES;
+        if (reads)
+            g->work[kept++] = g->work[i];
+    }
+    g->work_count = kept;
+    qsort(g->work, kept, sizeof *g->work, by_place);
+}
+
+static int32_t new_state(struct engine_grammar *g, size_t slot)
+{
+    size_t classes = g->a.class_count, old_cap = g->state_cap, cap = old_cap;
+    size_t most = STEPS_MAX / classes < STATES_MAX ? STEPS_MAX / classes : STATES_MAX;
+    if (!grow(g, (void **)&g->pool, &g->pool_cap, g->pool_count + g->work_count, POOL_MAX, sizeof *g->pool) ||
+        !grow(g, (void **)&g->states, &cap, g->state_count + 1, most, sizeof *g->states) ||
+        !grow(g, (void **)&g->steps, &old_cap, g->state_count + 1, most, classes * sizeof *g->steps))
+        return DEAD;
+    g->state_cap = cap;
+    memcpy(g->pool + g->pool_count, g->work, g->work_count * sizeof *g->work);
+    for (size_t i = 0; i < classes; i++)
+        g->steps[g->state_count * classes + i] = UNKNOWN;
+    g->states[g->state_count] = (struct known_state){(uint32_t)g->pool_count, (uint32_t)g->work_count, g->work_ends};
+    g->pool_count += g->work_count;
+    g->state_slots[slot] = (uint32_t)g->state_count + 1;
+    return (int32_t)g->state_count++;
+}
+
+/* The number of the state made of the places in the making. */
+static int32_t number_of(struct engine_grammar *g)
+{
+    close_over(g);
+    keep_reading_places(g);
+    if (g->full || (g->work_count == 0 && !g->work_ends))
+        return DEAD;
+    size_t mask = 2 * STATES_MAX - 1;
+    uint64_t h = g->work_ends;
+    for (size_t i = 0; i < g->work_count; i++)
+        h = mix(h ^ ((uint64_t)(uint32_t)g->work[i].node << 32 | (uint32_t)g->work[i].stack));
+    size_t slot = h & mask;
+    for (; g->state_slots[slot]; slot = (slot + 1) & mask) {
+        const struct known_state *s = &g->states[g->state_slots[slot] - 1];
+        if (s->count == g->work_count && s->may_end == g->work_ends &&
+            (s->count == 0 || memcmp(g->pool + s->places, g->work, s->count * sizeof *g->work) == 0))
+            return (int32_t)g->state_slots[slot] - 1;
+    }
+    return new_state(g, slot);
+}
+
+static int32_t find_step(struct engine_grammar *g, int32_t state, unsigned class)
+{
+    struct known_state s = g->states[state];
+    uint8_t byte = g->a.byte_of[class];
+    if (g->full)
+        return DEAD;
+    g->work_count = 0;
+    g->work_ends = false;
+    for (uint32_t i = 0; i < s.count; i++) {
+        struct place p = g->pool[s.places + i];
+        for (int32_t e = g->a.first[p.node]; e >= 0; e = g->a.edges[e].next) {
+            const struct edge *edge = &g->a.edges[e];
+            if (edge->kind == E_BYTES && edge->low <= byte && byte <= edge->high)
+                reach(g, edge->to, p.stack);
+        }
+    }
+    int32_t to = number_of(g);
+    g->steps[(size_t)state * g->a.class_count + class] = to;
+    return to;
+}
+
+static inline int32_t step(struct engine_grammar *g, int32_t state, uint8_t byte)
+{
+    unsigned class = g->a.class_of[byte];
+    int32_t to = g->steps[(size_t)state * g->a.class_count + class];
+    return to != UNKNOWN ? to : find_step(g, state, class);
+}
+
+/* --- compiling ----------------------------------------------------------------------------------- */
+
+static void read_text(struct grammar_text *t, enum engine_grammar_kind kind, struct span text)
+{
+    switch (kind) {
+    case ENGINE_GRAMMAR_JSON:
+        grammar_from_json(t);
+        break;
+    case ENGINE_GRAMMAR_SCHEMA:
+        grammar_from_schema(t, text);
+        break;
+    case ENGINE_GRAMMAR_REGEX:
+        grammar_from_regex(t, text);
+        break;
+    case ENGINE_GRAMMAR_EBNF:
+        grammar_from_ebnf(t, text);
+        break;
+    case ENGINE_GRAMMAR_CHOICE:
+        grammar_from_choices(t, text);
+        break;
+    }
+}
+
+static bool open_states(struct engine_grammar *g, struct engine_problem *why)
+{
+    g->state_slots = calloc(2 * STATES_MAX, sizeof *g->state_slots);
+    g->stack_slots = calloc(2 * STACKS_MAX, sizeof *g->stack_slots);
+    if (!g->state_slots || !g->stack_slots ||
+        !grow(g, (void **)&g->stacks, &g->stack_cap, 1, STACKS_MAX, sizeof *g->stacks)) {
+        engine_problem_set(why, ENGINE_E_MEMORY, "grammar: too little memory");
+        return false;
+    }
+    g->stacks[g->stack_count++] = (struct stack){-1, 0, 0};
+    reach(g, g->a.start, 0);
+    g->start = number_of(g);
+    if (g->start < 0)
+        engine_problem_set(why, ENGINE_E_LIMIT, "grammar: too many ways to begin, or none");
+    return g->start >= 0;
+}
+
+struct engine_grammar *engine_grammar_compile(enum engine_grammar_kind kind, struct span text,
+                                              const struct engine_grammar_vocab *v, struct engine_problem *why)
+{
+    struct engine_problem own = {0};
+    struct grammar_text t = {.arena.max = GRAMMAR_MEMORY_MAX, .why = why ? why : &own};
+    struct engine_grammar *g = calloc(1, sizeof *g);
+    bool good = false;
+    if (!g)
+        engine_problem_set(why, ENGINE_E_MEMORY, "grammar: too little memory");
+    else if (text.len > ENGINE_GRAMMAR_TEXT_MAX)
+        engine_problem_set(why, ENGINE_E_LIMIT, "grammar: longer than %u bytes", ENGINE_GRAMMAR_TEXT_MAX);
+    else {
+        g->vocab = v;
+        read_text(&t, kind, text);
+        good = !t.failed && automaton_build(&g->a, &t) && open_states(g, why);
+    }
+    free(t.rules);
+    arena_release(&t.arena);
+    if (good)
+        return g;
+    engine_grammar_close(g);
+    return NULL;
+}
+
+void engine_grammar_close(struct engine_grammar *g)
+{
+    if (!g)
+        return;
+    automaton_release(&g->a);
+    free(g->pool);
+    free(g->states);
+    free(g->steps);
+    free(g->state_slots);
+    free(g->stacks);
+    free(g->stack_slots);
+    for (size_t i = 0; i < MASKS_KEPT; i++)
+        free(g->masks[i].words);
+    free(g);
+}
+
+/* --- answering ----------------------------------------------------------------------------------- */
+
+engine_grammar_state engine_grammar_start(const struct engine_grammar *g)
+{
+    return g->start;
+}
+
+bool engine_grammar_may_end(const struct engine_grammar *g, engine_grammar_state s)
+{
+    return s >= 0 && g->states[s].may_end;
+}
+
+engine_grammar_state engine_grammar_advance(struct engine_grammar *g, engine_grammar_state s, int32_t token)
+{
+    if (engine_tokenizer_is_end(g->vocab->tokenizer, token))
+        return engine_grammar_may_end(g, s) ? s : DEAD;
+    struct span bytes = bytes_of(g->vocab->tokenizer, token);
+    if (bytes.len == 0)
+        return DEAD;
+    for (size_t i = 0; i < bytes.len && s >= 0; i++)
+        s = step(g, s, bytes.data[i]);
+    return s;
+}
+
+/* Sets the bit of every token whose bytes lead from `s` to somewhere. */
+static void walk(struct engine_grammar *g, engine_grammar_state s, uint32_t *words)
+{
+    const struct engine_grammar_vocab *v = g->vocab;
+    int32_t at[ENGINE_PIECE_MAX + 1] = {s};
+    for (size_t i = 0; i < v->count;) {
+        struct span bytes = bytes_of(v->tokenizer, v->ids[i]);
+        size_t k = v->common[i];
+        for (; k < bytes.len; k++) {
+            int32_t to = step(g, at[k], bytes.data[k]);
+            if (to < 0)
+                break;
+            at[k + 1] = to;
+        }
+        if (k == bytes.len)
+            words[v->ids[i] / 32] |= 1u << (v->ids[i] % 32);
+        i++;
+        if (k < bytes.len) /* nothing that begins like this fits */
+            while (i < v->count && v->common[i] > k)
+                i++;
+    }
+}
+
+void engine_grammar_mask(struct engine_grammar *g, engine_grammar_state s, uint32_t *words)
+{
+    const struct engine_grammar_vocab *v = g->vocab;
+    size_t size = v->words * sizeof *words;
+    struct kept_mask *kept = &g->masks[(uint32_t)s % MASKS_KEPT];
+    uint32_t any = 0;
+    if (s < 0) {
+        memcpy(words, v->ends, size);
+        return;
+    }
+    if (kept->words && kept->state == s) {
+        memcpy(words, kept->words, size);
+        return;
+    }
+    memset(words, 0, size);
+    walk(g, s, words);
+    for (size_t i = 0; i < v->words; i++)
+        any |= words[i];
+    if (any == 0 || g->states[s].may_end)
+        for (size_t i = 0; i < v->words; i++)
+            words[i] |= v->ends[i];
+    if (!kept->words)
+        kept->words = malloc(size);
+    if (kept->words) {
+        kept->state = s;
+        memcpy(kept->words, words, size);
+    }
+}
+
+/* The one byte that may follow `s`, or -1. */
+static int only_byte(struct engine_grammar *g, engine_grammar_state s)
+{
+    int only = -1;
+    if (g->states[s].may_end)
+        return -1;
+    for (unsigned class = 0; class < g->a.class_count; class ++) {
+        unsigned byte = g->a.byte_of[class], next = class + 1 < g->a.class_count ? g->a.byte_of[class + 1] : 256;
+        if (step(g, s, (uint8_t)byte) < 0)
+            continue;
+        if (only >= 0 || next != byte + 1)
+            return -1;
+        only = (int)byte;
+    }
+    return only;
+}
+
+void engine_grammar_forced(struct engine_grammar *g, engine_grammar_state s, struct writer *out)
+{
+    size_t begin = out->len;
+    for (int byte; s >= 0 && out->len < out->max && (byte = only_byte(g, s)) >= 0; s = step(g, s, (uint8_t)byte))
+        writer_u8(out, (uint8_t)byte);
+    if (writer_ok(out) && out->len > begin) /* whole characters only: they are tokenized next */
+        out->len -= utf8_tail(span_of(out->data + begin, out->len - begin));
+}

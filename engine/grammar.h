@@ -1,0 +1,55 @@
+/* grammar.h - structured output: which tokens may come next so that the whole answer fits a JSON schema, a regular
+ * expression, an EBNF grammar, or a list of choices.
+ *
+ * A grammar is compiled, off the step path, to one automaton over bytes with a stack; its states are found as the
+ * answer goes and kept, so that a mask costs a walk over the vocabulary the first time a state is met and a copy
+ * afterwards. Grammars come from strangers: text, depth, rules, automaton and states are bounded. A grammar and its
+ * states belong to one thread at a time; a vocabulary is constant and shared. */
+#ifndef ENGINE_GRAMMAR_H
+#define ENGINE_GRAMMAR_H
+
+#include "engine/problem.h"
+#include "verifier/base/writer.h"
+
+struct engine_tokenizer;
+struct engine_grammar_vocab;
+struct engine_grammar;
+
+#define ENGINE_GRAMMAR_TEXT_MAX (1u << 20)
+
+enum engine_grammar_kind {
+    ENGINE_GRAMMAR_JSON,   /* any JSON object; no text */
+    ENGINE_GRAMMAR_SCHEMA, /* text: a JSON schema (grammar_schema.c says which keywords); others are refused by name */
+    ENGINE_GRAMMAR_REGEX,  /* text: a regular expression that the whole answer matches */
+    ENGINE_GRAMMAR_EBNF,   /* text: rules "name ::= ..", beginning at "root" (grammar_ebnf.c) */
+    ENGINE_GRAMMAR_CHOICE  /* text: a JSON array of strings, one of which is the answer */
+};
+
+/* The tokenizer's pieces in the order of their bytes. Borrows from `t`: close before it. NULL when memory is short. */
+MUST_CHECK struct engine_grammar_vocab *engine_grammar_vocab_open(const struct engine_tokenizer *t);
+void engine_grammar_vocab_close(struct engine_grammar_vocab *v); /* NULL is fine; after its last grammar */
+
+/* NULL when refused: ENGINE_E_SYNTAX with the place, ENGINE_E_UNSUPPORTED with the keyword, ENGINE_E_LIMIT. Borrows
+ * `v`, not `text`. */
+MUST_CHECK struct engine_grammar *engine_grammar_compile(enum engine_grammar_kind kind, struct span text,
+                                                         const struct engine_grammar_vocab *v,
+                                                         struct engine_problem *why);
+void engine_grammar_close(struct engine_grammar *g); /* NULL is fine */
+
+/* Where an answer stands; a plain number, valid as long as its grammar. Negative: the answer does not fit, or the
+ * grammar's states passed their limit; it stays so. */
+typedef int32_t engine_grammar_state;
+
+engine_grammar_state engine_grammar_start(const struct engine_grammar *g);
+/* After `token`; negative when it does not fit. End tokens change nothing where the answer may end. */
+engine_grammar_state engine_grammar_advance(struct engine_grammar *g, engine_grammar_state s, int32_t token);
+/* May the answer end here? */
+bool engine_grammar_may_end(const struct engine_grammar *g, engine_grammar_state s);
+/* Bit t of word t/32 is set when token t may come next; end tokens when the answer may end, and they alone when nothing
+ * else may come or `s` is negative. `words` holds (tokens + 31) / 32. */
+void engine_grammar_mask(struct engine_grammar *g, engine_grammar_state s, uint32_t *words);
+/* Append the bytes that must come next, whatever the model says, at most `out->max`: tokenize them and skip the model
+ * (jump forward). */
+void engine_grammar_forced(struct engine_grammar *g, engine_grammar_state s, struct writer *out);
+
+#endif

@@ -1,0 +1,565 @@
+/* grammar_schema.c - JSON schemas and choices as expressions.
+ * Read: type (one or several), enum, const, anyOf, oneOf (as anyOf), allOf of one, $ref inside the schema, properties,
+ * required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength, pattern (the whole
+ * value), format (date, time, date-time, uuid), minimum and maximum (and exclusive ones) of integers. Titles,
+ * descriptions, defaults and examples mean nothing. Any other keyword is refused by name: an answer must not silently
+ * break a rule. Properties come in the order of the schema; where `properties` are given and `additionalProperties` is
+ * not, there are no others; the same for prefixItems without items. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/grammar_internal.h"
+
+struct schema {
+    struct grammar_text *g;
+    json_t *root;
+};
+
+static struct expr *value_of(struct schema *s, const json_t *schema);
+
+static struct expr *unsupported(struct schema *s, const char *what)
+{
+    return grammar_fail(s->g, ENGINE_E_UNSUPPORTED, "JSON schema: %.60s is not supported", what);
+}
+
+static struct expr *bad(struct schema *s, const char *what)
+{
+    return grammar_fail(s->g, ENGINE_E_SYNTAX, "JSON schema: %.60s has the wrong type or value", what);
+}
+
+static struct expr *json_rule(struct schema *s, const char *name)
+{
+    return expr_rule(s->g, rule_named(s->g, span_str(name)));
+}
+
+static struct expr *text(struct schema *s, const char *t)
+{
+    return expr_text(s->g, t);
+}
+
+static struct expr *seq(struct schema *s)
+{
+    return expr_new(s->g, X_SEQ);
+}
+
+static struct expr *add(struct schema *s, struct expr *list, struct expr *kid)
+{
+    return expr_add(s->g, list, kid);
+}
+
+/* A rule of its own around `body`: what is used twice is built once. */
+static struct expr *shared(struct schema *s, struct expr *body)
+{
+    int32_t rule = body ? rule_new(s->g, span_of(NULL, 0)) : -1;
+    if (rule >= 0)
+        s->g->rules[rule].body = body;
+    return expr_rule(s->g, rule);
+}
+
+static struct expr *literal(struct schema *s, const json_t *v)
+{
+    char *dumped = json_dumps(v, JSON_ENCODE_ANY);
+    struct expr *x = dumped ? expr_text(s->g, dumped) : bad(s, "enum");
+    free(dumped);
+    return x;
+}
+
+static struct expr *one_of_literals(struct schema *s, const json_t *values)
+{
+    struct expr *all = expr_new(s->g, X_ALT);
+    const json_t *v;
+    size_t i;
+    if (json_array_size(values) == 0)
+        return bad(s, "enum");
+    json_array_foreach(values, i, v) all = add(s, all, literal(s, v));
+    return all;
+}
+
+/* --- keywords ----------------------------------------------------------------------------------- */
+
+/* Keywords that say nothing about the value, and those that are read somewhere below. */
+static bool keywords_known(struct schema *s, const json_t *schema)
+{
+    static const char *const known[] = {"$schema",
+                                        "$id",
+                                        "$comment",
+                                        "$defs",
+                                        "definitions",
+                                        "title",
+                                        "default",
+                                        "examples",
+                                        "description",
+                                        "type",
+                                        "enum",
+                                        "const",
+                                        "anyOf",
+                                        "oneOf",
+                                        "allOf",
+                                        "$ref",
+                                        "properties",
+                                        "required",
+                                        "items",
+                                        "prefixItems",
+                                        "minItems",
+                                        "maxItems",
+                                        "minLength",
+                                        "maxLength",
+                                        "pattern",
+                                        "format",
+                                        "minimum",
+                                        "maximum",
+                                        "exclusiveMinimum",
+                                        "exclusiveMaximum",
+                                        "readOnly",
+                                        "writeOnly",
+                                        "deprecated",
+                                        "discriminator",
+                                        "additionalProperties",
+                                        "nullable"};
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)schema, key, v)
+    {
+        bool found = false;
+        for (size_t i = 0; i < sizeof known / sizeof *known && !found; i++)
+            found = strcmp(key, known[i]) == 0;
+        if (!found)
+            return unsupported(s, key) != NULL;
+    }
+    return true;
+}
+
+/* A count: absent gives `otherwise`. False after a fault. */
+static bool count_of(struct schema *s, const json_t *schema, const char *key, int otherwise, int *out)
+{
+    const json_t *v = json_object_get(schema, key);
+    *out = otherwise;
+    if (!v)
+        return true;
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > GRAMMAR_REPEAT_MAX)
+        return bad(s, key) != NULL;
+    *out = (int)json_integer_value(v);
+    return true;
+}
+
+/* --- numbers ------------------------------------------------------------------------------------ */
+
+static struct expr *digit(struct schema *s, int low, int high)
+{
+    return expr_range(s->g, expr_new(s->g, X_CLASS), (uint32_t)('0' + low), (uint32_t)('0' + high));
+}
+
+/* The numbers of exactly `n` digits from `low` to `high`, as digits. */
+static struct expr *digits_between(struct schema *s, const char *low, const char *high, size_t n)
+{
+    static const char zeros[] = "00000000000000000000", nines[] = "99999999999999999999";
+    int first = low[0] - '0', last = high[0] - '0';
+    if (n == 1)
+        return digit(s, first, last);
+    if (first == last)
+        return expr_pair(s->g, X_SEQ, digit(s, first, first), digits_between(s, low + 1, high + 1, n - 1));
+    struct expr *all = expr_new(s->g, X_ALT);
+    if (memcmp(low + 1, zeros, n - 1) != 0) {
+        struct expr *rest = digits_between(s, low + 1, nines, n - 1);
+        all = add(s, all, expr_pair(s->g, X_SEQ, digit(s, first, first), rest));
+        first++;
+    }
+    if (memcmp(high + 1, nines, n - 1) != 0) {
+        struct expr *rest = digits_between(s, zeros, high + 1, n - 1);
+        all = add(s, all, expr_pair(s->g, X_SEQ, digit(s, last, last), rest));
+        last--;
+    }
+    if (first <= last)
+        all = add(
+            s, all,
+            expr_pair(s->g, X_SEQ, digit(s, first, last), expr_repeat(s->g, digit(s, 0, 9), (int)n - 1, (int)n - 1)));
+    return all;
+}
+
+/* Adds to `all` the numbers from `low` to `high`, neither negative, after `sign`. */
+static struct expr *add_between(struct schema *s, struct expr *all, const char *sign, int64_t low, int64_t high)
+{
+    char from[24], to[24];
+    for (int64_t begin = low; begin <= high;) {
+        int n = snprintf(from, sizeof from, "%" PRId64, begin);
+        int64_t end = 9;
+        for (int i = 1; i < n; i++)
+            end = end > (INT64_MAX - 9) / 10 ? INT64_MAX : end * 10 + 9;
+        end = end < high ? end : high;
+        snprintf(to, sizeof to, "%" PRId64, end);
+        all = add(s, all, expr_pair(s->g, X_SEQ, text(s, sign), digits_between(s, from, to, (size_t)n)));
+        if (end == high)
+            break;
+        begin = end + 1;
+    }
+    return all;
+}
+
+/* One bound of integers: the keyword, or its exclusive form one further. */
+static bool bound_of(struct schema *s, const json_t *schema, const char *key, const char *exclusive, int step,
+                     int64_t otherwise, int64_t *out)
+{
+    const json_t *v = json_object_get(schema, key), *x = json_object_get(schema, exclusive);
+    const int64_t most = 999999999999999999;
+    *out = otherwise;
+    if (!v && !x)
+        return true;
+    if ((v && x) || !json_is_integer(v ? v : x))
+        return bad(s, v ? key : exclusive) != NULL;
+    *out = json_integer_value(v ? v : x) + (v ? 0 : step);
+    return (*out >= -most && *out <= most) || bad(s, key);
+}
+
+static bool has_bounds(const json_t *schema)
+{
+    return json_object_get(schema, "minimum") || json_object_get(schema, "maximum") ||
+           json_object_get(schema, "exclusiveMinimum") || json_object_get(schema, "exclusiveMaximum");
+}
+
+static struct expr *integer(struct schema *s, const json_t *schema)
+{
+    const int64_t most = 999999999999999999;
+    int64_t low, high;
+    if (!has_bounds(schema))
+        return json_rule(s, "integer");
+    if (!bound_of(s, schema, "minimum", "exclusiveMinimum", 1, -most, &low) ||
+        !bound_of(s, schema, "maximum", "exclusiveMaximum", -1, most, &high))
+        return NULL;
+    if (low > high)
+        return bad(s, "maximum");
+    struct expr *all = expr_new(s->g, X_ALT);
+    if (low < 0)
+        all = add_between(s, all, "-", high < 0 ? -high : 1, -low);
+    return high >= 0 ? add_between(s, all, "", low > 0 ? low : 0, high) : all;
+}
+
+/* --- strings ------------------------------------------------------------------------------------ */
+
+static struct expr *quoted(struct schema *s, struct expr *inside)
+{
+    return add(s, add(s, add(s, seq(s), text(s, "\"")), inside), text(s, "\""));
+}
+
+static struct expr *formatted(struct schema *s, const char *format)
+{
+    static const char date[] = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])";
+    static const char time[] =
+        "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])";
+    char both[sizeof date + sizeof time];
+    const char *regex = NULL;
+    snprintf(both, sizeof both, "%sT%s", date, time);
+    if (strcmp(format, "date") == 0)
+        regex = date;
+    else if (strcmp(format, "time") == 0)
+        regex = time;
+    else if (strcmp(format, "date-time") == 0)
+        regex = both;
+    else if (strcmp(format, "uuid") == 0)
+        regex = "[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}";
+    if (!regex)
+        return unsupported(s, format);
+    return quoted(s, regex_parse(s->g, span_str(regex), true));
+}
+
+static struct expr *string(struct schema *s, const json_t *schema)
+{
+    const json_t *pattern = json_object_get(schema, "pattern"), *format = json_object_get(schema, "format");
+    int min, max;
+    if (!count_of(s, schema, "minLength", 0, &min) || !count_of(s, schema, "maxLength", -1, &max))
+        return NULL;
+    bool lengths = min > 0 || max >= 0;
+    if ((pattern && !json_is_string(pattern)) || (format && !json_is_string(format)))
+        return bad(s, pattern ? "pattern" : "format");
+    if ((pattern != NULL) + (format != NULL) + lengths > 1)
+        return unsupported(s, "pattern, format and lengths together");
+    if (pattern)
+        return quoted(s, regex_parse(s->g, span_of(json_string_value(pattern), json_string_length(pattern)), true));
+    if (format)
+        return formatted(s, json_string_value(format));
+    return lengths ? quoted(s, expr_repeat(s->g, json_rule(s, "char"), min, max)) : json_rule(s, "string");
+}
+
+/* --- lists and objects -------------------------------------------------------------------------- */
+
+/* `item` then `rest` times (comma item), white space after each. */
+static struct expr *more_items(struct schema *s, struct expr *item, int min, int max)
+{
+    struct expr *next =
+        add(s, add(s, add(s, add(s, seq(s), text(s, ",")), json_rule(s, "ws")), item), json_rule(s, "ws"));
+    return expr_repeat(s->g, next, min, max);
+}
+
+static struct expr *array(struct schema *s, const json_t *schema)
+{
+    const json_t *prefix = json_object_get(schema, "prefixItems"), *items = json_object_get(schema, "items");
+    int fixed = (int)json_array_size(prefix), min, max;
+    bool others = !json_is_false(items) && !(prefix && !items);
+    if (!count_of(s, schema, "minItems", prefix ? fixed : 0, &min) ||
+        !count_of(s, schema, "maxItems", others ? -1 : fixed, &max))
+        return NULL;
+    if (prefix && (!json_is_array(prefix) || fixed == 0 || min < fixed || (max >= 0 && max < fixed)))
+        return bad(s, "prefixItems with minItems or maxItems");
+    if (max >= 0 && max < min)
+        return bad(s, "maxItems");
+    struct expr *item = !others ? NULL : items ? shared(s, value_of(s, items)) : json_rule(s, "value");
+    struct expr *inside = seq(s);
+    for (int i = 0; i < fixed; i++) {
+        if (i > 0)
+            inside = add(s, add(s, inside, text(s, ",")), json_rule(s, "ws"));
+        inside = add(s, add(s, inside, value_of(s, json_array_get(prefix, (size_t)i))), json_rule(s, "ws"));
+    }
+    if (others && fixed > 0) {
+        inside = add(s, inside, more_items(s, item, min - fixed, max < 0 ? -1 : max - fixed));
+    } else if (others && max != 0) {
+        struct expr *some = add(s, add(s, seq(s), item), json_rule(s, "ws"));
+        some = add(s, some, more_items(s, item, min > 0 ? min - 1 : 0, max < 0 ? -1 : max - 1));
+        inside = add(s, inside, min > 0 ? some : expr_repeat(s->g, some, 0, 1));
+    }
+    return add(s, add(s, add(s, add(s, seq(s), text(s, "[")), json_rule(s, "ws")), inside), text(s, "]"));
+}
+
+/* "name" : value, with white space. */
+static struct expr *pair(struct schema *s, struct expr *name, struct expr *value)
+{
+    struct expr *x = add(s, add(s, seq(s), name), json_rule(s, "ws"));
+    x = add(s, add(s, add(s, x, text(s, ":")), json_rule(s, "ws")), value);
+    return add(s, x, json_rule(s, "ws"));
+}
+
+static bool is_required(const json_t *required, const char *name)
+{
+    const json_t *v;
+    size_t i;
+    json_array_foreach(required, i, v) if (json_is_string(v) && strcmp(json_string_value(v), name) == 0) return true;
+    return false;
+}
+
+/* The members from here on, built from the last to the first: `begun` after another member (a comma comes first),
+ * `fresh` when none has come yet. */
+struct members {
+    struct expr *begun, *fresh;
+};
+
+static struct members before(struct schema *s, struct members rest, struct expr *member, bool required)
+{
+    struct expr *comma = add(s, add(s, seq(s), text(s, ",")), json_rule(s, "ws"));
+    struct expr *after = add(s, add(s, comma, member), rest.begun);
+    struct expr *first = add(s, add(s, seq(s), member), rest.begun);
+    if (!required) {
+        after = expr_pair(s->g, X_ALT, after, rest.begun);
+        first = expr_pair(s->g, X_ALT, first, rest.fresh);
+    }
+    return (struct members){shared(s, after), shared(s, first)};
+}
+
+static struct members other_members(struct schema *s, const json_t *others)
+{
+    struct expr *value = json_is_object(others) ? shared(s, value_of(s, others)) : json_rule(s, "value");
+    struct expr *member = shared(s, pair(s, json_rule(s, "string"), value));
+    struct expr *more =
+        expr_repeat(s->g, add(s, add(s, add(s, seq(s), text(s, ",")), json_rule(s, "ws")), member), 0, -1);
+    struct expr *first = add(s, add(s, seq(s), member), more);
+    return (struct members){shared(s, more), shared(s, expr_repeat(s->g, first, 0, 1))};
+}
+
+static struct expr *object(struct schema *s, const json_t *schema)
+{
+    const json_t *properties = json_object_get(schema, "properties"), *required = json_object_get(schema, "required");
+    const json_t *others = json_object_get(schema, "additionalProperties");
+    if ((properties && !json_is_object(properties)) || (required && !json_is_array(required)))
+        return bad(s, properties && !json_is_object(properties) ? "properties" : "required");
+    if (!properties && (!others || json_is_true(others)) && json_array_size(required) == 0)
+        return json_rule(s, "object");
+    bool open = others ? !json_is_false(others) : !properties;
+    struct members rest =
+        open ? other_members(s, others) : (struct members){expr_new(s->g, X_EMPTY), expr_new(s->g, X_EMPTY)};
+    const json_t *name;
+    size_t count = json_object_size(properties), i;
+    json_array_foreach(
+        required, i,
+        name) if (!json_is_string(name) ||
+                  !json_object_get(properties,
+                                   json_string_value(name))) return bad(s, "required (a name without a property)");
+    const char **names = calloc(count + 1, sizeof *names);
+    const char *key;
+    json_t *value;
+    if (!names)
+        return grammar_fail(s->g, ENGINE_E_MEMORY, "too little memory");
+    i = 0;
+    json_object_foreach((json_t *)properties, key, value) names[i++] = key;
+    for (i = count; i-- > 0 && !s->g->failed;) {
+        json_t *quoted_name = json_string(names[i]);
+        struct expr *member = pair(s, literal(s, quoted_name), value_of(s, json_object_get(properties, names[i])));
+        rest = before(s, rest, shared(s, member), is_required(required, names[i]));
+        json_decref(quoted_name);
+    }
+    free(names);
+    return add(s, add(s, add(s, add(s, seq(s), text(s, "{")), json_rule(s, "ws")), rest.fresh), text(s, "}"));
+}
+
+/* --- any value ---------------------------------------------------------------------------------- */
+
+static struct expr *typed(struct schema *s, const json_t *schema, const char *type)
+{
+    if (strcmp(type, "object") == 0)
+        return object(s, schema);
+    if (strcmp(type, "array") == 0)
+        return array(s, schema);
+    if (strcmp(type, "string") == 0)
+        return string(s, schema);
+    if (strcmp(type, "integer") == 0)
+        return integer(s, schema);
+    if (strcmp(type, "number") == 0)
+        return has_bounds(schema) ? unsupported(s, "a bound of numbers that are not integers") : json_rule(s, "number");
+    if (strcmp(type, "boolean") == 0 || strcmp(type, "null") == 0)
+        return json_rule(s, type);
+    return bad(s, "type");
+}
+
+/* #, #/$defs/name, ..: each target is one rule, so a schema may refer to itself. */
+static struct expr *referred(struct schema *s, const char *ref)
+{
+    char part[256];
+    const json_t *at = s->root;
+    char name[300];
+    int n = snprintf(name, sizeof name, "$ref %s", ref);
+    if (ref[0] != '#' || n < 0 || (size_t)n >= sizeof name)
+        return unsupported(s, "a $ref to another document");
+    for (const char *p = ref + 1; *p == '/' && at;) {
+        size_t len = strcspn(++p, "/"), k = 0;
+        if (len >= sizeof part)
+            return bad(s, "$ref");
+        for (size_t i = 0; i < len; i++) { /* ~1 is a slash, ~0 a tilde (RFC 6901) */
+            bool escape = p[i] == '~' && i + 1 < len && (p[i + 1] == '0' || p[i + 1] == '1');
+            part[k++] = escape ? (p[i + 1] == '1' ? '/' : '~') : p[i];
+            i += escape;
+        }
+        part[k] = '\0';
+        at = json_is_array(at) ? json_array_get(at, strtoul(part, NULL, 10)) : json_object_get(at, part);
+        p += len;
+    }
+    if (!at)
+        return bad(s, "$ref");
+    int32_t rule = rule_named(s->g, span_str(name));
+    if (rule >= 0 && !s->g->rules[rule].body) {
+        s->g->rules[rule].body = expr_new(s->g, X_EMPTY); /* taken: a schema inside it may refer to it */
+        struct expr *body = value_of(s, at);
+        if (body)
+            s->g->rules[rule].body = body;
+    }
+    return expr_rule(s->g, rule);
+}
+
+static struct expr *any_of(struct schema *s, const json_t *schemas)
+{
+    struct expr *all = expr_new(s->g, X_ALT);
+    const json_t *one;
+    size_t i;
+    if (json_array_size(schemas) == 0)
+        return bad(s, "anyOf or oneOf");
+    json_array_foreach(schemas, i, one) all = add(s, all, value_of(s, one));
+    return all;
+}
+
+/* A schema without `type`: what its keywords are about, else anything. */
+static struct expr *untyped(struct schema *s, const json_t *schema)
+{
+    if (json_object_get(schema, "properties") || json_object_get(schema, "additionalProperties"))
+        return object(s, schema);
+    if (json_object_get(schema, "items") || json_object_get(schema, "prefixItems"))
+        return array(s, schema);
+    if (json_object_get(schema, "pattern") || json_object_get(schema, "format") ||
+        json_object_get(schema, "minLength") || json_object_get(schema, "maxLength"))
+        return string(s, schema);
+    return has_bounds(schema) ? unsupported(s, "a bound without a type") : json_rule(s, "value");
+}
+
+static struct expr *chosen(struct schema *s, const json_t *schema)
+{
+    const json_t *type = json_object_get(schema, "type"), *all_of = json_object_get(schema, "allOf"), *one;
+    size_t i;
+    if (json_object_get(schema, "$ref"))
+        return json_is_string(json_object_get(schema, "$ref"))
+                   ? referred(s, json_string_value(json_object_get(schema, "$ref")))
+                   : bad(s, "$ref");
+    if (json_object_get(schema, "const"))
+        return literal(s, json_object_get(schema, "const"));
+    if (json_object_get(schema, "enum"))
+        return one_of_literals(s, json_object_get(schema, "enum"));
+    if (json_object_get(schema, "anyOf") || json_object_get(schema, "oneOf")) {
+        const json_t *any = json_object_get(schema, "anyOf");
+        return json_object_get(schema, "properties") || all_of
+                   ? unsupported(s, "anyOf or oneOf beside properties or allOf")
+                   : any_of(s, any ? any : json_object_get(schema, "oneOf"));
+    }
+    if (all_of)
+        return json_array_size(all_of) == 1 && !type ? value_of(s, json_array_get(all_of, 0))
+                                                     : unsupported(s, "allOf of several schemas");
+    if (json_is_string(type))
+        return typed(s, schema, json_string_value(type));
+    if (!type)
+        return untyped(s, schema);
+    struct expr *any = expr_new(s->g, X_ALT);
+    if (json_array_size(type) == 0)
+        return bad(s, "type");
+    json_array_foreach(type, i, one) any =
+        json_is_string(one) ? add(s, any, typed(s, schema, json_string_value(one))) : bad(s, "type");
+    return any;
+}
+
+static struct expr *value_of(struct schema *s, const json_t *schema)
+{
+    if (s->g->failed)
+        return NULL;
+    if (json_is_true(schema))
+        return json_rule(s, "value");
+    if (!json_is_object(schema))
+        return bad(s, "a schema");
+    if (!keywords_known(s, schema))
+        return NULL;
+    if (++s->g->depth > GRAMMAR_DEPTH_MAX / 2)
+        return grammar_fail(s->g, ENGINE_E_LIMIT, "JSON schema: nested deeper than %d", GRAMMAR_DEPTH_MAX / 2);
+    struct expr *x = chosen(s, schema);
+    if (x && json_is_true(json_object_get(schema, "nullable")))
+        x = expr_pair(s->g, X_ALT, x, json_rule(s, "null"));
+    s->g->depth--;
+    return x;
+}
+
+static json_t *load(struct grammar_text *g, struct span text, const char *what)
+{
+    json_error_t error;
+    json_t *v = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!v)
+        grammar_fail(g, ENGINE_E_SYNTAX, "%s: not JSON (line %d)", what, error.line);
+    return v;
+}
+
+void grammar_from_schema(struct grammar_text *g, struct span text_of_schema)
+{
+    int32_t root = rule_new(g, span_of(NULL, 0));
+    struct schema s = {.g = g, .root = load(g, text_of_schema, "JSON schema")};
+    grammar_json_rules(g);
+    struct expr *body = s.root ? value_of(&s, s.root) : NULL;
+    if (root == 0 && body)
+        g->rules[root].body = body;
+    json_decref(s.root);
+}
+
+void grammar_from_choices(struct grammar_text *g, struct span text_of_choices)
+{
+    int32_t root = rule_new(g, span_of(NULL, 0));
+    json_t *choices = load(g, text_of_choices, "choices"), *one;
+    struct expr *all = expr_new(g, X_ALT);
+    size_t i;
+    if (choices && json_array_size(choices) == 0)
+        grammar_fail(g, ENGINE_E_SYNTAX, "choices: not a list of strings");
+    json_array_foreach(choices, i, one) if (json_string_length(one) == 0)
+        grammar_fail(g, ENGINE_E_SYNTAX, "choices: something that is no string, or an empty one");
+    else all = expr_add(g, all, expr_bytes(g, span_of(json_string_value(one), json_string_length(one))));
+    if (root == 0 && all && !g->failed)
+        g->rules[root].body = all;
+    json_decref(choices);
+}

@@ -1,0 +1,293 @@
+/* Does a grammar let through what fits and nothing else, is a mask the same as trying every token, and are bad, endless
+ * and oversized grammars refused? */
+#include <check.h>
+
+#include "engine/grammar.h"
+#include "engine/tokenizer.h"
+#include "unit/run.h"
+#include "unit/tiny_vocab.h"
+
+static struct tiny tiny;
+static struct engine_tokenizer *tokenizer;
+static struct engine_grammar_vocab *vocab;
+
+static void setup(void)
+{
+    tiny_bpe(&tiny);
+    tokenizer = engine_tokenizer_open(&tiny.vocab, NULL);
+    vocab = engine_grammar_vocab_open(tokenizer);
+    ck_assert(vocab != NULL);
+}
+
+static void teardown(void)
+{
+    engine_grammar_vocab_close(vocab);
+    engine_tokenizer_close(tokenizer);
+}
+
+/* The byte tokens of tiny_bpe(): a token's id is its byte. */
+static bool fits(struct engine_grammar *g, const char *text)
+{
+    engine_grammar_state s = engine_grammar_start(g);
+    for (size_t i = 0; text[i] && s >= 0; i++)
+        s = engine_grammar_advance(g, s, (uint8_t)text[i]);
+    return engine_grammar_may_end(g, s);
+}
+
+enum {
+    J = ENGINE_GRAMMAR_JSON,
+    S = ENGINE_GRAMMAR_SCHEMA,
+    R = ENGINE_GRAMMAR_REGEX,
+    E = ENGINE_GRAMMAR_EBNF,
+    C = ENGINE_GRAMMAR_CHOICE
+};
+
+static const struct {
+    int kind;
+    const char *text, *yes[8], *no[12];
+} cases[] = {
+    {J,
+     "",
+     {"{}", "{\"a\": [1, -2.5e3, true, null, \"x\\n\\u00e9\"]}", "{\"a\":{\"b\":{}}}", "{\n  \"a\": 1\n}"},
+     {"", "[]", "1", "{", "{\"a\"}", "{\"a\": 01}", "{\"a\": 1,}", "{\"a\": \"\n\"}", "{} x", "{\"a\": .5}"}},
+    {R, "a+b?(c|de){2,3}", {"acc", "aabccde", "adedede"}, {"", "ac", "bcc", "accccc", "accx"}},
+    {R, "^\\d{3}-[A-Z_]\\w*\\.?$", {"123-A", "000-_a9."}, {"12-A", "123-a", "123-A.."}},
+    {R, "[^a-c\\s]\\S?|\xc3\xa9+", {"d", "dx", "\xc3\xa9\xc3\xa9", "\xe4\xbd\xa0"}, {"a", "d ", "\xc3", "\xff"}},
+    {R, "(?:x|)y{0,2}", {"", "x", "xyy", "y"}, {"xx", "yyy"}},
+    {E,
+     "root ::= greeting \", \" name \"!\"\ngreeting ::= \"hi\" | \"hello\" # two\nname ::= [A-Z] [a-z]*",
+     {"hi, Bob!", "hello, A!"},
+     {"hi", "hi, bob!", "hello Bob!"}},
+    {E, "root ::= \"(\" root \")\" | \"x\"", {"x", "((x))"}, {"", "(x", "x)", "()"}},
+    {E,
+     "root ::= (\"a\" | b){2} \"\\x41\\u00e9\"\nb ::= \"b\"+",
+     {"abA\xc3\xa9", "bbbA\xc3\xa9"},
+     {"aA\xc3\xa9", "abA"}},
+    {C, "[\"yes\", \"yesterday\", \"no\"]", {"yes", "yesterday", "no"}, {"", "ye", "yesno", "nope"}},
+    {S,
+     "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"string\"},\"c\":{\"type\":"
+     "\"boolean\"}},"
+     "\"required\":[\"a\"]}",
+     {"{\"a\":1}", "{\"a\": -3, \"b\": \"x\"}", "{\"a\":1,\"c\":true}", "{\"a\":1,\"b\":\"\",\"c\":false}"},
+     {"{}", "{\"b\":\"x\"}", "{\"a\":1.5}", "{\"a\":1,}", "{\"a\":1,\"c\":true,\"b\":\"\"}", "{\"a\":1,\"z\":2}"}},
+    {S,
+     "{\"type\":\"object\",\"properties\":{\"a\":{},\"b\":{}}}",
+     {"{}", "{\"b\":[1]}", "{\"a\":null,\"b\":{}}"},
+     {"{\"a\"}", "{,}"}},
+    {S,
+     "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"integer\"}}",
+     {"{}", "{\"q\":1,\"r\":2}"},
+     {"{\"q\":\"1\"}"}},
+    {S,
+     "{\"type\":\"array\",\"items\":{\"enum\":[\"a\",1,null]},\"minItems\":1,\"maxItems\":3}",
+     {"[\"a\"]", "[1, null,1]"},
+     {"[]", "[1,1,1,1]", "[\"b\"]", "[1,]"}},
+    {S,
+     "{\"type\":\"array\",\"prefixItems\":[{\"type\":\"integer\"},{\"type\":\"string\"}]}",
+     {"[1,\"x\"]"},
+     {"[1]", "[1,\"x\",2]", "[\"x\",1]"}},
+    {S,
+     "{\"type\":\"integer\",\"minimum\":-12,\"maximum\":305}",
+     {"-12", "-9", "0", "305", "299", "10"},
+     {"-13", "306", "1000", "-0", "01", "400"}},
+    {S, "{\"type\":\"integer\",\"exclusiveMinimum\":0}", {"1", "99", "123456789"}, {"0", "-1", ""}},
+    {S,
+     "{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}",
+     {"\"ab\"", "\"\xc3\xa9\\n\""},
+     {"\"a\"", "\"abcd\"", "ab"}},
+    {S,
+     "{\"type\":\"string\",\"pattern\":\"^a[\\\"\\\\\\\\x]\\n?$\"}",
+     {"\"a\\\"\"", "\"a\\\\\"", "\"ax\\n\""},
+     {"\"a\"\"", "\"a\\\"", "\"a\""}},
+    {S, "{\"type\":\"string\",\"format\":\"date\"}", {"\"2024-02-29\""}, {"\"2024-13-01\"", "\"24-01-01\""}},
+    {S,
+     "{\"anyOf\":[{\"type\":\"null\"},{\"type\":[\"boolean\",\"number\"]},{\"const\":{\"k\":[1]}}]}",
+     {"null", "true", "-1.5", "{\"k\": [1]}"},
+     {"\"x\"", "{}"}},
+    {S,
+     "{\"$ref\":\"#/$defs/node\",\"$defs\":{\"node\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"integer\"},"
+     "\"next\":{\"anyOf\":[{\"$ref\":\"#/$defs/node\"},{\"type\":\"null\"}]}},\"required\":[\"v\",\"next\"]}}}",
+     {"{\"v\":1,\"next\":null}", "{\"v\":1,\"next\":{\"v\":2,\"next\":null}}"},
+     {"{\"v\":1}", "{\"v\":1,\"next\":{}}"}},
+};
+
+START_TEST(what_fits_passes_and_nothing_else)
+{
+    struct engine_problem why = {0};
+    struct engine_grammar *g =
+        engine_grammar_compile((enum engine_grammar_kind)cases[_i].kind, span_str(cases[_i].text), vocab, &why);
+    ck_assert_msg(g != NULL, "%s: %s", cases[_i].text, why.text);
+    for (size_t i = 0; i < 8 && cases[_i].yes[i]; i++)
+        ck_assert_msg(fits(g, cases[_i].yes[i]), "%s refuses %s", cases[_i].text, cases[_i].yes[i]);
+    for (size_t i = 0; i < 12 && cases[_i].no[i]; i++)
+        ck_assert_msg(!fits(g, cases[_i].no[i]), "%s takes %s", cases[_i].text, cases[_i].no[i]);
+    engine_grammar_close(g);
+}
+END_TEST
+
+static void check_mask(struct engine_grammar *g, engine_grammar_state s)
+{
+    uint32_t words[TINY_MAX / 32 + 1];
+    bool any = false;
+    engine_grammar_mask(g, s, words);
+    for (int32_t id = 0; id < engine_tokenizer_count(tokenizer); id++) {
+        bool set = words[id / 32] >> (id % 32) & 1, good = engine_grammar_advance(g, s, id) >= 0;
+        if (!engine_tokenizer_is_end(tokenizer, id))
+            ck_assert_msg(set == good, "token %d: %d, not %d", (int)id, set, good);
+        any = any || set;
+    }
+    ck_assert(any);
+}
+
+START_TEST(a_mask_is_what_advance_allows)
+{
+    struct engine_grammar *g =
+        engine_grammar_compile((enum engine_grammar_kind)cases[_i].kind, span_str(cases[_i].text), vocab, NULL);
+    ck_assert(g != NULL);
+    for (size_t i = 0; i < 8 && cases[_i].yes[i]; i++) {
+        engine_grammar_state s = engine_grammar_start(g);
+        for (const char *c = cases[_i].yes[i]; *c; c++) {
+            check_mask(g, s);
+            s = engine_grammar_advance(g, s, (uint8_t)*c);
+        }
+        check_mask(g, s);
+        ck_assert_int_eq(engine_grammar_advance(g, s, 261), s); /* the end token */
+    }
+    engine_grammar_close(g);
+}
+END_TEST
+
+START_TEST(tokens_of_several_bytes)
+{
+    struct engine_grammar *g = engine_grammar_compile(ENGINE_GRAMMAR_REGEX, span_str("hell? w"), vocab, NULL);
+    uint32_t words[TINY_MAX / 32 + 1];
+    engine_grammar_state s = engine_grammar_start(g);
+    engine_grammar_mask(g, s, words);
+    ck_assert(words['h' / 32] >> ('h' % 32) & 1 && words[8] & 1 && words[8] & 4); /* h, he, hell */
+    ck_assert(!(words[8] & 2) && !(words[8] & 8));                                /* ll, " w" */
+    s = engine_grammar_advance(g, engine_grammar_advance(g, s, 258), 259);
+    ck_assert(engine_grammar_may_end(g, s));
+    ck_assert_int_lt(engine_grammar_advance(g, s, 'x'), 0);
+    engine_grammar_mask(g, -1, words);
+    ck_assert_uint_eq(words[8], 1u << 5); /* nothing but the end token */
+    ck_assert_int_lt(engine_grammar_advance(g, engine_grammar_start(g), 260), 0);
+    engine_grammar_close(g);
+}
+END_TEST
+
+START_TEST(what_must_come_is_known)
+{
+    static const char schema[] = "{\"type\":\"object\",\"properties\":{\"k\":{\"const\":\"v\"}},\"required\":[\"k\"],"
+                                 "\"additionalProperties\":false}";
+    struct engine_grammar *g =
+        engine_grammar_compile(ENGINE_GRAMMAR_CHOICE, span_str("[\"abcd\",\"abce\"]"), vocab, NULL);
+    struct writer w = writer_with_max(64);
+    engine_grammar_forced(g, engine_grammar_start(g), &w);
+    ck_assert(span_is(writer_span(&w), "abc"));
+    engine_grammar_close(g);
+    writer_reset(&w);
+    g = engine_grammar_compile(ENGINE_GRAMMAR_CHOICE, span_str("[\"a\xc3\xa9\",\"a\xc3\xa8\"]"), vocab, NULL);
+    engine_grammar_forced(g, engine_grammar_start(g), &w);
+    ck_assert(span_is(writer_span(&w), "a")); /* not half a character */
+    engine_grammar_close(g);
+    writer_reset(&w);
+    g = engine_grammar_compile(ENGINE_GRAMMAR_SCHEMA, span_str(schema), vocab, NULL);
+    engine_grammar_forced(g, engine_grammar_start(g), &w);
+    ck_assert(span_is(writer_span(&w), "{"));
+    engine_grammar_close(g);
+    writer_reset(&w);
+    g = engine_grammar_compile(ENGINE_GRAMMAR_EBNF, span_str("root ::= \"a\" root"), vocab, NULL);
+    engine_grammar_forced(g, engine_grammar_start(g), &w);
+    ck_assert_uint_eq(writer_span(&w).len, 64);
+    engine_grammar_close(g);
+    writer_release(&w);
+}
+END_TEST
+
+static const struct {
+    int kind;
+    const char *text;
+    enum engine_err want;
+} refused[] = {
+    {R, "a(b", ENGINE_E_SYNTAX},
+    {R, "a)b", ENGINE_E_SYNTAX},
+    {R, "*a", ENGINE_E_SYNTAX},
+    {R, "a**", ENGINE_E_SYNTAX},
+    {R, "[b-a]", ENGINE_E_SYNTAX},
+    {R, "[a", ENGINE_E_SYNTAX},
+    {R, "\\", ENGINE_E_UNSUPPORTED},
+    {R, "\\1", ENGINE_E_UNSUPPORTED},
+    {R, "(?=a)b", ENGINE_E_UNSUPPORTED},
+    {R, "a^b", ENGINE_E_UNSUPPORTED},
+    {R, "a{5,2}", ENGINE_E_RANGE},
+    {R, "a{999999}", ENGINE_E_RANGE},
+    {R, "((a{1000}){1000}){1000}", ENGINE_E_LIMIT},
+    {R, "\xff", ENGINE_E_SYNTAX},
+    {E, "", ENGINE_E_SYNTAX},
+    {E, "start ::= \"a\"", ENGINE_E_SYNTAX},
+    {E, "root ::= missing", ENGINE_E_SYNTAX},
+    {E, "root ::= \"a\"\nroot ::= \"b\"", ENGINE_E_SYNTAX},
+    {E, "root ::= (\"a\"", ENGINE_E_SYNTAX},
+    {E, "root ::= \"a\")", ENGINE_E_SYNTAX},
+    {E, "root ::= \"a", ENGINE_E_SYNTAX},
+    {E, "root ::= root \"a\" | \"b\"", ENGINE_E_UNSUPPORTED},
+    {E, "root ::= e root\ne ::= \"\" | \"x\"", ENGINE_E_UNSUPPORTED},
+    {C, "[]", ENGINE_E_SYNTAX},
+    {C, "[1]", ENGINE_E_SYNTAX},
+    {C, "{", ENGINE_E_SYNTAX},
+    {S, "[]", ENGINE_E_SYNTAX},
+    {S, "{\"type\":\"thing\"}", ENGINE_E_SYNTAX},
+    {S, "{\"type\":\"object\",\"minProperties\":1}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"number\",\"minimum\":0.5}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"not\":{}}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"$ref\":\"http://x\"}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"$ref\":\"#/nowhere\"}", ENGINE_E_SYNTAX},
+    {S, "{\"$ref\":\"#\"}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"integer\",\"minimum\":5,\"maximum\":4}", ENGINE_E_SYNTAX},
+    {S, "{\"type\":\"string\",\"format\":\"email\"}", ENGINE_E_UNSUPPORTED},
+};
+
+START_TEST(bad_grammars_are_refused)
+{
+    struct engine_problem why = {0};
+    struct engine_grammar *g =
+        engine_grammar_compile((enum engine_grammar_kind)refused[_i].kind, span_str(refused[_i].text), vocab, &why);
+    ck_assert_msg(g == NULL && why.code == refused[_i].want, "%s: %s: %s", refused[_i].text, engine_err_name(why.code),
+                  why.text);
+}
+END_TEST
+
+START_TEST(depth_is_bounded)
+{
+    static char text[60001];
+    struct engine_problem why = {0};
+    memset(text, '(', sizeof text - 1);
+    ck_assert_ptr_null(engine_grammar_compile(ENGINE_GRAMMAR_REGEX, span_str(text), vocab, &why));
+    ck_assert_int_eq(why.code, ENGINE_E_LIMIT);
+    /* an answer nested beyond the stack's limit ends there instead of growing */
+    struct engine_grammar *g =
+        engine_grammar_compile(ENGINE_GRAMMAR_EBNF, span_str("root ::= \"[\" root \"]\" | \"x\""), vocab, NULL);
+    engine_grammar_state s = engine_grammar_start(g);
+    int depth = 0;
+    for (; s >= 0 && depth < 100000; depth++)
+        s = engine_grammar_advance(g, s, '[');
+    ck_assert_int_lt(depth, 1000);
+    engine_grammar_close(g);
+    /* so many ways at once pass the limit of one state: the answer is not taken, nothing is slow */
+    g = engine_grammar_compile(ENGINE_GRAMMAR_REGEX, span_str("(.?){5000}"), vocab, NULL);
+    ck_assert(g == NULL);
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_loop_test(t, what_fits_passes_and_nothing_else, 0, (int)(sizeof cases / sizeof *cases));
+    tcase_add_loop_test(t, a_mask_is_what_advance_allows, 0, (int)(sizeof cases / sizeof *cases));
+    tcase_add_test(t, tokens_of_several_bytes);
+    tcase_add_test(t, what_must_come_is_known);
+    tcase_add_loop_test(t, bad_grammars_are_refused, 0, (int)(sizeof refused / sizeof *refused));
+    tcase_add_test(t, depth_is_bounded);
+}
+
+RUN("engine_grammar", add_tests)
