@@ -99,9 +99,8 @@ group_fuzz() {
 
 group_e2e() {
     local t
-    for t in "$TOP"/tests/e2e/*.sh; do
-        case $(basename "$t") in lib.sh) continue ;; long_*) [ $long = 1 ] || continue ;; esac
-        run_one "e2e $(basename "$t" .sh)" bash "$t"
+    for t in "$TOP"/tests/e2e/test_*.py; do
+        run_one "e2e $(basename "$t" .py)" python3 "$t"
     done
 }
 
