@@ -73,6 +73,8 @@ static const char *arch_of(const char *type)
 static void take_scaling(struct config *c, struct model_spec *s)
 {
     const json_t *v = find(c, "rope_scaling");
+    if (!v)
+        v = find(c, "rope_parameters");
     const char *type = json_string_value(json_object_get(v, "rope_type"));
     if (!type)
         type = json_string_value(json_object_get(v, "type"));
@@ -117,16 +119,17 @@ static void take_layers(struct config *c, struct model_spec *s)
     }
 }
 
-static void take_sizes(struct config *c, struct model_spec *s)
+/* Gemma 3's multimodal files leave out what equals the defaults of its class; `gemma` supplies those. */
+static void take_sizes(struct config *c, struct model_spec *s, bool gemma)
 {
     s->layers = take_int(c, "num_hidden_layers", INT_MIN);
     s->embed = take_int(c, "hidden_size", INT_MIN);
-    s->heads = take_int(c, "num_attention_heads", INT_MIN);
-    s->kv_heads = take_int(c, "num_key_value_heads", s->heads);
-    s->head_dim = take_int(c, "head_dim", s->heads > 0 ? s->embed / s->heads : 0);
+    s->heads = take_int(c, "num_attention_heads", gemma ? 8 : INT_MIN);
+    s->kv_heads = take_int(c, "num_key_value_heads", gemma ? 4 : s->heads);
+    s->head_dim = take_int(c, "head_dim", gemma ? 256 : s->heads > 0 ? s->embed / s->heads : 0);
     s->ffn = take_int(c, "intermediate_size", INT_MIN);
-    s->vocab = take_int(c, "vocab_size", INT_MIN);
-    s->context = take_int(c, "max_position_embeddings", INT_MIN);
+    s->vocab = take_int(c, "vocab_size", gemma ? 262208 : INT_MIN);
+    s->context = take_int(c, "max_position_embeddings", gemma ? 131072 : INT_MIN);
     s->experts = take_int(c, "num_local_experts", take_int(c, "num_experts", 0));
     s->experts_used = take_int(c, "num_experts_per_tok", 0);
     s->expert_ffn = take_int(c, "moe_intermediate_size", s->ffn);
@@ -138,15 +141,18 @@ static void take_sizes(struct config *c, struct model_spec *s)
 
 static bool fill(struct config *c, struct model_spec *s, const char *arch)
 {
-    *s = (struct model_spec){.embed_scale = 1};
+    bool gemma = strcmp(arch, "gemma3") == 0;
+
+    *s = (struct model_spec){.embed_scale = 1, .rope_base = gemma ? 1e6 : 0};
     snprintf(s->arch, sizeof s->arch, "%s", arch);
-    take_sizes(c, s);
-    s->eps = (float)take_double(c, "rms_norm_eps", 1e-5);
-    s->rope_base = take_double(c, "rope_theta", 10000);
+    take_sizes(c, s, gemma);
+    s->eps = (float)take_double(c, "rms_norm_eps", gemma ? 1e-6 : 1e-5);
+    s->rope_base = take_double(c, "rope_theta", s->rope_base > 0 ? s->rope_base : 10000);
+    s->rope_base = number(c, json_object_get(find(c, "rope_parameters"), "rope_theta"), "rope_theta", s->rope_base);
     s->rope_base_sliding = take_double(c, "rope_local_base_freq", 0);
     double rotated = take_double(c, "partial_rotary_factor", 1) * s->head_dim;
     s->rope_dims = rotated > 0 && rotated <= s->head_dim ? (int)rotated : 0;
-    double scalar = take_double(c, "query_pre_attn_scalar", 0);
+    double scalar = take_double(c, "query_pre_attn_scalar", gemma ? 256 : 0);
     s->attention_scale = scalar > 0 ? (float)(1 / sqrt(scalar)) : 0;
     s->attention_softcap = (float)take_double(c, "attn_logit_softcapping", 0);
     s->final_softcap = (float)take_double(c, "final_logit_softcapping", 0);

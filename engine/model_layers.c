@@ -78,7 +78,7 @@ static void matrix_part(struct loader *l, struct kern_matrix *out, const struct 
                              .index = reorder ? unpair : NULL,
                              .head = l->m->spec.head_dim};
     bool exact = l->m->exact || !l->m->ops->integer;
-    if (!kern_matrix_pack(out, &from, rows, cols, exact))
+    if (!kern_matrix_pack(out, &from, rows, cols, exact, l->m->pool))
         fail(l, ENGINE_E_MEMORY, layer, part, "does not fit in memory");
     else if (l->discard)
         engine_files_discard(t->data);

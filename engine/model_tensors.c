@@ -126,21 +126,29 @@ static const char *hf_part(const char *arch, const char *part)
     return NULL;
 }
 
-/* The whole name, with the prefix that multimodal checkpoints put before it when `wrapped`. */
-static bool hf_name(char *to, size_t size, const char *part, int layer, int expert, bool wrapped)
+/* The whole name, in one of three forms: plain, and the two in which multimodal checkpoints wrap the language model. */
+#define FORMS 3
+static bool hf_name(char *to, size_t size, const char *part, int layer, int expert, int form)
 {
+    static const char *const wraps[FORMS][2] = {/* before "model." and after it */
+                                                {"", ""},
+                                                {"language_model.", ""},
+                                                {"", "language_model."}};
     char within[128];
     const char *number = strstr(part, "%d");
+    bool in_model = strncmp(part, "model.", 6) == 0;
     if ((number != NULL) != (expert >= 0))
         return false;
     if (number)
         snprintf(within, sizeof within, "%.*s%d%s", (int)(number - part), part, expert, number + 2);
     else
-        snprintf(within, sizeof within, "%s", part);
+        snprintf(within, sizeof within, "%s", in_model ? part + 6 : part);
     if (layer >= 0)
-        snprintf(to, size, "%smodel.layers.%d.%s", wrapped ? "language_model." : "", layer, within);
+        snprintf(to, size, "%smodel.%slayers.%d.%s", wraps[form][0], wraps[form][1], layer, within);
+    else if (in_model)
+        snprintf(to, size, "%smodel.%s%s", wraps[form][0], wraps[form][1], within);
     else
-        snprintf(to, size, "%s%s", wrapped ? "language_model." : "", within);
+        snprintf(to, size, "%s%s", wraps[form][0], within);
     return true;
 }
 
@@ -151,8 +159,8 @@ static bool find_safetensors(const struct model_source *s, int layer, const char
     const char *hf = hf_part(s->arch, part);
     char name[192];
 
-    for (int wrapped = 0; hf && !t && wrapped < 2; wrapped++) {
-        if (!hf_name(name, sizeof name, hf, layer, expert, wrapped))
+    for (int form = 0; hf && !t && form < FORMS; form++) {
+        if (!hf_name(name, sizeof name, hf, layer, expert, form))
             return false;
         for (size_t i = 0; !t && i < s->shards; i++)
             t = engine_safetensors_find(s->shard[i], name);

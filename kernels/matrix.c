@@ -154,19 +154,26 @@ static void put_scales(uint8_t *head, enum kern_form form, const uint8_t *in, in
     }
 }
 
+/* Columns 4g .. 4g+3 of row `lane` are four bytes (or nibbles, or bits) together. */
 static void put_integers(uint8_t *to, uint32_t bits, const uint8_t q[32], int lane)
 {
-    for (int k = 0; k < 32; k++) {
-        int group = k / 4, at = 4 * lane + k % 4;
-        if (bits == 8) {
-            to[64 * group + at] = q[k];
-            continue;
-        }
-        to[64 * (group & 3) + at] |= (uint8_t)((q[k] & 15) << (group < 4 ? 0 : 4));
-        for (uint32_t plane = 0; plane < bits - 4; plane++)
-            to[256 + 64 * plane + 8 * (uint32_t)group + (uint32_t)at / 8] |=
-                (uint8_t)((q[k] >> (4 + plane) & 1) << (at & 7));
+    uint8_t pair[16];
+    if (bits == 8) {
+        for (int g = 0; g < 8; g++)
+            memcpy(to + 64 * g + 4 * lane, q + 4 * g, 4);
+        return;
     }
+    for (int k = 0; k < 16; k++)
+        pair[k] = (uint8_t)((q[k] & 15) | (q[k + 16] & 15) << 4);
+    for (int g = 0; g < 4; g++)
+        memcpy(to + 64 * g + 4 * lane, pair + 4 * g, 4);
+    for (uint32_t plane = 0; plane + 4 < bits; plane++)
+        for (int g = 0; g < 8; g++) {
+            int four = 0;
+            for (int k = 0; k < 4; k++)
+                four |= (q[4 * g + k] >> (4 + plane) & 1) << k;
+            to[256 + 64 * plane + 8 * (uint32_t)g + (uint32_t)lane / 2] |= (uint8_t)(four << 4 * (lane & 1));
+        }
 }
 
 static uint8_t get_integer(const uint8_t *from, uint32_t bits, int lane, int k)
@@ -237,9 +244,28 @@ static uint8_t *big_alloc(size_t bytes)
     return memory;
 }
 
-bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact)
+struct packing {
+    struct kern_matrix *to;
+    const struct kern_rows *from;
+    const struct kern_quant *quant;
+};
+
+static void pack_tile(void *ctx, int tile)
 {
-    const struct kern_quant *quant = kern_quant_find((uint32_t)from->type);
+    const struct packing *p = ctx;
+    const struct kern_form_info *form = &forms[p->to->form];
+    for (int row = tile * KERN_TILE; row < p->to->rows && row < (tile + 1) * KERN_TILE; row++) {
+        if (form->integer)
+            pack_integer_row(p->to, form, source_row(p->from, row), p->quant, row);
+        else
+            pack_float_row(p->to, source_row(p->from, row), p->quant, row);
+    }
+}
+
+bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact,
+                      struct kern_pool *pool)
+{
+    struct packing p = {out, from, kern_quant_find((uint32_t)from->type)};
     enum kern_form which = form_of(from->type, exact);
     if (cols % KERN_BLOCK != 0) /* only plain floats may have such rows */
         which = KERN_FORM_F32;
@@ -253,12 +279,8 @@ bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int
     out->data = big_alloc(kern_matrix_bytes(out));
     if (!out->data)
         return false;
-    for (int row = 0; row < rows; row++) {
-        if (form->integer)
-            pack_integer_row(out, form, source_row(from, row), quant, row);
-        else
-            pack_float_row(out, source_row(from, row), quant, row);
-    }
+    /* Tiles of 16 rows keep within KERN_POOL_TASKS_MAX for any matrix whose rows fit 2^24. */
+    kern_pool_run(pool, pack_tile, &p, (rows + KERN_TILE - 1) / KERN_TILE);
     return true;
 }
 

@@ -10,6 +10,7 @@
 #ifndef KERNELS_MATRIX_H
 #define KERNELS_MATRIX_H
 
+#include "kernels/pool.h"
 #include "kernels/quant.h"
 
 #include <stdbool.h>
@@ -68,8 +69,9 @@ struct kern_rows {
 };
 
 /* Lay out `rows` rows of `cols` columns; `exact`: decode to F32. Stored types without a form of their own are decoded
- * to F32 as well. False when memory is short. */
-bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact);
+ * to F32 as well. At most 2^24 rows. False when memory is short. */
+bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact,
+                      struct kern_pool *pool);
 void kern_matrix_release(struct kern_matrix *m);
 /* Block `block` of tile `tile`, decoded exactly as the file's decoder does. */
 void kern_matrix_block(const struct kern_matrix *m, int tile, int block, float out[KERN_TILE][KERN_BLOCK]);

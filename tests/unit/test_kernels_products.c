@@ -63,6 +63,7 @@ static int shape_of(enum kern_type type, int want) /* columns: a multiple of the
 
 START_TEST(layout_keeps_every_value)
 {
+    struct kern_pool *pool = kern_pool_open(2);
     for (size_t i = 0; i < TYPES; i++)
         for (int rows = 1; rows <= 33; rows += 16)
             for (int exact = 0; exact < 2; exact++) {
@@ -73,7 +74,7 @@ START_TEST(layout_keeps_every_value)
                 const struct kern_quant *quant = kern_quant_find((uint32_t)types[i]);
                 struct kern_matrix m;
                 float want[512], got[512];
-                ck_assert(kern_matrix_pack(&m, &from, rows, cols, exact));
+                ck_assert(kern_matrix_pack(&m, &from, rows, cols, exact, pool));
                 for (int row = 0; row < rows; row++) {
                     quant->decode(want, stored + (size_t)row * stride, (size_t)cols / quant->block);
                     kern_matrix_row(&m, row, got);
@@ -82,6 +83,7 @@ START_TEST(layout_keeps_every_value)
                 kern_matrix_release(&m);
                 free(stored);
             }
+    kern_pool_close(pool);
 }
 END_TEST
 
@@ -141,6 +143,7 @@ static void sweep(const struct kern_ops *ops)
 {
     static const int shapes[][2] = {{1, 32}, {15, 64}, {16, 96}, {17, 256}, {33, 544}, {48, 768}};
     static const int counts[] = {1, 2, 3, 5, 8, 13};
+    struct kern_pool *pool = kern_pool_open(1);
     worst = 0;
     for (size_t t = 0; t < TYPES; t++)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
@@ -150,7 +153,7 @@ static void sweep(const struct kern_ops *ops)
             struct kern_rows from = {.type = types[t], .base = stored, .stride = stride};
             struct kern_matrix m;
             struct kern_acts a;
-            ck_assert(kern_matrix_pack(&m, &from, rows, cols, false) && kern_acts_init(&a, ROWS_MAX, cols));
+            ck_assert(kern_matrix_pack(&m, &from, rows, cols, false, pool) && kern_acts_init(&a, ROWS_MAX, cols));
             for (int r = 0; r < ROWS_MAX; r++) {
                 fill_noise(a.x + (size_t)r * (size_t)a.stride, (size_t)cols, (uint32_t)r + 1);
                 kern_ops_ref.quantize(&a, r);
@@ -161,6 +164,7 @@ static void sweep(const struct kern_ops *ops)
             kern_matrix_release(&m);
             free(stored);
         }
+    kern_pool_close(pool);
     printf("products %s: worst error %.1e\n", ops->name, (double)worst);
 }
 
@@ -181,7 +185,7 @@ START_TEST(split_products_equal_whole_ones)
     struct kern_acts a;
     struct kern_pool *pools[] = {kern_pool_open(1), kern_pool_open(4)};
     float *y[2];
-    ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, !ops->integer) && kern_acts_init(&a, ROWS, COLS));
+    ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, !ops->integer, pools[1]) && kern_acts_init(&a, ROWS, COLS));
     for (int r = 0; r < ROWS; r++)
         fill_noise(a.x + (size_t)r * (size_t)a.stride, COLS, (uint32_t)r);
     for (int p = 0; p < 2; p++) {
