@@ -288,12 +288,16 @@ static void print_metrics(struct backend *b)
     struct writer w = writer_with_max(b->metrics.max);
     print_counts(b, &w);
     unsigned number = 0;
+    b->context_max = 0;
     for (struct engine *e = b->engines; e; e = e->next, number++) {
         struct tunnel_stats stats;
         char label[16];
         (void)snprintf(label, sizeof label, "%u", number);
-        if (e->admitted && e->stats.len && tunnel_stats_parse(&stats, writer_span(&e->stats)) == READER_OK)
-            tunnel_stats_text(&w, &stats, model_name(b, e), label);
+        if (!e->admitted || !e->stats.len || tunnel_stats_parse(&stats, writer_span(&e->stats)) != READER_OK)
+            continue;
+        tunnel_stats_text(&w, &stats, model_name(b, e), label);
+        if (stats.context_max > b->context_max)
+            b->context_max = stats.context_max;
     }
     pthread_mutex_lock(&b->lock);
     struct writer old = b->metrics;
@@ -308,6 +312,7 @@ static void publish(struct backend *b, uint64_t now_ms)
     struct backend_status s = {.leased = backend_is_leased(b),
                                .now = backend_trusted_now(b),
                                .lease_end = b->node ? policy_node_lease_end(b->node) : 0,
+                               .context_max = b->context_max,
                                .policy_version = b->policy ? b->policy->version : 0,
                                .tenants_version = b->node ? policy_node_tenants_version(b->node) : 0};
     bool changed = b->changed || s.leased != b->was_leased;

@@ -111,6 +111,7 @@ struct backend_status {
     uint32_t policy_version, tenants_version; /* the least tenants file version that keyd knows, 0: any */
     size_t engines;                           /* admitted now */
     size_t running;                           /* requests on engines */
+    uint64_t context_max;                     /* tokens: the longest context that an admitted engine has told, or 0 */
 };
 void backend_status(struct backend *b, struct backend_status *out);
 static inline bool backend_is_ready(const struct backend_status *s)

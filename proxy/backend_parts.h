@@ -160,6 +160,7 @@ struct backend {
     struct policy *policy; /* published copy */
     struct writer papers;  /* published policy part */
     struct writer metrics; /* published text */
+    uint64_t context_max;  /* of the engines' last stats */
     uint8_t identities[BACKEND_ENGINES_MAX][32];
     size_t identity_count;
     bool closed; /* posts are refused */

@@ -21,6 +21,7 @@ struct relay {
     bool queued;
     char method[8], path[RELAY_PATH_MAX];
     char authorization[RELAY_FIELD_MAX], content_type[RELAY_FIELD_MAX], request_id[HX_ID_MAX + 1];
+    bool attest_again;  /* the worker's: refused unseen, once, and to be sent again on a connection attested anew */
     struct piece *last; /* the worker's: what ends the answer, posted once the connection has been given back */
     struct writer body; /* wiped when the relay ends */
 

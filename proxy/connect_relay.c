@@ -187,19 +187,28 @@ static void post_whole(struct relay *r, const struct response *head, struct span
     post_last(r, p);
 }
 
+/* The proxy refused before any engine had the request, because this connection knows none that is left. */
+static bool is_attest_again(const struct response *head, struct span body)
+{
+    static const char code[] = "\"code\":\"attest_again\"";
+
+    return head->status == 503 && body.len < 4096 && memmem(body.data, body.len, code, sizeof code - 1) != NULL;
+}
+
 static bool relay_whole(struct relay *r, struct client *c, const struct response *head)
 {
     struct writer body = writer_with_max(RELAY_WHOLE_MAX);
     char why[CLIENT_WHY_MAX];
     bool ok = client_body_all(c, r->connect->config.request_ms, &body, why);
 
-    if (ok)
+    r->attest_again = ok && !r->attest_again && is_attest_again(head, writer_span(&body));
+    if (ok && !r->attest_again)
         post_whole(r, head, writer_span(&body));
-    else
+    else if (!ok)
         post_error(r, 502, "server_error", "upstream_broken",
                    "The answer broke off on its way: send the request again.", NULL);
     writer_release(&body);
-    return ok;
+    return ok && !r->attest_again;
 }
 
 /* The end of a stream that is whole: its last event says so. */
@@ -290,7 +299,11 @@ static void post_refusal(struct relay *r, const struct upstream_refusal *why)
 {
     char message[640];
 
-    if (why->refused) {
+    if (why->not_ready) {
+        post_error(r, 503, "server_error", "engine_unavailable",
+                   "No engine serves behind the proxies now. Nothing of the request has been sent: try again shortly.",
+                   NULL);
+    } else if (why->refused) {
         snprintf(message, sizeof message,
                  "The proxy is not accepted: %s (stage %d). Nothing of the request has been sent. %s", why->result.code,
                  why->result.stage, why->result.remedy ? why->result.remedy : "");
@@ -302,23 +315,30 @@ static void post_refusal(struct relay *r, const struct upstream_refusal *why)
     }
 }
 
-static void serve(struct relay *r)
+/* `fresh`: on a connection of its own. */
+static void attempt(struct relay *r, bool fresh)
 {
     struct upstream_refusal why;
-    struct session *s;
+    struct session *s = upstream_take(r->connect->upstream, fresh, &why);
     bool reusable;
 
-    if (atomic_load(&r->cancelled))
-        return;
-    s = upstream_take(r->connect->upstream, &why);
-    if (s) {
-        set_active(r, s->client);
-        reusable = !atomic_load(&r->cancelled) && exchange(r, s);
-        set_active(r, NULL);
-        upstream_give(r->connect->upstream, s, reusable && !atomic_load(&r->cancelled));
-    } else {
+    if (!s) {
+        r->attest_again = false;
         post_refusal(r, &why);
+        return;
     }
+    set_active(r, s->client);
+    reusable = !atomic_load(&r->cancelled) && exchange(r, s);
+    set_active(r, NULL);
+    upstream_give(r->connect->upstream, s, reusable && !atomic_load(&r->cancelled));
+}
+
+static void serve(struct relay *r)
+{
+    if (!atomic_load(&r->cancelled))
+        attempt(r, false);
+    if (r->attest_again && !atomic_load(&r->cancelled))
+        attempt(r, true);
     if (r->last)
         post(r->last);
 }

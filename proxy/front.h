@@ -29,6 +29,7 @@ struct front_backend {
                               const struct backend_events *events, void *events_ctx);
     void (*consumed)(void *ctx, uint64_t id, size_t bytes);
     void (*cancel)(void *ctx, uint64_t id);
+    bool (*has_engine)(void *ctx, const uint8_t (*allowed)[32], size_t allowed_count);
     void (*status)(void *ctx, struct backend_status *out);
     bool (*policy)(void *ctx, struct policy *out);
     void (*documents)(void *ctx, struct writer *w);

@@ -35,6 +35,11 @@ static void cancel(void *ctx, uint64_t id)
     backend_cancel(ctx, id);
 }
 
+static bool has_engine(void *ctx, const uint8_t (*allowed)[32], size_t allowed_count)
+{
+    return backend_has_engine(ctx, allowed, allowed_count);
+}
+
 static void status(void *ctx, struct backend_status *out)
 {
     backend_status(ctx, out);
@@ -65,6 +70,7 @@ struct front_backend front_backend_of(struct backend *b)
         .submit_sealed = submit_sealed,
         .consumed = consumed,
         .cancel = cancel,
+        .has_engine = has_engine,
         .status = status,
         .policy = copy_policy,
         .documents = documents,

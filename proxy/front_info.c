@@ -27,13 +27,24 @@ static bool tenant_may(const struct policy_tenant *tenant, const struct policy_m
     return false;
 }
 
-static json_t *model_json(const struct policy *p, const struct policy_model *model)
+/* The engines' context length, or the policy's when that is less. */
+static uint64_t context_max(struct front *f, const struct policy *p)
+{
+    struct backend_status status;
+
+    f->config.backend.status(f->config.backend.ctx, &status);
+    if (status.context_max == 0 || (p->requests.max_context > 0 && p->requests.max_context < status.context_max))
+        return p->requests.max_context;
+    return status.context_max;
+}
+
+static json_t *model_json(const struct policy *p, const struct policy_model *model, uint64_t context)
 {
     json_t *out = json_pack("{s:s,s:s,s:I,s:s}", "id", model->name, "object", "model", "created",
                             (json_int_t)p->not_before, "owned_by", "airlock");
 
-    if (out && p->requests.max_context > 0)
-        json_object_set_new(out, "max_model_len", json_integer(p->requests.max_context));
+    if (out && context > 0)
+        json_object_set_new(out, "max_model_len", json_integer((json_int_t)context));
     return out;
 }
 
@@ -43,7 +54,7 @@ static void one_model(struct front *f, struct hx_req *r, const struct front_call
     const struct policy_model *model = id.len ? policy_find_model(p, id) : NULL;
 
     if (model && tenant_may(caller->tenant, model))
-        answer_json(f, r, 200, model_json(p, model));
+        answer_json(f, r, 200, model_json(p, model, context_max(f, p)));
     else
         front_error(f, r, 404, "model_not_found", "model", "The model '%.*s' does not exist: see /v1/models.",
                     (int)(id.len < 100 ? id.len : 100), (const char *)id.data);
@@ -53,16 +64,18 @@ void front_models(struct front *f, struct hx_req *r, struct front_caller *caller
 {
     const struct policy *p = &caller->rules->policy;
     struct span path = hx_req_path(r);
+    uint64_t context;
     json_t *list;
 
     if (path.len > 11) {
         one_model(f, r, caller, span_of(path.data + 11, path.len - 11));
         return;
     }
+    context = context_max(f, p);
     list = json_array();
     for (size_t i = 0; list && i < p->model_count; i++)
         if (tenant_may(caller->tenant, &p->model[i]))
-            json_array_append_new(list, model_json(p, &p->model[i]));
+            json_array_append_new(list, model_json(p, &p->model[i], context));
     answer_json(f, r, 200, json_pack("{s:s,s:o}", "object", "list", "data", list));
 }
 

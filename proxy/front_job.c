@@ -209,6 +209,8 @@ static void on_end(struct job *j, enum backend_end why, const char *code)
 {
     struct openai_error e = {0};
 
+    if (!hx_stream_is_open(j->req))
+        hx_req_close(j->req); /* its engines may be gone: the next request comes on a connection attested anew */
     if (why == BACKEND_END_STOPPED)
         openai_error_set(&e, 503, "server_error", "draining", "", "The service is going down: send the request again.");
     else if (why == BACKEND_END_TOO_LARGE)
@@ -434,14 +436,14 @@ static bool allowed_engines(struct front *f, struct hx_req *r, const uint8_t (**
     *count = 0;
     if (!conn || !conn->attested)
         return true;
-    if (conn->shown_count == 0) {
-        front_error(f, r, 503, "engine_unavailable", NULL,
-                    "No engine was shown on this connection: attest it again with an engine.");
-        return false;
-    }
     *allowed = conn->shown;
     *count = conn->shown_count;
-    return true;
+    if (f->config.backend.has_engine(f->config.backend.ctx, *allowed, *count))
+        return true;
+    hx_req_close(r); /* nothing that this connection may use is left: a new one will be shown what there is */
+    front_error(f, r, 503, "attest_again", NULL,
+                "The engines that this connection was shown are gone: open a new one and attest it.");
+    return false;
 }
 
 static struct job *job_open(struct front *f, struct hx_req *r, const struct front_caller *caller)

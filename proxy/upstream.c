@@ -78,6 +78,7 @@ static bool attest(struct upstream *u, struct session *s, struct upstream_refusa
 
     if (!attest_connection(s->client, &ask, &out)) {
         why->refused = out.answered;
+        why->not_ready = out.answered && strcmp(out.verdict.result.code, "no_engine") == 0;
         why->result = out.verdict.result;
         snprintf(why->why, sizeof why->why, "%s", out.why);
         attest_outcome_release(&out);
@@ -142,16 +143,19 @@ static struct session *dial(struct upstream *u, const struct client_url *url, co
     return NULL;
 }
 
-/* A refusal tells more than a proxy that cannot be reached: it is what the caller hears when both happened. */
-static void remember(struct upstream_refusal *worst, const struct upstream_refusal *fresh)
+/* A refusal tells more than a proxy that has no engine yet, and that more than one that cannot be reached: the caller
+ * hears the worst of what happened. */
+static void remember(struct upstream_refusal *worst, const struct upstream_refusal *other)
 {
-    if (fresh->refused || !worst->refused)
-        *worst = *fresh;
+    int was = worst->refused ? 2 - worst->not_ready : 0, is = other->refused ? 2 - other->not_ready : 0;
+
+    if (is >= was)
+        *worst = *other;
 }
 
-struct session *upstream_take(struct upstream *u, struct upstream_refusal *why)
+struct session *upstream_take(struct upstream *u, bool fresh, struct upstream_refusal *why)
 {
-    struct session *s = take_idle(u);
+    struct session *s = fresh ? NULL : take_idle(u);
     unsigned turn;
 
     memset(why, 0, sizeof *why);
@@ -164,15 +168,15 @@ struct session *upstream_take(struct upstream *u, struct upstream_refusal *why)
     for (size_t i = 0; i < u->config.proxy_count; i++) {
         const struct client_url *url = &u->config.proxy[(turn + i) % u->config.proxy_count];
         struct client_address address[CLIENT_ADDRESSES_MAX];
-        struct upstream_refusal fresh = {0};
-        size_t count = client_resolve(url, address, fresh.why);
+        struct upstream_refusal this = {0};
+        size_t count = client_resolve(url, address, this.why);
         if (count == 0)
-            remember(why, &fresh);
+            remember(why, &this);
         for (size_t j = 0; j < count; j++) {
-            memset(&fresh, 0, sizeof fresh);
-            if ((s = dial(u, url, &address[(turn + j) % count], &fresh)))
+            memset(&this, 0, sizeof this);
+            if ((s = dial(u, url, &address[(turn + j) % count], &this)))
                 return s;
-            remember(why, &fresh);
+            remember(why, &this);
         }
     }
     return NULL;

@@ -35,13 +35,14 @@ struct session {
 
 /* Why there is none. */
 struct upstream_refusal {
-    bool refused; /* a proxy answered and its evidence was not accepted: `result`; else nobody was reached: `why` */
+    bool not_ready; /* refused only because no engine serves there now: it may in a moment */
+    bool refused;   /* a proxy answered and its evidence was not accepted: `result`; else nobody was reached: `why` */
     struct airlock_result result;
     char why[CLIENT_WHY_MAX];
 };
 
-/* Yours until upstream_give(). NULL with `*why` filled. */
-struct session *upstream_take(struct upstream *u, struct upstream_refusal *why);
+/* Yours until upstream_give(). NULL with `*why` filled. `fresh`: no idle one, they may know engines that are gone. */
+struct session *upstream_take(struct upstream *u, bool fresh, struct upstream_refusal *why);
 /* `reusable`: its last answer was complete and the connection may carry another request. */
 void upstream_give(struct upstream *u, struct session *s, bool reusable);
 /* The last accepted verdict's report (airlock_report), or NULL; free() it. */

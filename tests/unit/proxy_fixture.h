@@ -132,6 +132,13 @@ static uint64_t fake_submit_sealed(void *ctx, struct span body, const uint8_t en
     return fake_submit(ctx, body, NULL, 0, ev, ev_ctx);
 }
 
+static atomic_bool fake_engines_gone;
+static bool fake_has_engine(void *ctx, const uint8_t (*allowed)[32], size_t count)
+{
+    (void)ctx, (void)allowed;
+    return count > 0 && !atomic_load(&fake_engines_gone);
+}
+
 static void fake_consumed(void *ctx, uint64_t id, size_t bytes)
 {
     (void)ctx, (void)id, (void)bytes;
@@ -147,7 +154,7 @@ static void fake_cancel(void *ctx, uint64_t id)
 static void fake_status(void *ctx, struct backend_status *out)
 {
     (void)ctx;
-    *out = (struct backend_status){.leased = !fake.not_ready, .engines = 1, .now = 1700000000};
+    *out = (struct backend_status){.leased = !fake.not_ready, .engines = 1, .context_max = 2048, .now = 1700000000};
 }
 
 static bool fake_policy(void *ctx, struct policy *out)
@@ -199,6 +206,7 @@ static struct front_config fixture_config(void)
                     .submit_sealed = fake_submit_sealed,
                     .consumed = fake_consumed,
                     .cancel = fake_cancel,
+                    .has_engine = fake_has_engine,
                     .status = fake_status,
                     .policy = fake_policy,
                     .documents = fake_text,

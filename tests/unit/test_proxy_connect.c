@@ -369,6 +369,44 @@ START_TEST(attests_anew_when_the_verdict_ages)
 }
 END_TEST
 
+static char *ask_in_background_result;
+static void *ask_in_background(void *arg)
+{
+    (void)arg;
+    ask_in_background_result = post("127.0.0.1", "", HI "}", 4000);
+    return NULL;
+}
+
+/* The engines that a kept connection was shown are gone: the request goes, once, over a new one that is judged anew. */
+START_TEST(attests_again_when_its_engines_are_gone)
+{
+    char *answer;
+    pthread_t t;
+    start_door(NULL);
+    answer = post("127.0.0.1", "", HI "}", 3000);
+    free(answer);
+    ck_assert_uint_eq(verifier.checks, 1);
+    atomic_store(&fake_engines_gone, true);
+    pthread_create(&t, NULL, ask_in_background, NULL);
+    while (verifier.checks < 2)
+        usleep(100);
+    atomic_store(&fake_engines_gone, false);
+    pthread_join(t, NULL);
+    ck_assert_msg(strstr(ask_in_background_result, "200 OK") || strstr(ask_in_background_result, "attest_again"), "%s",
+                  ask_in_background_result);
+    free(ask_in_background_result);
+    ck_assert_uint_eq(verifier.checks, 2);
+    /* gone for good: said, not tried for ever */
+    atomic_store(&fake_engines_gone, true);
+    answer = post("127.0.0.1", "", HI "}", 3000);
+    ASSERT_HAS(answer, "HTTP/1.1 503");
+    ASSERT_HAS(answer, "attest_again");
+    ck_assert_uint_eq(atomic_load(&fake.submitted) <= 2, 1);
+    free(answer);
+    stop_door();
+}
+END_TEST
+
 START_TEST(a_broken_stream_never_looks_complete)
 {
     start_door(NULL);
@@ -445,6 +483,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, answers_only_its_own_callers);
     tcase_add_test(tests, with_a_key_wants_its_token);
     tcase_add_test(tests, attests_anew_when_the_verdict_ages);
+    tcase_add_test(tests, attests_again_when_its_engines_are_gone);
     tcase_add_test(tests, a_broken_stream_never_looks_complete);
     tcase_add_test(tests, a_caller_who_leaves_cancels);
     tcase_add_test(tests, remembers_the_highest_versions);
