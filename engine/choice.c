@@ -153,30 +153,57 @@ void choice_prompt_logits(struct engine *e, struct choice *c, uint32_t pos, uint
 
 /* --- text ------------------------------------------------------------------------------------------------ */
 
-/* One event with what is certain: text, the ids that it completes, their log-probabilities. False: nothing to send. */
+/* A part of the answer: in as many events as its length needs; the first takes the carrier's ids along. */
+static void on_part(void *ctx, enum tunnel_channel_name channel, uint32_t call, struct span text)
+{
+    struct choice *c = ctx;
+    struct tunnel_event bare = {.kind = TUNNEL_EVENT_DELTA, .index = c->index};
+    while (text.len > 0) {
+        struct tunnel_event *ev = c->carrier ? c->carrier : &bare;
+        c->carrier = NULL;
+        ev->channel = channel;
+        ev->tool_index = channel >= TUNNEL_TOOL_NAME ? call : 0;
+        ev->text = span_of(text.data, text.len < TUNNEL_TEXT_MAX ? text.len : TUNNEL_TEXT_MAX);
+        if (text.len > TUNNEL_TEXT_MAX)
+            ev->text.len -= utf8_tail(ev->text);
+        job_send(c->job, ev);
+        text = span_of(text.data + ev->text.len, text.len - ev->text.len);
+    }
+}
+
+void choice_init_split(struct choice *c)
+{
+    split_init(&c->split, c->job->split, c->job->tools, c->job->thinking, on_part, c);
+}
+
+/* What is certain: text, the ids that it completes, their log-probabilities. False: nothing to send. */
 static bool send_some(struct engine *e, struct choice *c)
 {
     struct tunnel_event *ev = e->event;
     uint8_t ids[4 * 64];
     bool records = c->job->request->logprobs >= 0;
     size_t most = records ? TUNNEL_LOGPROBS_MAX : sizeof ids / 4, bytes = 0, n = 0;
+    struct span text = stop_text(&c->stop, TUNNEL_TEXT_MAX);
     *ev = (struct tunnel_event){.kind = TUNNEL_EVENT_DELTA,
                                 .index = c->index,
                                 .prompt_tokens = c->job->prompt_tokens,
                                 .cached_tokens = c->job->cached_tokens};
-    ev->text = stop_text(&c->stop, TUNNEL_TEXT_MAX);
-    size_t ready = stop_released(&c->stop, ev->text.len);
+    size_t ready = stop_released(&c->stop, text.len);
     for (; n < ready && n < most && bytes < RECORDS_BYTES / 2; n++) {
         put_id(ids + 4 * n, c->tokens[c->prompt_len + c->released + n]);
         if (records)
             bytes += fill_record(e, &ev->logprob[ev->logprob_count++], &c->record[n]);
     }
-    if (ev->text.len == 0 && n == 0)
+    if (text.len == 0 && n == 0)
         return false;
     ev->ids = span_of(ids, 4 * n);
     ev->completion_tokens = c->job->completion_tokens;
-    job_send(c->job, ev);
-    stop_sent(&c->stop, ev->text.len);
+    c->carrier = ev;
+    split_feed(&c->split, text);
+    if (c->carrier && records) /* no part of it is certain yet: the log-probabilities go alone */
+        job_send(c->job, ev);
+    c->carrier = NULL;
+    stop_sent(&c->stop, text.len);
     stop_forget(&c->stop, n);
     if (records)
         drop_records(c, n);
@@ -207,6 +234,9 @@ void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why)
         ev.finish = why = TUNNEL_FINISH_STOP;
     while (send_some(e, c))
         continue;
+    split_finish(&c->split);
+    if (c->split.calls > 0 && why == TUNNEL_FINISH_STOP)
+        ev.finish = TUNNEL_FINISH_TOOL_CALLS;
     if (c->seq.state != SCHED_OUT)
         sched_remove(&e->sched, &c->seq);
     c->finished = true;

@@ -151,6 +151,24 @@ static bool render(struct engine *e, struct job *j, struct writer *text)
     return err == ENGINE_OK;
 }
 
+static bool ends_with(struct span text, const char *end)
+{
+    size_t len = strlen(end);
+    return text.len >= len && memcmp(text.data + text.len - len, end, len) == 0;
+}
+
+/* What to look for in the answer, and whether it begins inside a thought that the prompt opened. */
+static void set_split(const struct engine *e, struct job *j, struct span prompt)
+{
+    j->split = e->thinks ? SPLIT_REASONING : 0;
+    j->thinking = e->thinks && (ends_with(prompt, "<think>") || ends_with(prompt, "<think>\n"));
+    if (j->request->tools.len == 0 || j->request->tool_choice == TUNNEL_TOOLS_NONE)
+        return;
+    j->tools = parse_json(j->request->tools);
+    if (j->tools)
+        j->split |= SPLIT_TOOLS;
+}
+
 static bool make_chat_prompt(struct engine *e, struct job *j)
 {
     struct writer text = writer_with_max(PROMPT_TEXT_MAX);
@@ -160,6 +178,8 @@ static bool make_chat_prompt(struct engine *e, struct job *j)
         return REFUSED;
     }
     bool ok = render(e, j, &text);
+    if (ok)
+        set_split(e, j, writer_span(&text));
     if (ok)
         ok = encode(e, j, writer_span(&text), ENGINE_TOKENIZE_SPECIAL, &j->prompt[0]);
     writer_release(&text);

@@ -60,6 +60,7 @@ struct job *job_new(const struct tunnel_request *request)
 static void choice_release(struct choice *c)
 {
     stop_release(&c->stop);
+    split_release(&c->split);
     sample_history_release(&c->history);
     if (c->tokens)
         secret_wipe(c->tokens, (c->seq.len_max + 1) * sizeof *c->tokens);
@@ -82,6 +83,7 @@ void job_free(struct job *j)
     }
     free(j->choice);
     free(j->prompt);
+    json_decref(j->tools);
     if (j->request)
         secret_wipe(j->request, sizeof *j->request);
     free(j->request);
@@ -117,6 +119,7 @@ static bool make_choice(struct engine *e, struct job *j, struct choice *c, size_
     /* After nothing but a BOS the answer is a whole text, not the continuation of one. */
     bool whole = p->count == 1 && p->ids[0] == engine_tokenizer_bos(e->tokenizer);
     stop_init(&c->stop, q->stop, q->stop_count, q->include_stop, whole && engine_tokenizer_leading_space(e->tokenizer));
+    choice_init_split(c);
     c->seq.len = p->count;
     c->seq.len_max = p->count + c->output_max;
     c->seq.tokens = c->tokens = calloc(c->seq.len_max + 1, sizeof *c->tokens);

@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "engine/sample.h"
 #include "engine/sched.h"
+#include "engine/split.h"
 #include "engine/stop.h"
 #include "engine/template.h"
 #include "engine/tokenizer.h"
@@ -29,6 +30,8 @@ struct choice {
     bool begun, finished;
     uint64_t begun_us, first_us, last_us;
     struct stop stop;
+    struct split split;
+    struct tunnel_event *carrier; /* while parts are sent: ids and log-probabilities for the first of them */
     struct sample_history history;
     struct sample_result *record; /* owned ring like stop's: of output tokens not yet released */
     size_t record_count, record_cap;
@@ -51,6 +54,9 @@ struct job {
     struct choice *choice; /* owned */
     uint64_t seed;
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
+    unsigned split; /* SPLIT_* for its answers */
+    bool thinking;  /* the prompt ends inside <think> */
+    json_t *tools;  /* owned; NULL: none. Read by the step thread alone once that has the job */
     int prompt_top; /* alternatives wanted with prompt log-probabilities; -1 none */
     bool started;   /* START was sent */
     bool stepping;  /* the step thread has it; read by that thread alone */
@@ -69,6 +75,7 @@ struct engine {
     struct engine_kv *kv;
     struct engine_tokenizer *tokenizer;
     struct engine_template *template; /* NULL: the model has none */
+    bool thinks;                      /* the template knows <think> */
     struct engine_model_info info;
     struct engine_options options; /* defaults filled in; pointers inside are not valid */
     char served[ENGINE_SERVED_NAMES_MAX][TUNNEL_NAME_MAX + 1];
@@ -116,7 +123,8 @@ void job_fail(struct engine *e, struct job *j, uint32_t status, const char *code
 void queue_push(struct queue *q, struct job *j);
 struct job *queue_pop(struct queue *q);
 
-/* --- choice.c: what a choice says (step thread, or intake for echo) --- */
+/* --- choice.c: what a choice says (step thread) --- */
+void choice_init_split(struct choice *c);
 /* START if it was not sent, then the echo of the prompt if that is asked for. */
 void choice_begin(struct engine *e, struct choice *c);
 /* Log-probabilities of the prompt from logits of positions pos .. pos+count-1. */
