@@ -61,6 +61,12 @@ ALWAYS __m256i dot_4(enum kern_form form, __m256i sum, __m256i w, __m256i x)
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, x), _mm256_set1_epi16(16)));
 }
 
+/* Nibbles times 127, sixteen of them, stay below 2^15: a whole block is summed in 16 bits. */
+ALWAYS bool sums_in_16(enum kern_form form)
+{
+    return form == KERN_FORM_Q4_0 || form == KERN_FORM_Q4_1 || form == KERN_FORM_Q4_K;
+}
+
 ALWAYS void load_scale(enum kern_form form, const uint8_t *head, int b, int sub, int half, __m256 *scale, __m256 *min)
 {
     static const int offsets[KERN_FORMS] = {[KERN_FORM_Q4_0] = 8,     [KERN_FORM_Q5_0] = 16,  [KERN_FORM_Q8_0] = 128,
@@ -102,9 +108,16 @@ ALWAYS void groups(enum kern_form form, const uint8_t *unit, const uint8_t *bloc
         int g = six ? 4 * sub + i : i;
         __m256i w = load_group(form, block, g, half, table);
 #pragma GCC unroll 4
-        for (int m = 0; m < rows; m++)
-            dot[m] = dot_4(form, dot[m], w, broadcast4(a->q + (row + (size_t)m) * stride + col + 4 * (size_t)g));
+        for (int m = 0; m < rows; m++) {
+            __m256i x = broadcast4(a->q + (row + (size_t)m) * stride + col + 4 * (size_t)g);
+            dot[m] =
+                sums_in_16(form) ? _mm256_add_epi16(dot[m], _mm256_maddubs_epi16(w, x)) : dot_4(form, dot[m], w, x);
+        }
     }
+    if (sums_in_16(form))
+#pragma GCC unroll 4
+        for (int m = 0; m < rows; m++)
+            dot[m] = _mm256_madd_epi16(dot[m], _mm256_set1_epi16(1));
     load_scale(form, unit, b, sub, half, &scale, &min);
 #pragma GCC unroll 4
     for (int m = 0; m < rows; m++) {

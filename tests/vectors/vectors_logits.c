@@ -9,12 +9,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PROMPT 80
-#define GREEDY 48
+#define PROMPT_MAX 200
 #define BLOCKS 64
-#define CONTEXT_BLOCKS 16
+#define CONTEXT_BLOCKS 16 /* of a sequence */
+#define PIECES 6          /* that a prompt is fed in */
 
 static int passed, failed, skipped;
+static int prompt; /* tokens of it */
 static char shared[512];
 
 static void verdict(const char *name, const char *what, bool ok, const char *detail)
@@ -32,18 +33,17 @@ static bool read_tokens(int32_t *tokens)
     char path[700];
     snprintf(path, sizeof path, "%s/vectors/logits/tokens.txt", shared);
     FILE *f = fopen(path, "r");
-    int n = 0;
-    while (f && n < PROMPT && fscanf(f, "%d", &tokens[n]) == 1)
-        n++;
+    while (f && prompt < PROMPT_MAX && fscanf(f, "%d", &tokens[prompt]) == 1)
+        prompt++;
     if (f)
         fclose(f);
-    return n == PROMPT;
+    return prompt > PIECES;
 }
 
 static float *read_logits(const char *file, int vocab)
 {
     char path[1024];
-    size_t n = (size_t)PROMPT * (size_t)vocab;
+    size_t n = (size_t)prompt * (size_t)vocab;
     float *out = malloc(n * sizeof *out);
     snprintf(path, sizeof path, "%s/%s", shared, file);
     FILE *f = fopen(path, "rb");
@@ -102,17 +102,21 @@ static struct engine_step_seq part(const struct run *r, int which, const int32_t
 /* The whole prompt in one step. */
 static bool run_plain(struct run *r, const int32_t *tokens, float *logits)
 {
-    struct engine_step_seq seq = part(r, 0, tokens, 0, PROMPT);
+    struct engine_step_seq seq = part(r, 0, tokens, 0, prompt);
     return engine_model_step(r->model, r->kv, &seq, 1, logits) == ENGINE_OK;
 }
 
 /* Two sequences on other blocks, cut at other places, in the same steps. Both must equal the plain run. */
 static bool run_mixed(struct run *r, const int32_t *tokens, const float *plain, float *scratch)
 {
-    static const int cuts[2][6] = {{17, 1, 1, 30, 21, 10}, {1, 40, 2, 5, 31, 1}};
-    int at[2] = {0, 0};
+    int at[2] = {0, 0}, cuts[2][PIECES] = {{prompt / 4, 1, 1, prompt / 3, 2}, {1, prompt / 2, 2, 5, prompt / 5}};
     bool same = true;
-    for (int step = 0; step < 6; step++) {
+    for (int s = 0; s < 2; s++) { /* the last piece is what is left */
+        cuts[s][PIECES - 1] = prompt;
+        for (int i = 0; i < PIECES - 1; i++)
+            cuts[s][PIECES - 1] -= cuts[s][i];
+    }
+    for (int step = 0; step < PIECES; step++) {
         struct engine_step_seq seqs[2];
         for (int s = 0; s < 2; s++)
             seqs[s] = part(r, s + 1, tokens, at[s], cuts[s][step]);
@@ -140,13 +144,13 @@ static int greatest(const float *logits, int n)
 /* Continue after the plain run; a wrong id is forgiven where the right one came within `slack`. */
 static bool run_greedy(struct run *r, const json_t *want, const float *plain, float *scratch, float slack)
 {
-    const float *logits = plain + (size_t)(PROMPT - 1) * (size_t)r->vocab;
-    for (int i = 0; i < GREEDY && (size_t)i < json_array_size(want); i++) {
+    const float *logits = plain + (size_t)(prompt - 1) * (size_t)r->vocab;
+    for (int i = 0; (size_t)i < json_array_size(want) && prompt + i < 16 * CONTEXT_BLOCKS; i++) {
         int32_t id = (int32_t)json_integer_value(json_array_get(want, (size_t)i));
         int best = greatest(logits, r->vocab);
         if (best != id && logits[best] - logits[id] > slack)
             return false;
-        struct engine_step_seq seq = {&id, 1, PROMPT + i, {r->tables[0], r->tables[0]}, ENGINE_LOGITS_LAST};
+        struct engine_step_seq seq = {&id, 1, prompt + i, {r->tables[0], r->tables[0]}, ENGINE_LOGITS_LAST};
         if (engine_model_step(r->model, r->kv, &seq, 1, scratch) != ENGINE_OK)
             return false;
         logits = scratch;
@@ -166,7 +170,7 @@ static double bar(const char *name, bool exact, const struct engine_model_info *
 }
 
 static void run_source(const char *name, const char *path, const json_t *entry, const int32_t *tokens,
-                       const float *reference, bool exact)
+                       const float *reference, int vocab, bool exact)
 {
     struct engine_problem why = {ENGINE_OK, ""};
     struct engine_files files;
@@ -182,9 +186,9 @@ static void run_source(const char *name, const char *path, const json_t *entry, 
             verdict(name, what, false, why.text);
         }
     } else {
-        size_t n = (size_t)PROMPT * (size_t)r.vocab;
+        size_t n = (size_t)prompt * (size_t)vocab;
         float *plain = malloc(n * sizeof *plain), *scratch = malloc(n * sizeof *scratch);
-        bool ran = run_plain(&r, tokens, plain);
+        bool ran = r.vocab == vocab && run_plain(&r, tokens, plain);
         double far = ran ? distance(plain, reference, n) : INFINITY,
                limit = bar(name, exact, engine_model_info(r.model));
         snprintf(detail, sizeof detail, "(distance %.2g, at most %.0e)", far, limit);
@@ -205,7 +209,10 @@ static void run_entry(const json_t *entry, const int32_t *tokens)
     const char *name = json_string_value(json_object_get(entry, "name"));
     const char *logits = json_string_value(json_object_get(entry, "logits"));
     static const char *const sources[] = {"gguf", "hf"};
-    float *reference = logits ? read_logits(logits, 512) : NULL;
+    const json_t *shape = json_object_get(entry, "shape");
+    int vocab = (int)json_integer_value(json_array_get(shape, 1));
+    bool readable = logits && json_integer_value(json_array_get(shape, 0)) == prompt && vocab > 0 && vocab < 1 << 20;
+    float *reference = readable ? read_logits(logits, vocab) : NULL;
     if (!name || !reference) {
         failed++;
         printf("logits %s: its logits cannot be read\n", name ? name : "?");
@@ -217,17 +224,45 @@ static void run_entry(const json_t *entry, const int32_t *tokens)
         if (!file)
             continue;
         snprintf(path, sizeof path, "%s/%s", shared, file);
-        run_source(name, path, entry, tokens, reference, true);
-        run_source(name, path, entry, tokens, reference, false);
+        run_source(name, path, entry, tokens, reference, vocab, true);
+        run_source(name, path, entry, tokens, reference, vocab, false);
     }
     free(reference);
+}
+
+/* The small trained model: 100 ids from its first token, no near ties. */
+static void run_trained(void)
+{
+    char path[700];
+    struct engine_problem why = {ENGINE_OK, ""};
+    struct engine_files files = {0, NULL};
+    struct run r = {.kv = NULL};
+    snprintf(path, sizeof path, "%s/models/aidreams260K/expected.json", shared);
+    json_t *expected = json_load_file(path, 0, NULL);
+    const json_t *ids = json_object_get(expected, "greedy_ids");
+    int32_t id = (int32_t)json_integer_value(json_array_get(json_object_get(expected, "prompt_ids"), 0));
+
+    snprintf(path, sizeof path, "%s/models/aidreams260K/aidreams260K.gguf", shared);
+    bool ok = json_array_size(ids) > 0 && engine_files_load(&files, path, &why) && run_open(&r, &files, true, &why);
+    float *logits = malloc((size_t)(ok ? r.vocab : 1) * sizeof *logits);
+    for (int i = 0; ok && (size_t)i < json_array_size(ids); i++) {
+        struct engine_step_seq seq = {&id, 1, i, {r.tables[0], r.tables[0]}, ENGINE_LOGITS_LAST};
+        ok = engine_model_step(r.model, r.kv, &seq, 1, logits) == ENGINE_OK;
+        id = (int32_t)json_integer_value(json_array_get(ids, (size_t)i));
+        ok = ok && greatest(logits, r.vocab) == id;
+    }
+    verdict("aidreams260K", "gguf f32", ok, why.code ? why.text : "greedy");
+    free(logits);
+    run_close(&r);
+    engine_files_release(&files);
+    json_decref(expected);
 }
 
 int main(void)
 {
     const char *from = getenv("AIRLOCK_SHARED");
     char path[700];
-    int32_t tokens[PROMPT];
+    int32_t tokens[PROMPT_MAX];
     snprintf(shared, sizeof shared, "%s", from ? from : "../shared");
     snprintf(path, sizeof path, "%s/vectors/logits/manifest.json", shared);
     if (access(path, R_OK) != 0) {
@@ -242,6 +277,7 @@ int main(void)
     for (size_t i = 0; i < json_array_size(manifest); i++)
         run_entry(json_array_get(manifest, i), tokens);
     json_decref(manifest);
+    run_trained();
     printf("logits: %d passed, %d failed, %d skipped\n", passed, failed, skipped);
     return failed ? 1 : 0;
 }
