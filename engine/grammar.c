@@ -238,7 +238,8 @@ static int32_t new_state(struct engine_grammar *g, size_t slot)
         !grow(g, (void **)&g->steps, &old_cap, g->state_count + 1, most, classes * sizeof *g->steps))
         return DEAD;
     g->state_cap = cap;
-    memcpy(g->pool + g->pool_count, g->work, g->work_count * sizeof *g->work);
+    if (g->work_count > 0)
+        memcpy(g->pool + g->pool_count, g->work, g->work_count * sizeof *g->work);
     for (size_t i = 0; i < classes; i++)
         g->steps[g->state_count * classes + i] = UNKNOWN;
     g->states[g->state_count] = (struct known_state){(uint32_t)g->pool_count, (uint32_t)g->work_count, g->work_ends};

@@ -71,7 +71,7 @@ static bool rule_begins(struct ebnf *p)
     size_t before = p->at;
     bool yes = name(p).len > 0;
     skip(p);
-    yes = yes && p->text.len - p->at >= 3 && memcmp(p->text.data + p->at, "::=", 3) == 0;
+    yes = yes && p->at + 3 <= p->text.len && memcmp(p->text.data + p->at, "::=", 3) == 0;
     p->at = before;
     return yes;
 }

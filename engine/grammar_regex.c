@@ -19,7 +19,7 @@ static struct expr *fail(struct regex *p, enum engine_err err, const char *what)
 
 static int peek(const struct regex *p, size_t ahead)
 {
-    return p->text.len - p->at > ahead ? p->text.data[p->at + ahead] : -1;
+    return p->at + ahead < p->text.len ? p->text.data[p->at + ahead] : -1;
 }
 
 static bool accept(struct regex *p, char c)

@@ -487,7 +487,7 @@ static void harmony_header(struct engine_toolcall *o)
     o->in_header = false;
 }
 
-static void harmony_text(struct engine_toolcall *o, struct span text)
+static void harmony_plain(struct engine_toolcall *o, struct span text)
 {
     if (!o->in_header)
         give(o, o->channel, text);
@@ -495,22 +495,63 @@ static void harmony_text(struct engine_toolcall *o, struct span text)
         writer_bytes(&o->held, text);
 }
 
-static bool harmony_special(struct engine_toolcall *o, struct span name)
+static const char *const harmony_markers[] = {"<|message|>", "<|channel|>", "<|constrain|>", "<|start|>",
+                                              "<|end|>",     "<|return|>",  "<|call|>"};
+enum { HARMONY_MARKERS = sizeof harmony_markers / sizeof *harmony_markers };
+
+static void harmony_marker(struct engine_toolcall *o, size_t which)
 {
-    if (span_is(name, "<|message|>")) {
+    if (which == 0) {
         harmony_header(o);
-    } else if (span_is(name, "<|channel|>") || span_is(name, "<|constrain|>")) {
+    } else if (which <= 2) { /* inside a header, or the beginning of one */
         if (o->in_header)
-            harmony_text(o, span_str(" "));
-        o->in_header = true;
-    } else if (span_is(name, "<|start|>") || span_is(name, "<|end|>") || span_is(name, "<|return|>") ||
-               span_is(name, "<|call|>")) {
-        writer_reset(&o->held);
+            harmony_plain(o, span_str(" "));
         o->in_header = true;
     } else {
-        return false;
+        writer_reset(&o->held);
+        o->in_header = true;
     }
-    return true;
+}
+
+/* Which marker `s` begins with; HARMONY_MARKERS: none. `*maybe`: `s` may be the beginning of one. */
+static size_t harmony_at(struct span s, bool *maybe)
+{
+    size_t found = HARMONY_MARKERS;
+    *maybe = false;
+    for (size_t i = 0; i < HARMONY_MARKERS; i++) {
+        size_t len = strlen(harmony_markers[i]);
+        if (starts_with(s, harmony_markers[i]))
+            found = i;
+        else if (s.len < len && memcmp(s.data, harmony_markers[i], s.len) == 0)
+            *maybe = true;
+    }
+    return found;
+}
+
+static void step_harmony(struct engine_toolcall *o, bool last)
+{
+    struct span s = writer_span(&o->thinking);
+    size_t used = 0;
+    while (used < s.len) {
+        struct span rest = span_of(s.data + used, s.len - used);
+        size_t at = find(rest, "<");
+        bool maybe = false;
+        harmony_plain(o, span_of(rest.data, at));
+        used += at;
+        if (at == rest.len)
+            break;
+        size_t which = harmony_at(span_of(rest.data + at, rest.len - at), &maybe);
+        if (which < HARMONY_MARKERS) {
+            harmony_marker(o, which);
+            used += strlen(harmony_markers[which]);
+        } else if (maybe && !last) {
+            break;
+        } else {
+            harmony_plain(o, span_of(rest.data + at, 1));
+            used++;
+        }
+    }
+    drop(&o->thinking, used);
 }
 
 /* --- the whole ---------------------------------------------------------------------------------- */
@@ -533,33 +574,34 @@ struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style,
 
 void engine_toolcall_text(struct engine_toolcall *o, struct span text)
 {
-    if (o->style.tools == ENGINE_TOOLCALL_HARMONY) {
-        harmony_text(o, text);
-    } else if (o->think == THINK_OVER) {
+    if (o->think == THINK_OVER && o->style.tools != ENGINE_TOOLCALL_HARMONY) {
         answer(o, text);
-    } else {
-        writer_bytes(&o->thinking, text);
-        step_think(o);
+        return;
     }
+    writer_bytes(&o->thinking, text);
+    if (o->style.tools == ENGINE_TOOLCALL_HARMONY)
+        step_harmony(o, false);
+    else
+        step_think(o);
 }
 
-bool engine_toolcall_special(struct engine_toolcall *o, struct span name)
+bool engine_toolcall_is_marker(struct engine_toolcall_style style, struct span name)
 {
-    if (o->style.tools == ENGINE_TOOLCALL_HARMONY)
-        return harmony_special(o, name);
-    bool marker = (o->style.thinks && (span_is(name, THINK) || span_is(name, THINK_END))) ||
-                  (o->style.tools == ENGINE_TOOLCALL_HERMES && (span_is(name, CALL) || span_is(name, CALL_END))) ||
-                  (o->style.tools == ENGINE_TOOLCALL_MISTRAL && (span_is(name, CALLS) || span_is(name, "[ARGS]"))) ||
-                  (o->style.tools == ENGINE_TOOLCALL_LLAMA3 && span_is(name, PYTHON));
-    if (marker)
-        engine_toolcall_text(o, name);
-    return marker;
+    for (size_t i = 0; style.tools == ENGINE_TOOLCALL_HARMONY && i < HARMONY_MARKERS; i++)
+        if (span_is(name, harmony_markers[i]))
+            return true;
+    return (style.thinks && (span_is(name, THINK) || span_is(name, THINK_END))) ||
+           (style.tools == ENGINE_TOOLCALL_HERMES && (span_is(name, CALL) || span_is(name, CALL_END))) ||
+           (style.tools == ENGINE_TOOLCALL_MISTRAL && (span_is(name, CALLS) || span_is(name, "[ARGS]"))) ||
+           (style.tools == ENGINE_TOOLCALL_LLAMA3 && span_is(name, PYTHON));
 }
 
 uint32_t engine_toolcall_finish(struct engine_toolcall *o)
 {
-    if (o->style.tools == ENGINE_TOOLCALL_HARMONY)
+    if (o->style.tools == ENGINE_TOOLCALL_HARMONY) {
+        step_harmony(o, true);
         return o->tools;
+    }
     struct span s = writer_span(&o->thinking);
     if (o->think == THINK_INSIDE)
         give(o, TUNNEL_REASONING, s);

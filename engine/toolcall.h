@@ -41,10 +41,11 @@ struct engine_toolcall;
  * reasoning. NULL when memory is short. */
 MUST_CHECK struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style, struct span prompt,
                                                         engine_toolcall_part *part, void *ctx);
-/* More text of the answer. */
+/* More text of the answer; control tokens that are markers stand in it by name. */
 void engine_toolcall_text(struct engine_toolcall *o, struct span text);
-/* A control token of the answer, by name ("<|channel|>"). True: it was a marker and is not to be shown. */
-bool engine_toolcall_special(struct engine_toolcall *o, struct span name);
+/* Is the control token of this name one of the style's markers? Such a token's name belongs into the text although it
+ * is hidden otherwise. */
+bool engine_toolcall_is_marker(struct engine_toolcall_style style, struct span name);
 /* The answer is complete: what was held back leaves. Returns how many tool calls there were. */
 uint32_t engine_toolcall_finish(struct engine_toolcall *o);
 void engine_toolcall_close(struct engine_toolcall *o); /* wipes; NULL is fine */

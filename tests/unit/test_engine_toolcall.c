@@ -23,7 +23,7 @@ static void part(void *ctx, enum tunnel_channel_name channel, uint32_t tool, str
     writer_bytes(&got, text);
 }
 
-/* Feed `text` in pieces of `step` bytes; <|..|> goes in as a control token. */
+/* Feed `text` in pieces of `step` bytes. */
 static uint32_t feed(struct engine_toolcall_style style, const char *prompt, const char *text, size_t step)
 {
     struct engine_toolcall *o = engine_toolcall_open(style, span_str(prompt), part, NULL);
@@ -31,19 +31,8 @@ static uint32_t feed(struct engine_toolcall_style style, const char *prompt, con
     ck_assert_ptr_nonnull(o);
     got = writer_with_max(1 << 20);
     last = -1;
-    for (size_t at = 0; at < len;) {
-        const char *end = strncmp(text + at, "<|", 2) == 0 ? strstr(text + at, "|>") : NULL;
-        const char *next = strstr(text + at, "<|");
-        size_t n = next && (size_t)(next - text) - at < step ? (size_t)(next - text) - at : step;
-        if (end) {
-            n = (size_t)(end - text) + 2 - at;
-            ck_assert(engine_toolcall_special(o, span_of(text + at, n)));
-        } else {
-            n = n < len - at ? n : len - at;
-            engine_toolcall_text(o, span_of(text + at, n));
-        }
-        at += n;
-    }
+    for (size_t at = 0; at < len; at += step)
+        engine_toolcall_text(o, span_of(text + at, step < len - at ? step : len - at));
     uint32_t tools = engine_toolcall_finish(o);
     engine_toolcall_close(o);
     writer_u8(&got, 0);
@@ -99,6 +88,7 @@ static const struct {
      "R:hm|C:yes", 0},
     {HARMONY, "", "<|channel|>commentary to=functions.get_x <|constrain|>json<|message|>{\"a\": 1}<|call|>",
      "N0:get_x|A0:{\"a\": 1}", 1},
+    {HARMONY, "", "<|channel|>final<|message|>a <|x|> <|en", "C:a <|x|> <|en", 0},
     {HARMONY, "", "<|start|>assistant to=functions.f<|channel|>commentary json<|message|>{}<|call|>", "N0:f|A0:{}", 1},
 };
 
@@ -153,6 +143,10 @@ START_TEST(styles_are_seen_in_templates)
     enum engine_toolcall_format f;
     ck_assert(engine_toolcall_format_named("hermes", &f) && f == ENGINE_TOOLCALL_HERMES);
     ck_assert(!engine_toolcall_format_named("x", &f));
+    struct engine_toolcall_style harmony = HARMONY, hermes = HERMES;
+    ck_assert(engine_toolcall_is_marker(harmony, span_str("<|call|>")));
+    ck_assert(engine_toolcall_is_marker(hermes, span_str("</think>")));
+    ck_assert(!engine_toolcall_is_marker(hermes, span_str("<|call|>")));
 }
 END_TEST
 
