@@ -202,23 +202,11 @@ static void print_refusal(const struct airlock_result *r)
         printf("  remedy    %s\n", r->remedy);
 }
 
-static json_t *refusal_json(const struct airlock_result *r)
-{
-    return json_pack("{s:b,s:s,s:i,s:i,s:i,s:s,s:s,s:s}", "accepted", false, "code", r->code, "stage", r->stage,
-                     "engine", r->engine, "inner_stage", r->inner_stage, "observed", r->observed, "required",
-                     r->required, "remedy", r->remedy ? r->remedy : "");
-}
-
 static void tell(const struct attest_outcome *out, bool as_json)
 {
-    char *report = out->claims ? airlock_report(out->claims, &out->verdict) : NULL;
+    char *report = airlock_report(out->claims, &out->verdict);
     char date[32];
 
-    if (as_json && !report) {
-        json_t *json = refusal_json(&out->verdict.result);
-        report = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
-        json_decref(json);
-    }
     if (as_json) {
         puts(report ? report : "{}");
     } else {

@@ -26,8 +26,8 @@ def verify(url, acceptance=None, binary=BIN / "airlock"):
 
 def refused(verdict):
     """(stage, code) of a refusal, which must say what was observed, what is required and what to do."""
-    result = verdict["result"]
-    assert result["code"] != "ok" and result["remedy"], result
+    result = verdict["verdict"]
+    assert result["ok"] is False and result["remedy"], result
     return result["stage"], result["code"]
 
 
@@ -56,8 +56,8 @@ def port_of(url):
 def a_genuine_node_is_verified():
     for url in stack.info["proxy_urls"]:
         code, verdict = verify(url)
-        assert code == 0 and verdict["result"]["code"] == "ok", verdict
-        assert verdict["simulated"] is True, verdict
+        assert code == 0 and verdict["verdict"]["ok"] is True, verdict
+        assert verdict["verdict"]["simulated"] is True, verdict
 
 
 def relay_through_a_man_in_the_middle():
@@ -111,16 +111,22 @@ def another_owner():
 
 
 def simulated_evidence_where_it_is_not_accepted():
-    path = edited("real.conf", (r"simulated\s*=\s*true", "simulated = false"))
+    chips = [verify(url)[1] for url in stack.info["proxy_urls"]]
+    chips = {node["hardware"]["chip_id"] for v in chips for node in [v["node"], *v["engines"]]}
+    pinned = "hardware = {\n  snp_chips = [ " + ", ".join(f'"{c}"' for c in chips) + " ];"
+    path = edited("real.conf", (r"hardware = {", pinned))
+    assert verify(stack.info["proxy_urls"][0], path)[0] == 0, "the pinned chips themselves must pass"
+    path = edited("real.conf", (r"hardware = {", pinned), (r"simulated\s*=\s*true", "simulated = false"))
     code, verdict = verify(stack.info["proxy_urls"][0], path)
     assert code == 1 and "simulated" in refused(verdict)[1], verdict
 
 
 def simulated_evidence_at_a_release_build():
     release = TOP / "build" / "release" / "bin" / "airlock"
-    if not release.exists():
-        subprocess.run([TOP / "airlock", "build"], check=True, capture_output=True)
-    code, verdict = verify(stack.info["proxy_urls"][0], binary=release)
+    subprocess.run([TOP / "airlock", "build"], check=True, capture_output=True)
+    chip = verify(stack.info["proxy_urls"][0])[1]["node"]["hardware"]["chip_id"]
+    path = edited("release.conf", (r"hardware = {", 'hardware = {\n  snp_chips = [ "' + chip + '" ];'))
+    code, verdict = verify(stack.info["proxy_urls"][0], path, binary=release)
     assert code == 1 and refused(verdict) == (5, "untrusted_root"), verdict
 
 
