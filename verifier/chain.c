@@ -409,26 +409,37 @@ bool verifier_chain_point(const struct verifier_chain *c, size_t i, enum verifie
     return good;
 }
 
-bool verifier_chain_name(const struct verifier_chain *c, size_t i, char *out, size_t cap)
+/* The subject's only attribute of this kind, as text without control characters: it goes into notes. */
+static bool subject_text(const struct verifier_chain *c, size_t i, int nid, char *out, size_t cap)
 {
     X509_NAME *subject = X509_get_subject_name(cert_at(c, i));
-    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1), len;
+    int at = X509_NAME_get_index_by_NID(subject, nid, -1), len;
     unsigned char *utf8 = NULL;
     bool good;
 
-    if (at < 0 || X509_NAME_get_index_by_NID(subject, NID_commonName, at) >= 0)
+    if (at < 0 || X509_NAME_get_index_by_NID(subject, nid, at) >= 0)
         return false;
     len = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
     good = len > 0 && (size_t)len < cap && !memchr(utf8, 0, (size_t)len);
     if (good) {
         memcpy(out, utf8, (size_t)len);
         out[len] = '\0';
-        for (int k = 0; k < len; k++) /* it goes into notes: nothing that a terminal obeys */
+        for (int k = 0; k < len; k++)
             if ((uint8_t)out[k] < 0x20 || out[k] == 0x7f)
                 good = false;
     }
     OPENSSL_free(utf8);
     return good;
+}
+
+bool verifier_chain_name(const struct verifier_chain *c, size_t i, char *out, size_t cap)
+{
+    return subject_text(c, i, NID_commonName, out, cap);
+}
+
+bool verifier_chain_serial(const struct verifier_chain *c, size_t i, char *out, size_t cap)
+{
+    return subject_text(c, i, NID_serialNumber, out, cap);
 }
 
 bool verifier_chain_extension(const struct verifier_chain *c, size_t i, const char *oid, struct span *out)

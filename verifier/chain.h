@@ -55,6 +55,8 @@ MUST_CHECK bool verifier_chain_point(const struct verifier_chain *c, size_t i, e
                                      uint8_t out[VERIFIER_POINT_MAX]);
 /* The subject's only common name as text; false when there is none, several, or it does not fit. */
 MUST_CHECK bool verifier_chain_name(const struct verifier_chain *c, size_t i, char *out, size_t cap);
+/* The subject's only serialNumber attribute (not the certificate's number), likewise. */
+MUST_CHECK bool verifier_chain_serial(const struct verifier_chain *c, size_t i, char *out, size_t cap);
 /* The content of the extension with this dotted OID, borrowed from the chain. False when absent or repeated. */
 MUST_CHECK bool verifier_chain_extension(const struct verifier_chain *c, size_t i, const char *oid, struct span *out);
 
