@@ -460,10 +460,11 @@ static bool check_devices(struct judge *j, const struct verifier_node *node)
         if (!check_device(j, &node->devices[i]))
             return false;
     }
-    if (gpus < g->min || gpus > g->max)
+    if ((gpus < g->min || gpus > g->max) && !IGNORED("gpus.count"))
         return refuse_numbers(j, 11, VERIFIER_E_DEVICES_NOT_ACCEPTED, "accelerators:", gpus,
                               gpus < g->min ? "at least" : "at most", gpus < g->min ? g->min : g->max);
-    if (gpus > 0 && s->cc != VERIFIER_CC_PPCIE && (s->cc != VERIFIER_CC_ON || (gpus > 1 && g->ppcie)))
+    if (gpus > 0 && s->cc != VERIFIER_CC_PPCIE && (s->cc != VERIFIER_CC_ON || (gpus > 1 && g->ppcie)) &&
+        !IGNORED("state.cc"))
         return REFUSE(j, 11, VERIFIER_E_CC_NOT_ACCEPTED, verifier_cc_names[s->cc],
                       "mode on, or ppcie for more than one accelerator where the rules say so");
     if (gpus > 0 && j->rules->device_age > 0) {

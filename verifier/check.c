@@ -333,7 +333,7 @@ static bool stage_7(struct check *c, const struct evidence *ev, struct verifier_
 {
     uint8_t items[VERIFIER_DEVICES_MAX][VERIFIER_DIGEST_LEN], digest[VERIFIER_DIGEST_LEN];
     size_t count = ev->envelope.device_count;
-    if (node->state.has_devices && count == 0)
+    if (node->state.has_devices && count == 0 && !IGNORED("state.devices"))
         return refuse_numbers(c, 7, VERIFIER_E_DEVICES_MISSING, "devices sent:", 0,
                               "devices stated:", node->state.devices.count);
     if (!node->state.has_devices && count > 0)

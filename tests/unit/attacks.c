@@ -234,6 +234,85 @@ static struct policy_verdict walls_fell(struct world *w)
     return v;
 }
 
+/* --- devices ---------------------------------------------------------------------------------------------- */
+
+static const char *const one_gpu[] = {"1001", NULL}, *const two_gpus[] = {"1001", "1002", NULL};
+
+static void replace_device(struct verifier_envelope *e, size_t index, const char *ueid, uint32_t size,
+                           const uint8_t root[64])
+{
+    char report[96];
+    struct writer out = writer_with_max(sizeof report);
+    world_device_report(report, ueid, size, root);
+    writer_str(&out, report);
+    e->devices[index].report = kept(&out);
+}
+
+static struct policy_verdict devices_not_sent(struct world *w)
+{
+    world_devices(w, &w->engine[0], one_gpu);
+    w->engine[0].device_count = 0;
+    return engine(w);
+}
+
+static void edit_spliced(struct world *w, struct verifier_envelope *e)
+{
+    const struct verifier_state *s = &w->engine[0].state;
+    replace_device(e, 0, "6666", s->devices.tree_size, s->devices.tree_root);
+}
+static struct policy_verdict device_of_another_machine(struct world *w)
+{
+    world_devices(w, &w->engine[0], one_gpu);
+    return engine_with(w, edit_spliced, NULL);
+}
+
+static void edit_recorded(struct world *w, struct verifier_envelope *e)
+{
+    uint8_t root[64] = {0};
+    (void)w;
+    replace_device(e, 0, "1001", 1, root);
+}
+static struct policy_verdict recorded_device(struct world *w)
+{
+    world_devices(w, &w->engine[0], one_gpu);
+    return engine_with(w, edit_recorded, NULL);
+}
+
+static void edit_one_twice(struct world *w, struct verifier_envelope *e)
+{
+    (void)w;
+    e->devices[1] = e->devices[0];
+}
+static struct policy_verdict device_twice(struct world *w)
+{
+    world_devices(w, &w->engine[0], two_gpus);
+    return engine_with(w, edit_one_twice, NULL);
+}
+
+static void edit_one_fewer(struct world *w, struct verifier_envelope *e)
+{
+    (void)w;
+    e->device_count = 1;
+}
+static struct policy_verdict device_left_out(struct world *w)
+{
+    world_devices(w, &w->engine[0], two_gpus);
+    return engine_with(w, edit_one_fewer, NULL);
+}
+
+static struct policy_verdict devices_in_debug_mode(struct world *w)
+{
+    world_devices(w, &w->engine[0], one_gpu);
+    w->engine[0].state.cc = VERIFIER_CC_DEVTOOLS;
+    return engine(w);
+}
+
+static struct policy_verdict no_device_where_the_rules_want_one(struct world *w)
+{
+    w->rules.gpus.min = w->rules.gpus.max = 1;
+    return engine(w);
+}
+
 /* --- engines that a proxy shows --------------------------------------------------------------------------- */
 
 static void edit_engine_not_served(struct world *w, struct verifier_envelope *e)
@@ -494,6 +573,15 @@ const struct attack attacks[] = {
     {"clock set ahead", "state.at", VERIFIER_E_FUTURE, 8, 0, clock_ahead},
     {"engine without a model", "state.model", VERIFIER_E_NO_MODEL, 8, 0, engine_without_model},
     {"walls that fell", "previous", VERIFIER_E_STATE_FELL, 8, 0, walls_fell},
+    {"stated devices not sent", "state.devices", VERIFIER_E_DEVICES_MISSING, 7, 0, devices_not_sent},
+    {"device evidence recorded earlier", "device.nonce,state.devices.digest", VERIFIER_E_NONCE_MISMATCH, 7, 0,
+     recorded_device},
+    {"device of another machine", "state.devices.digest", VERIFIER_E_DEVICES_DIGEST, 7, 0, device_of_another_machine},
+    {"one device twice", "device.ueid,state.devices.digest", VERIFIER_E_DEVICES_DUPLICATE, 7, 0, device_twice},
+    {"device left out", "state.devices.count,state.devices.digest", VERIFIER_E_DEVICES_COUNT, 7, 0, device_left_out},
+    {"accelerator open to debugging", "state.cc", VERIFIER_E_CC_NOT_ACCEPTED, 11, 0, devices_in_debug_mode},
+    {"no accelerator where one is wanted", "gpus.count", VERIFIER_E_DEVICES_NOT_ACCEPTED, 11, 0,
+     no_device_where_the_rules_want_one},
     {"engine that the proxy does not serve", "state.serves.root", VERIFIER_E_ENGINE_ROOT, 10, 0, engine_not_served},
     {"one engine shown twice", "engine.identity", VERIFIER_E_ENGINE_DUPLICATE, 10, 0, engine_twice},
     {"old entry of a lagging proxy", "engine.checked_at", VERIFIER_E_ENGINE_OLD, 10, 0, old_engine},

@@ -311,6 +311,46 @@ static void add_lease(struct world *w, struct world_node *node, struct verifier_
     writer_release(&body);
 }
 
+/* A chain part that says nothing: fake devices have no certificates. */
+static const uint8_t device_chain[] = {0x91, 0xc4, 0x01, 0x00};
+
+void world_device_report(char out[96], const char *ueid, uint32_t tree_size, const uint8_t tree_root[64])
+{
+    uint8_t nonce[32];
+    char hex[65];
+    verifier_device_nonce(nonce, tree_size, tree_root);
+    policy_hex_print(span_of(nonce, 32), hex);
+    snprintf(out, 96, "%s %s", hex, ueid);
+}
+
+void world_devices(struct world *w, struct world_node *node, const char *const *ueids)
+{
+    struct verifier_state *s = &node->state;
+    uint8_t items[4][64];
+    s->has_devices = true;
+    s->cc = VERIFIER_CC_ON;
+    s->devices.tree_size = 3;
+    memset(s->devices.tree_root, 0x7e, 64);
+    s->devices.at = s->at;
+    for (node->device_count = 0; ueids[node->device_count]; node->device_count++) {
+        char *report = node->device[node->device_count];
+        world_device_report(report, ueids[node->device_count], s->devices.tree_size, s->devices.tree_root);
+        verifier_device_item(items[node->device_count], span_str(report), span_of(device_chain, sizeof device_chain));
+    }
+    s->devices.count = (unsigned)node->device_count;
+    verifier_devices_digest(s->devices.digest, (const uint8_t(*)[64])items, node->device_count);
+    w->rules.gpus.max = 4;
+}
+
+static void add_devices(const struct world_node *node, struct verifier_envelope *e)
+{
+    e->device_count = node->device_count;
+    for (size_t i = 0; i < node->device_count; i++)
+        e->devices[i] = (struct verifier_device_part){
+            .report = span_str(node->device[i]),
+            .chain = {.form = VERIFIER_PART_BYTES, .bytes = span_of(device_chain, sizeof device_chain)}};
+}
+
 void world_envelope(struct world *w, struct world_node *node, const struct world_session *s,
                     void (*edit)(struct world *w, struct verifier_envelope *e), struct writer *out)
 {
@@ -340,6 +380,7 @@ void world_envelope(struct world *w, struct world_node *node, const struct world
     e->policy = (struct verifier_part){.form = VERIFIER_PART_BYTES, .bytes = writer_span(&w->policy_part)};
     e->revocations = writer_span(&w->revocations);
     add_lease(w, node, e, &lease);
+    add_devices(node, e);
     if (edit)
         edit(w, e);
     verifier_envelope_encode(out, e);

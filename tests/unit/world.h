@@ -39,6 +39,8 @@ struct world_node {
     bool no_lease;
     struct world_session session; /* engines: the proxy's, on which it attested last */
     uint64_t checked_at;
+    size_t device_count; /* fake devices (fake_device.c); the state must name them: world_devices() */
+    char device[4][96];  /* reports */
 };
 
 struct world {
@@ -64,6 +66,11 @@ void world_revoke(struct world *w, uint32_t epoch, enum policy_revocation_kind k
 /* A session of `verifier` with `node`, numbered so that two differ in challenge, key and exporter. */
 void world_session(struct world_session *s, enum verifier_role verifier, const struct world_node *node, unsigned number,
                    unsigned engines);
+/* Give `node` fake accelerators with these ueids, evidence collected now; ends with NULL. */
+void world_devices(struct world *w, struct world_node *node, const char *const *ueids);
+/* The report that a fake device with this ueid makes for the nonce of a tree. */
+void world_device_report(char out[96], const char *ueid, uint32_t tree_size, const uint8_t tree_root[64]);
+
 /* The envelope of `node` for `s`, quoted now; a sealed leaf for client to engine. `edit` (may be NULL) may change the
  * envelope between quote and encoding. */
 void world_envelope(struct world *w, struct world_node *node, const struct world_session *s,
