@@ -1,0 +1,214 @@
+/* Does the facade carry a client from challenge to verdict, refuse what makes no sense, and never crash on the way?
+ * What it decides is tested where it is decided: test_protocol_check.c, test_protocol_attacks.c. */
+#include "verifier/airlock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit/run.h"
+#include "unit/world.h"
+
+static const uint8_t nonce[32] = {1, 2, 3};
+
+START_TEST(a_challenge_is_made_or_refused)
+{
+    uint8_t out[AIRLOCK_CHALLENGE_MAX], have[2][AIRLOCK_DIGEST_LEN] = {{1}, {2}};
+    size_t len;
+    struct airlock_ask ask = {.verifier = AIRLOCK_CLIENT,
+                              .attester = AIRLOCK_PROXY,
+                              .nonce = nonce,
+                              .engines = true,
+                              .engines_max = 8,
+                              .model = "smollm2"};
+    ck_assert_int_eq(airlock_challenge(&ask, out, sizeof out, &len), 0);
+    ck_assert_uint_gt(len, 80);
+    ck_assert_int_eq(out[0], 0x86);
+    ck_assert_int_eq(airlock_challenge(&ask, out, len - 1, &len), -1);
+    ck_assert_uint_eq(len, 0);
+    ask.engines_max = 9;
+    ck_assert_int_eq(airlock_challenge(&ask, out, sizeof out, &len), -1);
+    ask.engines_max = 1;
+    ask.attester = AIRLOCK_ENGINE; /* an engine shows no engines */
+    ck_assert_int_eq(airlock_challenge(&ask, out, sizeof out, &len), -1);
+    ask.engines = false;
+    ck_assert_int_eq(airlock_challenge(&ask, out, sizeof out, &len), 0);
+    ask.have = (const uint8_t(*)[AIRLOCK_DIGEST_LEN])have;
+    ask.have_count = 2;
+    ck_assert_int_eq(airlock_challenge(&ask, out, sizeof out, &len), 0);
+    have[1][0] = 1; /* the same digest twice */
+    ck_assert_int_eq(airlock_challenge(&ask, out, sizeof out, &len), -1);
+    ask.have_count = 33;
+    ck_assert_int_eq(airlock_challenge(&ask, out, sizeof out, &len), -1);
+}
+END_TEST
+
+START_TEST(nonsense_is_refused_with_a_reason)
+{
+    static const uint8_t rubbish[] = {0xde, 0x00, 0x10, 0xc1};
+    uint8_t challenge[AIRLOCK_CHALLENGE_MAX], exporter[32] = {0};
+    size_t len;
+    struct airlock_ask ask = {.verifier = AIRLOCK_CLIENT, .attester = AIRLOCK_PROXY, .nonce = nonce};
+    struct airlock_result why;
+    ck_assert_int_eq(airlock_challenge(&ask, challenge, sizeof challenge, &len), 0);
+    struct airlock_input in = {.envelope = {rubbish, sizeof rubbish},
+                               .challenge = {challenge, len},
+                               .exporter = exporter,
+                               .verifier = AIRLOCK_CLIENT,
+                               .attester = AIRLOCK_PROXY,
+                               .now = 1795255200};
+    ck_assert_ptr_null(airlock_check(&in, &why));
+    ck_assert_str_eq(why.code, "type");
+    ck_assert_int_eq(why.stage, 1);
+    ck_assert_int_eq(why.engine, -1);
+    ck_assert_uint_gt(strlen(why.remedy), 10);
+    in.envelope.len = 0;
+    ck_assert_ptr_null(airlock_check(&in, &why));
+    ck_assert_str_eq(why.code, "truncated");
+    in.held_count = 33;
+    ck_assert_ptr_null(airlock_check(&in, NULL));
+    airlock_claims_free(NULL);
+}
+END_TEST
+
+START_TEST(rules_that_cannot_be_read_say_where)
+{
+    static const char text[] = "simulated = true;\nownerz = [ ];\n";
+    struct airlock_result why;
+    ck_assert_ptr_null(airlock_rules_parse((struct airlock_span){(const uint8_t *)text, sizeof text - 1}, &why));
+    ck_assert_str_eq(why.code, "rules");
+    ck_assert_ptr_nonnull(strstr(why.observed, "acceptance file:"));
+    airlock_rules_free(NULL);
+}
+END_TEST
+
+START_TEST(a_refusal_can_be_reported)
+{
+    struct airlock_verdict verdict = {.result = {.code = "no_lease", .stage = 9, .engine = -1}};
+    char *report = airlock_report(NULL, &verdict);
+    ck_assert_ptr_nonnull(report);
+    ck_assert_ptr_nonnull(strstr(report, "\"code\": \"no_lease\""));
+    ck_assert_ptr_nonnull(strstr(report, "\"remedy\""));
+    free(report);
+    ck_assert_uint_gt(strlen(airlock_version()), 2);
+}
+END_TEST
+
+static struct world w;
+
+static struct airlock_span span_out(struct span s)
+{
+    return (struct airlock_span){s.data, s.len};
+}
+
+/* An acceptance file for the test world, by this owner's digest. */
+static struct airlock_rules *accept(const uint8_t owner[64])
+{
+    char text[4096], hex[129], proxy[97], engine[97], chips[2][129];
+    struct airlock_result why;
+    policy_hex_print(span_of(owner, 64), hex);
+    policy_hex_print(span_of(w.proxy.measurement, 48), proxy);
+    policy_hex_print(span_of(w.engine[0].measurement, 48), engine);
+    policy_hex_print(span_of(w.proxy.chip_id, 64), chips[0]);
+    policy_hex_print(span_of(w.engine[0].chip_id, 64), chips[1]);
+    snprintf(text, sizeof text,
+             "simulated = true;\nowners = [ \"%s\" ];\npolicy_min = 5;\n"
+             "programs = { proxy = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); };\n"
+             "  engine = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); }; };\n"
+             "hardware = { platforms = ( { line = \"Genoa\"; } ); snp_chips = [ \"%s\", \"%s\" ]; };\n",
+             hex, proxy, engine, chips[0], chips[1]);
+    struct airlock_rules *rules = airlock_rules_parse(span_out(span_str(text)), &why);
+    ck_assert_msg(rules != NULL, "%s", why.observed);
+    return rules;
+}
+
+/* The whole way as a client goes it; NULL claims never come out. */
+static struct airlock_claims *attest(struct writer *envelope)
+{
+    struct world_session s;
+    struct airlock_result why;
+    struct airlock_ask ask = {
+        .verifier = AIRLOCK_CLIENT, .attester = AIRLOCK_PROXY, .nonce = nonce, .engines = true, .engines_max = 4};
+    world_session(&s, VERIFIER_CLIENT, &w.proxy, 1, 4);
+    ck_assert_int_eq(airlock_challenge(&ask, s.challenge, sizeof s.challenge, &s.challenge_len), 0);
+    world_envelope(&w, &w.proxy, &s, NULL, envelope);
+    struct airlock_input in = {.envelope = span_out(writer_span(envelope)),
+                               .challenge = {s.challenge, s.challenge_len},
+                               .spki = {s.spki, sizeof s.spki},
+                               .exporter = s.exporter,
+                               .session = {.tls13 = true, .finished = true},
+                               .verifier = AIRLOCK_CLIENT,
+                               .attester = AIRLOCK_PROXY,
+                               .now = w.now};
+    struct airlock_claims *claims = airlock_check(&in, &why);
+    ck_assert_msg(claims != NULL, "%s at stage %d: %s", why.code, why.stage, why.observed);
+    ck_assert_str_eq(why.code, "ok");
+    ck_assert_int_eq(why.stage, 0);
+    return claims;
+}
+
+START_TEST(a_client_gets_from_challenge_to_verdict)
+{
+    struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX);
+    struct airlock_verdict verdict;
+    uint8_t key[AIRLOCK_KEY_LEN], digest[AIRLOCK_DIGEST_LEN], measurement[48];
+    uint32_t epoch;
+    world_open(&w);
+    struct airlock_claims *claims = attest(&envelope);
+    writer_release(&envelope); /* the claims keep nothing of it */
+    ck_assert_int_eq(airlock_claims_role(claims), AIRLOCK_PROXY);
+    ck_assert(airlock_claims_simulated(claims));
+    airlock_claims_identity(claims, key);
+    ck_assert_mem_eq(key, w.proxy.identity.public, sizeof key);
+    airlock_claims_measurement(claims, measurement);
+    ck_assert_mem_eq(measurement, w.proxy.measurement, sizeof measurement);
+    ck_assert(airlock_claims_policy(claims, digest));
+    ck_assert_mem_eq(digest, w.policy_digest, sizeof digest);
+    ck_assert(!airlock_claims_seal(claims, key, &epoch, digest));
+    ck_assert_uint_eq(airlock_claims_engine_count(claims), 2);
+    ck_assert(airlock_claims_engine_identity(claims, 1, key));
+    ck_assert_mem_eq(key, w.engine[1].identity.public, sizeof key);
+    ck_assert(airlock_claims_engine_model(claims, 0, digest));
+    ck_assert(!airlock_claims_engine_identity(claims, 2, key));
+    ck_assert(!airlock_claims_engine_model(claims, 2, digest));
+
+    struct airlock_rules *rules = accept(w.owner_digest);
+    ck_assert_int_eq(airlock_judge(claims, rules, NULL, w.now, &verdict), 0);
+    ck_assert_str_eq(verdict.result.code, "ok");
+    ck_assert(verdict.simulated && !verdict.no_lease);
+    ck_assert_uint_gt(verdict.valid_until, w.now);
+    ck_assert_uint_eq(verdict.seen.policy, 7);
+    char *report = airlock_report(claims, &verdict);
+    ck_assert_ptr_nonnull(strstr(report, "\"code\": \"ok\""));
+    ck_assert_ptr_null(strstr(report, "failed"));
+    free(report);
+    /* The same claims later: what had been proven has ended. */
+    ck_assert_int_eq(airlock_judge(claims, rules, &verdict.seen, verdict.valid_until, &verdict), -1);
+    ck_assert_str_eq(verdict.result.code, "lease_expired");
+    ck_assert_uint_eq(verdict.valid_until, 0);
+    airlock_rules_free(rules);
+
+    uint8_t stranger[64] = {0x66};
+    rules = accept(stranger);
+    ck_assert_int_eq(airlock_judge(claims, rules, NULL, w.now, &verdict), -1);
+    ck_assert_str_eq(verdict.result.code, "owner_not_accepted");
+    ck_assert_int_eq(verdict.result.stage, 11);
+    report = airlock_report(claims, &verdict);
+    ck_assert_ptr_nonnull(strstr(report, "\"result\": \"failed\""));
+    free(report);
+    airlock_rules_free(rules);
+    airlock_claims_free(claims);
+    world_close(&w);
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
+    tcase_add_test(t, a_client_gets_from_challenge_to_verdict);
+    tcase_add_test(t, a_challenge_is_made_or_refused);
+    tcase_add_test(t, nonsense_is_refused_with_a_reason);
+    tcase_add_test(t, rules_that_cannot_be_read_say_where);
+    tcase_add_test(t, a_refusal_can_be_reported);
+}
+
+RUN("protocol_airlock", add_tests)
