@@ -70,6 +70,21 @@ static const char *arch_of(const char *type)
     return NULL;
 }
 
+/* A divisor for each pair of a head: as many as there are, each positive. */
+static void take_factors(struct config *c, const json_t *list, float *to, int pairs)
+{
+    bool ok = json_array_size(list) == (size_t)pairs;
+    for (int i = 0; ok && i < pairs; i++) {
+        double value = number(c, json_array_get(list, (size_t)i), "rope_scaling factors", 0);
+        ok = value > 0;
+        to[i] = (float)value;
+    }
+    if (!ok) {
+        engine_problem_set(c->why, ENGINE_E_RANGE, "config.json: rope_scaling needs %d positive factors a list", pairs);
+        c->bad = true;
+    }
+}
+
 static void take_scaling(struct config *c, struct model_spec *s)
 {
     const json_t *v = find(c, "rope_scaling");
@@ -95,9 +110,11 @@ static void take_scaling(struct config *c, struct model_spec *s)
         s->scaling = MODEL_ROPE_LLAMA3;
     else if (strcmp(type, "yarn") == 0)
         s->scaling = MODEL_ROPE_YARN;
-    else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0)
+    else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
         s->scaling = MODEL_ROPE_LONG;
-    else {
+        take_factors(c, json_object_get(v, "short_factor"), s->long_factor[0], s->rope_dims / 2);
+        take_factors(c, json_object_get(v, "long_factor"), s->long_factor[1], s->rope_dims / 2);
+    } else {
         engine_problem_set(c->why, ENGINE_E_UNSUPPORTED, "config.json: this kind of rope_scaling is not supported");
         c->bad = true;
     }
@@ -151,7 +168,7 @@ static bool fill(struct config *c, struct model_spec *s, const char *arch)
     s->rope_base = number(c, json_object_get(find(c, "rope_parameters"), "rope_theta"), "rope_theta", s->rope_base);
     s->rope_base_sliding = take_double(c, "rope_local_base_freq", 0);
     double rotated = take_double(c, "partial_rotary_factor", 1) * s->head_dim;
-    s->rope_dims = rotated > 0 && rotated <= s->head_dim ? (int)rotated : 0;
+    s->rope_dims = rotated > 0 && rotated <= s->head_dim && s->head_dim <= KERN_HEAD_MAX ? (int)rotated : 0;
     double scalar = take_double(c, "query_pre_attn_scalar", gemma ? 256 : 0);
     s->attention_scale = scalar > 0 ? (float)(1 / sqrt(scalar)) : 0;
     s->attention_softcap = (float)take_double(c, "attn_logit_softcapping", 0);

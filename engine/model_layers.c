@@ -185,12 +185,16 @@ static void load_rope(struct loader *l)
     int pairs = s->rope_dims / 2;
     bool stretched = l->m->info.context_max > s->scaling_context;
     float *factors = vector(l, -1, "rope_freqs.weight", pairs, false);
-    if (!factors && s->scaling == MODEL_ROPE_LONG)
-        factors = vector(l, -1, stretched ? "rope_factors_long.weight" : "rope_factors_short.weight", pairs, true);
+    const float *used = factors;
+    if (!factors && s->scaling == MODEL_ROPE_LONG && s->long_factor[stretched][0] > 0)
+        used = s->long_factor[stretched];
+    else if (!factors && s->scaling == MODEL_ROPE_LONG)
+        used = factors =
+            vector(l, -1, stretched ? "rope_factors_long.weight" : "rope_factors_short.weight", pairs, true);
     for (int g = 0; g < ENGINE_KV_GROUPS; g++) {
         l->m->inverse[g] = calloc((size_t)pairs, sizeof *l->m->inverse[g]);
         if (l->m->inverse[g])
-            model_rope(s, g == ENGINE_KV_SLIDING, factors, l->m->inverse[g], &l->m->magnitude[g]);
+            model_rope(s, g == ENGINE_KV_SLIDING, used, l->m->inverse[g], &l->m->magnitude[g]);
         else
             fail(l, ENGINE_E_MEMORY, -1, "rope_freqs.weight", "does not fit in memory");
     }

@@ -131,6 +131,8 @@ bool model_spec_from_gguf(struct model_spec *s, const struct engine_gguf *g, str
     k.arch = "tokenizer.ggml";
     s->bos = take_int(&k, "bos_token_id", -1);
     s->eos = take_int(&k, "eos_token_id", -1);
+    if (engine_gguf_tensor_find(g, "rope_factors_long.weight")) /* Phi files may leave the type out */
+        s->scaling = MODEL_ROPE_LONG;
     s->pairs_adjacent = strcmp(s->arch, "llama") == 0;
     bool known = model_arch_apply(s);
     s->norms_plus_one = false; /* GGUF files hold the sum */
@@ -149,7 +151,7 @@ bool model_spec_check(const struct model_spec *s, struct engine_problem *why)
 {
     bool slides = false;
     if (!in_range("number of layers", s->layers, 1, MODEL_LAYERS_MAX, why) ||
-        !in_range("vocabulary", s->vocab, 1, 1 << 24, why) || !in_range("width", s->embed, 1, 1 << 16, why) ||
+        !in_range("vocabulary", s->vocab, 1, 1 << 22, why) || !in_range("width", s->embed, 1, 1 << 16, why) ||
         !in_range("number of heads", s->heads, 1, 1024, why) ||
         !in_range("number of KV heads", s->kv_heads, 1, s->heads, why) ||
         !in_range("head length", s->head_dim, 16, KERN_HEAD_MAX, why) ||

@@ -29,7 +29,9 @@ struct model_spec {
     double scaling_factor, scaling_low, scaling_high; /* low/high: Llama 3's frequency factors */
     double scaling_attention;                         /* on cosine and sine; 0: as the method computes it */
     int scaling_context;                              /* the context before it was stretched */
-    bool yarn_whole;                                  /* round the bounds of the ramp to whole dimensions */
+    /* Long RoPE: divisors of each frequency, for contexts up to the original and beyond; 0 when a tensor holds them. */
+    float long_factor[2][KERN_HEAD_MAX / 2];
+    bool yarn_whole;     /* round the bounds of the ramp to whole dimensions */
     bool pairs_adjacent; /* stored q and k rows are for rotation of neighbours (GGUF "llama"): reorder them */
 
     int window; /* of sliding layers */

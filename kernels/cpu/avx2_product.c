@@ -149,15 +149,15 @@ ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern
         }
 }
 
-ALWAYS __m256 load_column(enum kern_form form, const uint8_t *block, int k, int half)
+ALWAYS __m256 load_column(enum kern_form form, const uint8_t *block, int k, int odd, int half)
 {
     if (form == KERN_FORM_F32)
-        return _mm256_load_ps((const float *)(const void *)(block + 64 * k + 32 * half));
+        return _mm256_load_ps((const float *)(const void *)(block + 64 * (k + odd) + 32 * half));
     if (form == KERN_FORM_F16)
-        return halves(block + 32 * k + 16 * half);
-    __m256i pair = _mm256_load_si256((const __m256i *)(const void *)(block + 64 * (k / 2) + 32 * half));
-    return _mm256_castsi256_ps(k % 2 ? _mm256_and_si256(pair, _mm256_set1_epi32((int)0xffff0000))
-                                     : _mm256_slli_epi32(pair, 16));
+        return halves(block + 32 * (k + odd) + 16 * half);
+    __m256i pair = _mm256_load_si256((const __m256i *)(const void *)(block + 32 * k + 32 * half));
+    return _mm256_castsi256_ps(odd ? _mm256_and_si256(pair, _mm256_set1_epi32((int)0xffff0000))
+                                   : _mm256_slli_epi32(pair, 16));
 }
 
 ALWAYS void float_rows(enum kern_form form, const struct kern_matrix *w, int tile, int half, int rows,
@@ -171,14 +171,17 @@ ALWAYS void float_rows(enum kern_form form, const struct kern_matrix *w, int til
 #pragma GCC unroll 4
         for (int m = 0; m < rows; m++)
             part[m] = _mm256_setzero_ps();
+#pragma GCC unroll 2
+        for (int k = 0; k < 32; k += 2)
+#pragma GCC unroll 2
+            for (int odd = 0; odd < 2; odd++) {
+                __m256 v = load_column(form, block, k, odd, half);
 #pragma GCC unroll 4
-        for (int k = 0; k < 32; k++) {
-            __m256 v = load_column(form, block, k, half);
-#pragma GCC unroll 4
-            for (int m = 0; m < rows; m++)
-                part[m] =
-                    _mm256_fmadd_ps(v, _mm256_set1_ps(a->x[(row + (size_t)m) * stride + col + (size_t)k]), part[m]);
-        }
+                for (int m = 0; m < rows; m++) {
+                    const float *x = a->x + (row + (size_t)m) * stride + col + (size_t)(k + odd);
+                    part[m] = _mm256_fmadd_ps(v, _mm256_set1_ps(*x), part[m]);
+                }
+            }
 #pragma GCC unroll 4
         for (int m = 0; m < rows; m++)
             sum[m] = _mm256_add_ps(sum[m], part[m]);

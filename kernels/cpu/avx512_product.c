@@ -177,16 +177,16 @@ ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern
 
 /* --- floats ---------------------------------------------------------------------------------------- */
 
-/* Rows of one column, or of two for BF16, whose pairs lie together. */
-ALWAYS __m512 load_column(enum kern_form form, const uint8_t *block, int k)
+/* Rows of column k + odd, k even: columns of BF16 lie in pairs. */
+ALWAYS __m512 load_column(enum kern_form form, const uint8_t *block, int k, int odd)
 {
     if (form == KERN_FORM_F32)
-        return _mm512_load_ps(block + 64 * k);
+        return _mm512_load_ps(block + 64 * (k + odd));
     if (form == KERN_FORM_F16)
-        return halves(block + 32 * k);
-    __m512i pair = _mm512_load_si512(block + 64 * (k / 2));
-    return _mm512_castsi512_ps(k % 2 ? _mm512_and_si512(pair, _mm512_set1_epi32((int)0xffff0000))
-                                     : _mm512_slli_epi32(pair, 16));
+        return halves(block + 32 * (k + odd));
+    __m512i pair = _mm512_load_si512(block + 32 * k);
+    return _mm512_castsi512_ps(odd ? _mm512_and_si512(pair, _mm512_set1_epi32((int)0xffff0000))
+                                   : _mm512_slli_epi32(pair, 16));
 }
 
 ALWAYS void float_rows(enum kern_form form, const struct kern_matrix *w, int tile, int rows, const struct kern_acts *a,
@@ -200,14 +200,17 @@ ALWAYS void float_rows(enum kern_form form, const struct kern_matrix *w, int til
 #pragma GCC unroll 8
         for (int m = 0; m < rows; m++)
             part[m] = _mm512_setzero_ps();
-#pragma GCC unroll 4
-        for (int k = 0; k < 32; k++) {
-            __m512 v = load_column(form, block, k);
+#pragma GCC unroll 2
+        for (int k = 0; k < 32; k += 2)
+#pragma GCC unroll 2
+            for (int odd = 0; odd < 2; odd++) {
+                __m512 v = load_column(form, block, k, odd);
 #pragma GCC unroll 8
-            for (int m = 0; m < rows; m++)
-                part[m] =
-                    _mm512_fmadd_ps(v, _mm512_set1_ps(a->x[(row + (size_t)m) * stride + col + (size_t)k]), part[m]);
-        }
+                for (int m = 0; m < rows; m++) {
+                    const float *x = a->x + (row + (size_t)m) * stride + col + (size_t)(k + odd);
+                    part[m] = _mm512_fmadd_ps(v, _mm512_set1_ps(*x), part[m]);
+                }
+            }
 #pragma GCC unroll 8
         for (int m = 0; m < rows; m++)
             sum[m] = _mm512_add_ps(sum[m], part[m]);

@@ -1,125 +1,125 @@
-/* airlock-engine's options: the order of their sources, and what is refused. */
+/* Do config.json files of each family give the numbers that their models are known for, and are bad ones refused? */
+#include <check.h>
+#include <math.h>
 #include <stdio.h>
-#include <unistd.h>
 
-#include "engine/config.h"
-#include "run.h"
+#include "engine/model_spec.h"
+#include "unit/run.h"
 
-#define OWNER                                                                                                          \
-    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"                                                 \
-    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-#define GOOD                                                                                                           \
-    "model = \"/m\"; policy = \"/p\"; owner = \"" OWNER "\"; keyd = [ \"k:1\" ]; proxies = [ \"a:1\", \"b:2\" ];\n"
-
-static struct config config;
-static char why[512];
-
-static bool from(const char *text)
+static struct model_spec parsed(const char *json)
 {
-    return config_from_text(&config, span_str(text), "engine.conf", why);
+    struct model_spec s;
+    struct engine_problem why = {ENGINE_OK, ""};
+    ck_assert_msg(model_spec_from_config(&s, span_str(json), &why), "%s", why.text);
+    return s;
 }
 
-START_TEST(file_sets_and_defaults_stay)
+START_TEST(llama_3_1_stretches_its_waves)
 {
-    ck_assert_msg(from(GOOD "max_model_len = 4096; enable_prefix_caching = false; drain_time = \"2m\"; "
-                            "kv_cache_memory_bytes = \"1GiB\"; seed = \"7\"; scheduling_policy = \"priority\";"),
-                  "%s", why);
-    ck_assert_uint_eq(config.max_model_len, 4096);
-    ck_assert_uint_eq(config.max_num_seqs, 32);
-    ck_assert_uint_eq(config.drain_s, 120);
-    ck_assert_uint_eq(config.kv_bytes, 1 << 30);
-    ck_assert_uint_eq(config.proxies.count, 2);
-    struct engine_options o;
-    config_engine_options(&config, &o);
-    ck_assert(o.no_prefix_cache && o.by_priority && o.has_seed && o.seed == 7 && o.context_max == 4096);
+    struct model_spec s =
+        parsed("{\"model_type\":\"llama\",\"hidden_size\":4096,\"num_hidden_layers\":32,"
+               "\"num_attention_heads\":32,\"num_key_value_heads\":8,\"intermediate_size\":14336,"
+               "\"vocab_size\":128256,\"max_position_embeddings\":131072,\"rope_theta\":500000.0,"
+               "\"eos_token_id\":[128001,128008],\"rope_scaling\":{\"factor\":8.0,\"low_freq_factor\":1.0,"
+               "\"high_freq_factor\":4.0,\"original_max_position_embeddings\":8192,"
+               "\"rope_type\":\"llama3\"}}");
+    double inverse[64];
+    float magnitude;
+    ck_assert(s.head_dim == 128 && s.kv_heads == 8 && s.eos == 128001 && s.scaling == MODEL_ROPE_LLAMA3);
+    ck_assert(!s.sliding[0] && !s.pairs_adjacent && s.gate == KERN_GATE_SILU);
+    model_rope(&s, false, NULL, inverse, &magnitude);
+    ck_assert(inverse[0] == 1 && magnitude == 1);
+    ck_assert_double_eq_tol(inverse[63], pow(500000, -126.0 / 128) / 8, 1e-15);
 }
 END_TEST
 
-START_TEST(printed_text_reads_back_the_same)
+START_TEST(gemma_3_multimodal_leaves_out_its_defaults)
 {
-    struct writer first = writer_with_max(65536), second = writer_with_max(65536);
-    ck_assert(from(GOOD "max_model_len = 123;"));
-    config_print(&config, &first);
-    ck_assert_ptr_nonnull(strstr((char *)first.data, "max_model_len = 123\n"));
-    /* "" stands for "not given" in the print; the reader has no empty strings */
-    char *line, *rest = (char *)first.data, text[8192] = "";
-    writer_u8(&first, 0);
-    rest = (char *)first.data;
-    while ((line = strsep(&rest, "\n")))
-        if (!strstr(line, "= \"\"") && !strstr(line, "= []") && !strstr(line, "= \"0\""))
-            snprintf(text + strlen(text), sizeof text - strlen(text), "%s;\n", line[0] ? line : "");
-    text[strlen(text) - 2] = 0;
-    ck_assert_msg(from(text), "%s", why);
-    config_print(&config, &second);
-    ck_assert_uint_eq(second.len, first.len - 1);
-    writer_release(&first);
-    writer_release(&second);
+    struct model_spec s =
+        parsed("{\"model_type\":\"gemma3\",\"eos_token_id\":[1,106],\"text_config\":{\"hidden_size\":2560,"
+               "\"intermediate_size\":10240,\"model_type\":\"gemma3_text\",\"num_hidden_layers\":34,"
+               "\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"linear\"},\"sliding_window\":1024}}");
+    double full[128], sliding[128];
+    float magnitude;
+    ck_assert(s.heads == 8 && s.kv_heads == 4 && s.head_dim == 256 && s.vocab == 262208 && s.context == 131072);
+    ck_assert(s.sliding[0] && s.sliding[4] && !s.sliding[5] && s.sliding[6] && !s.sliding[11]);
+    ck_assert(s.norms_plus_one && s.gate == KERN_GATE_GELU && s.attention_scale == 1.0f / 16);
+    model_rope(&s, false, NULL, full, &magnitude);
+    model_rope(&s, true, NULL, sliding, &magnitude);
+    ck_assert_double_eq_tol(full[0], 1.0 / 8, 1e-15);
+    ck_assert_double_eq_tol(sliding[127], pow(1e4, -254.0 / 256), 1e-15);
 }
 END_TEST
 
-START_TEST(refusals_say_what)
+START_TEST(others_keep_their_peculiarities)
+{
+    const char *base = "\"hidden_size\":64,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"intermediate_size\":32,"
+                       "\"vocab_size\":8,\"max_position_embeddings\":64";
+    char text[1200];
+    snprintf(text, sizeof text, "{\"model_type\":\"mistral\",%s,\"sliding_window\":16}", base);
+    ck_assert(parsed(text).sliding[3] && parsed(text).window == 16);
+    snprintf(text, sizeof text, "{\"model_type\":\"mistral\",%s,\"sliding_window\":null,\"head_dim\":32}", base);
+    ck_assert(!parsed(text).sliding[3] && parsed(text).head_dim == 32);
+    snprintf(text, sizeof text,
+             "{\"model_type\":\"qwen3_moe\",%s,\"num_experts\":8,\"num_experts_per_tok\":2,"
+             "\"moe_intermediate_size\":16,\"norm_topk_prob\":false}",
+             base);
+    struct model_spec s = parsed(text);
+    ck_assert(s.experts == 8 && s.experts_used == 2 && s.expert_ffn == 16 && !s.experts_normalized);
+    snprintf(text, sizeof text, "{\"model_type\":\"gemma2\",%s,\"sliding_window\":8,\"query_pre_attn_scalar\":64}",
+             base);
+    s = parsed(text);
+    ck_assert(s.attention_softcap == 50 && s.final_softcap == 30 && s.attention_scale == 0.125f && s.sliding[0] &&
+              !s.sliding[1]);
+    snprintf(text, sizeof text,
+             "{\"model_type\":\"phi3\",%s,\"original_max_position_embeddings\":16,\"rope_scaling\":{"
+             "\"type\":\"longrope\",\"short_factor\":[1,1,1,1,1,1,1,1],\"long_factor\":[1,2,3,4,5,6,7,8]}}",
+             base);
+    s = parsed(text);
+    double inverse[8];
+    float magnitude;
+    model_rope(&s, false, s.long_factor[1], inverse, &magnitude);
+    ck_assert_double_eq_tol((double)magnitude, sqrt(1 + log(4) / log(16)), 1e-6);
+    ck_assert_double_eq_tol(inverse[7], pow(1e4, -14.0 / 16) / 8, 1e-12);
+}
+END_TEST
+
+START_TEST(bad_texts_are_refused)
 {
     static const struct {
-        const char *text, *says;
-    } cases[] = {
-        {"model = \"/m\";", "policy"},
-        {"policy = \"/p\"; owner = \"" OWNER "\";", "--model"},
-        {GOOD "max_modle_len = 1;", "max_model_len"},
-        {GOOD "block_size = 8;", "block_size"},
-        {GOOD "scheduling_policy = \"lifo\";", "lifo"},
-        {GOOD "seed = \"x\";", "seed"},
-        {"model = \"/m\"; policy = \"/p\"; owner = \"12\"; keyd = [ \"k:1\" ]; proxies = [ \"a:1\" ];", "128 hex"},
-        {"model = \"/m\"; policy = \"/p\"; owner = \"" OWNER "\"; keyd = [ \"k:1\" ];", "--proxy"},
+        const char *json, *named;
+        enum engine_err want;
+    } bad[] = {
+        {"", "JSON", ENGINE_E_FORMAT},
+        {"[1]", "JSON", ENGINE_E_FORMAT},
+        {"{\"model_type\":\"mamba\"}", "mamba", ENGINE_E_UNSUPPORTED},
+        {"{\"model_type\":\"llama\"}", "num_hidden_layers", ENGINE_E_MISSING},
+        {"{\"model_type\":\"llama\",\"num_hidden_layers\":\"many\"}", "num_hidden_layers", ENGINE_E_RANGE},
+        {"{\"model_type\":\"llama\",\"num_hidden_layers\":1e9}", "num_hidden_layers", ENGINE_E_RANGE},
+        {"{\"model_type\":\"llama\",\"hidden_size\":64,\"num_hidden_layers\":1,\"num_attention_heads\":3,"
+         "\"num_key_value_heads\":2,\"head_dim\":16,\"intermediate_size\":8,\"vocab_size\":8,"
+         "\"max_position_embeddings\":8}",
+         "multiple", ENGINE_E_SHAPE},
+        {"{\"model_type\":\"llama\",\"hidden_size\":64,\"num_hidden_layers\":1,\"num_attention_heads\":4,"
+         "\"intermediate_size\":8,\"vocab_size\":8,\"max_position_embeddings\":8,\"rope_scaling\":{"
+         "\"rope_type\":\"dynamic\"}}",
+         "rope_scaling", ENGINE_E_UNSUPPORTED},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        ck_assert(!from(cases[i].text));
-        ck_assert_msg(strstr(why, cases[i].says) != NULL, "%zu: %s", i, why);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct model_spec s;
+        struct engine_problem why = {ENGINE_OK, ""};
+        ck_assert(!model_spec_from_config(&s, span_str(bad[i].json), &why));
+        ck_assert_msg(why.code == bad[i].want && strstr(why.text, bad[i].named), "%zu: %s", i, why.text);
     }
 }
 END_TEST
 
-START_TEST(flags_beat_environment_beats_file)
+static void add_tests(TCase *tests)
 {
-    char path[] = "/tmp/engine-conf-XXXXXX";
-    int fd = mkstemp(path);
-    ck_assert(fd >= 0 && write(fd, GOOD "max_num_seqs = 1; block_size = 32; threads = 3;", strlen(GOOD) + 46) > 0);
-    close(fd);
-    setenv("AIRLOCK_ENGINE_MAX_NUM_SEQS", "2", 1);
-    setenv("AIRLOCK_ENGINE_BLOCK_SIZE", "64", 1);
-    char *argv[] = {"airlock-engine",
-                    "--config",
-                    path,
-                    "--max-num-seqs",
-                    "4",
-                    "--proxy",
-                    "c:3",
-                    "--no-enable-prefix-caching",
-                    "--tensor-parallel-size",
-                    "1",
-                    "--enable-chunked-prefill",
-                    NULL};
-    ck_assert_msg(config_load(&config, 11, argv, why), "%s", why);
-    ck_assert_uint_eq(config.max_num_seqs, 4);
-    ck_assert_uint_eq(config.block_size, 64);
-    ck_assert_uint_eq(config.threads, 3);
-    ck_assert_uint_eq(config.proxies.count, 1); /* a list given by flags replaces the file's */
-    ck_assert_str_eq(config.proxies.item[0], "c:3");
-    ck_assert(!config.prefix_caching);
-    setenv("AIRLOCK_ENGINE_BLOCK_SIZE", "many", 1);
-    ck_assert(!config_load(&config, 11, argv, why));
-    ck_assert_ptr_nonnull(strstr(why, "AIRLOCK_ENGINE_BLOCK_SIZE"));
-    unsetenv("AIRLOCK_ENGINE_BLOCK_SIZE");
-    unsetenv("AIRLOCK_ENGINE_MAX_NUM_SEQS");
-    unlink(path);
-}
-END_TEST
-
-static void add_tests(TCase *t)
-{
-    tcase_add_test(t, file_sets_and_defaults_stay);
-    tcase_add_test(t, printed_text_reads_back_the_same);
-    tcase_add_test(t, refusals_say_what);
-    tcase_add_test(t, flags_beat_environment_beats_file);
+    tcase_add_test(tests, llama_3_1_stretches_its_waves);
+    tcase_add_test(tests, gemma_3_multimodal_leaves_out_its_defaults);
+    tcase_add_test(tests, others_keep_their_peculiarities);
+    tcase_add_test(tests, bad_texts_are_refused);
 }
 
 RUN("engine_config", add_tests)
