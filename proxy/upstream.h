@@ -8,7 +8,7 @@
 #include "proxy/attest.h"
 #include "proxy/seen.h"
 
-enum { UPSTREAM_PROXIES_MAX = 16, UPSTREAM_IDLE_MAX = 32 };
+enum { UPSTREAM_PROXIES_MAX = 16, UPSTREAM_IDLE_MAX = 64 };
 
 struct upstream_config {
     SSL_CTX *tls; /* borrowed */

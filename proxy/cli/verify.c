@@ -2,6 +2,7 @@
  * every stage with its value. Sends nothing but the challenge. FILE is what --save wrote: judged as of its own time. */
 #include "proxy/attest.h"
 #include "proxy/cli/files.h"
+#include "proxy/cli/report.h"
 #include "proxy/seen.h"
 #include "proxy/tls.h"
 
@@ -141,52 +142,6 @@ static bool ask(const char *text, const char *ca_file, const char *model, struct
 
 /* --- telling --------------------------------------------------------------------------------------------- */
 
-static void print_value(const char *key, const json_t *value, int depth)
-{
-    const char *name;
-    json_t *item;
-    size_t i;
-
-    printf("%*s%-*s", 2 * depth, "", 22 - 2 * depth, key);
-    switch (json_typeof(value)) {
-    case JSON_OBJECT:
-        putchar('\n');
-        json_object_foreach((json_t *)value, name, item) print_value(name, item, depth + 1);
-        return;
-    case JSON_ARRAY:
-        putchar('\n');
-        json_array_foreach((json_t *)value, i, item)
-        {
-            char number[24];
-            snprintf(number, sizeof number, "%zu", i);
-            print_value(number, item, depth + 1);
-        }
-        return;
-    case JSON_STRING:
-        printf(" %s\n", json_string_value(value));
-        return;
-    case JSON_INTEGER:
-        printf(" %" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
-        return;
-    case JSON_REAL:
-        printf(" %g\n", json_real_value(value));
-        return;
-    default:
-        printf(" %s\n", json_is_null(value) ? "-" : json_is_true(value) ? "yes" : "no");
-        return;
-    }
-}
-
-static void print_report(const char *report)
-{
-    json_t *root = json_loads(report, 0, NULL);
-    const char *key;
-    json_t *value;
-
-    json_object_foreach(root, key, value) print_value(key, value, 0);
-    json_decref(root);
-}
-
 static void print_refusal(const struct airlock_result *r)
 {
     const char *name = r->stage >= 0 && r->stage < 12 ? stage_names[r->stage] : "?";
@@ -211,7 +166,7 @@ static void tell(const struct attest_outcome *out, bool as_json)
         puts(report ? report : "{}");
     } else {
         if (report)
-            print_report(report);
+            cli_report_print(report);
         if (out->accepted) {
             policy_date_print(out->verdict.valid_until, date);
             printf("ACCEPTED until %s%s\n", date,
