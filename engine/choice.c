@@ -247,6 +247,12 @@ void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why)
 
 /* --- the next token ------------------------------------------------------------------------------------------ */
 
+/* Must the next token fit the request's grammar? Not while the model still thinks. */
+static bool is_bound(const struct choice *c)
+{
+    return c->job->grammar && c->split.state != SPLIT_THINKING;
+}
+
 static void fill_params(const struct engine *e, const struct choice *c, struct sample_params *p,
                         struct sample_bias *bias, int32_t *banned)
 {
@@ -266,6 +272,10 @@ static void fill_params(const struct engine *e, const struct choice *c, struct s
         bias[p->bias_count++] = (struct sample_bias){(int32_t)q->bias[i].id, (float)q->bias[i].bias};
     p->bias = bias;
     p->banned = banned;
+    if (is_bound(c)) {
+        engine_grammar_mask(c->job->grammar, c->at, e->allowed);
+        p->allowed = e->allowed;
+    }
     if (c->generated >= q->min_tokens)
         return;
     for (size_t i = 0; i < e->end_count; i++)
@@ -306,6 +316,8 @@ static bool accept_token(struct engine *e, struct choice *c, const struct sample
     bool stop_id = is_stop_id(q, r->id), end = !q->ignore_eos && engine_tokenizer_is_end(e->tokenizer, r->id);
     bool memory = true;
     *why = TUNNEL_FINISH_STOP;
+    if (is_bound(c))
+        c->at = engine_grammar_advance(c->job->grammar, c->at, r->id);
     c->tokens[c->seq.len++] = r->id;
     c->generated++;
     c->job->completion_tokens++;

@@ -150,7 +150,9 @@ static enum engine_err open_memory(struct engine *e, struct engine_problem *why)
     e->seqs = calloc(o->seqs_max, sizeof *e->seqs);
     e->event = calloc(1, sizeof *e->event);
     e->logits = calloc((size_t)c.step_logits * (size_t)e->info.vocab, sizeof *e->logits);
-    if (!e->rows || !e->seqs || !e->event || !e->logits || !sample_scratch_init(&e->scratch, (size_t)e->info.vocab))
+    e->allowed = calloc(((size_t)e->info.vocab + 31) / 32, sizeof *e->allowed);
+    if (!e->rows || !e->seqs || !e->event || !e->logits || !e->allowed ||
+        !sample_scratch_init(&e->scratch, (size_t)e->info.vocab))
         return engine_problem_set(why, ENGINE_E_MEMORY, "too little memory for a step's logits");
     e->stats.kv_blocks = (uint64_t)(blocks[0] ? blocks[0] : blocks[1]) - 1;
     e->stats.block_tokens = o->block_tokens;
@@ -280,6 +282,7 @@ void engine_close(struct engine *e)
         sched_release(&e->sched);
     engine_kv_close(e->kv);
     engine_template_close(e->template);
+    engine_grammar_vocab_close(e->grammar_vocab);
     engine_tokenizer_close(e->tokenizer);
     engine_model_close(e->model);
     sample_scratch_release(&e->scratch);
@@ -287,6 +290,7 @@ void engine_close(struct engine *e)
     free(e->seqs);
     free(e->event);
     free(e->logits);
+    free(e->allowed);
     free(e->ends);
     secret_wipe(e, sizeof *e);
     free(e);

@@ -244,8 +244,6 @@ static bool check_features(struct engine *e, struct job *j)
     const char *param = NULL;
     if (q->task == TUNNEL_EMBED)
         param = "input";
-    else if (q->format != TUNNEL_FORMAT_TEXT)
-        param = "response_format";
     else if (q->tool_choice == TUNNEL_TOOLS_REQUIRED || q->tool_choice == TUNNEL_TOOLS_NAMED)
         param = "tool_choice";
     if (param) {
@@ -281,6 +279,32 @@ static bool check_lengths(struct engine *e, struct job *j)
         return refuse_length(e, j, prompt_field(j), prompts, 0);
     j->prompt_tokens = (uint32_t)prompts;
     return true;
+}
+
+/* --- structured output ---------------------------------------------------------------------------------------- */
+
+/* Compiled here, off the step path. The vocabulary's order is made for the first request that needs it. */
+static bool make_grammar(struct engine *e, struct job *j)
+{
+    static const enum engine_grammar_kind kinds[] = {[TUNNEL_FORMAT_JSON] = ENGINE_GRAMMAR_JSON,
+                                                     [TUNNEL_FORMAT_SCHEMA] = ENGINE_GRAMMAR_SCHEMA,
+                                                     [TUNNEL_FORMAT_REGEX] = ENGINE_GRAMMAR_REGEX,
+                                                     [TUNNEL_FORMAT_GRAMMAR] = ENGINE_GRAMMAR_EBNF,
+                                                     [TUNNEL_FORMAT_CHOICE] = ENGINE_GRAMMAR_CHOICE};
+    struct engine_problem why = {0};
+    if (j->request->format == TUNNEL_FORMAT_TEXT)
+        return true;
+    if (!e->grammar_vocab && !(e->grammar_vocab = engine_grammar_vocab_open(e->tokenizer)))
+        engine_problem_set(&why, ENGINE_E_MEMORY, "too little memory");
+    else
+        j->grammar = engine_grammar_compile(kinds[j->request->format], j->request->format_text, e->grammar_vocab, &why);
+    if (j->grammar)
+        return true;
+    if (why.code == ENGINE_E_MEMORY)
+        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+    else
+        job_fail(e, j, 400, NULL, "response_format", "%s", why.text);
+    return REFUSED;
 }
 
 /* --- answers that need no model ---------------------------------------------------------------------------------- */
@@ -380,7 +404,7 @@ static void take(struct engine *e, struct job *j, bool draining, bool full)
         answer_tokenize(e, j);
     else if (j->request->task == TUNNEL_DETOKENIZE)
         answer_detokenize(e, j);
-    else if (check_lengths(e, j))
+    else if (check_lengths(e, j) && make_grammar(e, j))
         hand_over(e, j);
 }
 

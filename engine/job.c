@@ -83,6 +83,7 @@ void job_free(struct job *j)
     }
     free(j->choice);
     free(j->prompt);
+    engine_grammar_close(j->grammar);
     json_decref(j->tools);
     if (j->request)
         secret_wipe(j->request, sizeof *j->request);
@@ -120,6 +121,7 @@ static bool make_choice(struct engine *e, struct job *j, struct choice *c, size_
     bool whole = p->count == 1 && p->ids[0] == engine_tokenizer_bos(e->tokenizer);
     stop_init(&c->stop, q->stop, q->stop_count, q->include_stop, whole && engine_tokenizer_leading_space(e->tokenizer));
     choice_init_split(c);
+    c->at = j->grammar ? engine_grammar_start(j->grammar) : 0;
     c->seq.len = p->count;
     c->seq.len_max = p->count + c->output_max;
     c->seq.tokens = c->tokens = calloc(c->seq.len_max + 1, sizeof *c->tokens);

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "engine/engine.h"
+#include "engine/grammar.h"
 #include "engine/sample.h"
 #include "engine/sched.h"
 #include "engine/split.h"
@@ -30,6 +31,7 @@ struct choice {
     bool begun, finished;
     uint64_t begun_us, first_us, last_us;
     struct stop stop;
+    engine_grammar_state at; /* with a grammar: where the answer stands in it */
     struct split split;
     struct tunnel_event *carrier; /* while parts are sent: ids and log-probabilities for the first of them */
     struct sample_history history;
@@ -54,12 +56,13 @@ struct job {
     struct choice *choice; /* owned */
     uint64_t seed;
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
-    unsigned split; /* SPLIT_* for its answers */
-    bool thinking;  /* the prompt ends inside <think> */
-    json_t *tools;  /* owned; NULL: none. Read by the step thread alone once that has the job */
-    int prompt_top; /* alternatives wanted with prompt log-probabilities; -1 none */
-    bool started;   /* START was sent */
-    bool stepping;  /* the step thread has it; read by that thread alone */
+    unsigned split;                 /* SPLIT_* for its answers */
+    bool thinking;                  /* the prompt ends inside <think> */
+    json_t *tools;                  /* owned; NULL: none. Read by the step thread alone once that has the job */
+    struct engine_grammar *grammar; /* owned; NULL: answers are free. The step thread's once that has the job */
+    int prompt_top;                 /* alternatives wanted with prompt log-probabilities; -1 none */
+    bool started;                   /* START was sent */
+    bool stepping;                  /* the step thread has it; read by that thread alone */
     atomic_bool cancelled, hold;
     struct job *next;                  /* in the intake or ready queue */
     struct job *all_before, *all_next; /* in the list of jobs */
@@ -81,7 +84,8 @@ struct engine {
     char served[ENGINE_SERVED_NAMES_MAX][TUNNEL_NAME_MAX + 1];
     size_t served_count;
     char load_options[1025];
-    int32_t *ends; /* owned: ids that end a generation */
+    struct engine_grammar_vocab *grammar_vocab; /* the intake thread makes it for the first grammar */
+    int32_t *ends;                              /* owned: ids that end a generation */
     size_t end_count;
 
     /* the step thread's alone */
@@ -90,6 +94,7 @@ struct engine {
     struct engine_step_seq *seqs;
     float *logits;
     struct sample_scratch scratch;
+    uint32_t *allowed;          /* owned scratch: a bit for each id */
     struct tunnel_event *event; /* scratch */
     uint64_t token_ns;          /* smoothed time of one prompt token */
 

@@ -412,6 +412,46 @@ START_TEST(bad_requests_name_the_field)
 }
 END_TEST
 
+/* A model that never saw JSON writes it when nothing else is allowed. */
+START_TEST(structured_output)
+{
+    static const char schema[] = "{\"type\":\"object\",\"properties\":{\"n\":{\"type\":\"integer\",\"minimum\":10,"
+                                 "\"maximum\":42},\"ok\":{\"type\":\"boolean\"}},\"required\":[\"n\",\"ok\"]}";
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("The answer is", 90);
+    q->format = TUNNEL_FORMAT_SCHEMA;
+    q->format_text = span_str(schema);
+    q->n = 2;
+    q->temperature = 1;
+    run(e, q, &watches[0]);
+    ck_assert_msg(watches[0].status == 0, "%s", watches[0].message);
+    for (int i = 0; i < 2; i++) {
+        json_t *got = json_loads(watches[0].text[i], 0, NULL);
+        int64_t n = json_integer_value(json_object_get(got, "n"));
+        ck_assert_msg(n >= 10 && n <= 42 && json_is_boolean(json_object_get(got, "ok")), "%s", watches[0].text[i]);
+        ck_assert_int_eq(watches[0].finish[i], TUNNEL_FINISH_STOP);
+        json_decref(got);
+    }
+    q = ask("", 20);
+    q->format = TUNNEL_FORMAT_CHOICE;
+    q->format_text = span_str("[\"one\",\"two\"]");
+    run(e, q, &watches[1]);
+    ck_assert(strcmp(watches[1].text[0], "one") == 0 || strcmp(watches[1].text[0], "two") == 0);
+    q = ask("", 20);
+    q->format = TUNNEL_FORMAT_REGEX;
+    q->format_text = span_str("[0-9]{3}-x");
+    run(e, q, &watches[2]);
+    ck_assert_msg(strlen(watches[2].text[0]) == 5 && strcmp(watches[2].text[0] + 3, "-x") == 0, "%s",
+                  watches[2].text[0]);
+    q->format_text = span_str("(unclosed");
+    run(e, q, &watches[3]);
+    ck_assert_uint_eq(watches[3].status, 400);
+    ck_assert_str_eq(watches[3].param, "response_format");
+    close_engine(e);
+}
+END_TEST
+
 START_TEST(cancel_hold_drain_and_timeout)
 {
     struct engine_options o = {0};
@@ -558,6 +598,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, echo_and_prompt_logprobs);
     tcase_add_test(t, stops_and_lengths);
     tcase_add_test(t, bad_requests_name_the_field);
+    tcase_add_test(t, structured_output);
     tcase_add_test(t, cancel_hold_drain_and_timeout);
     tcase_add_test(t, queue_is_bounded);
     tcase_add_test(t, tokenize_and_back);
