@@ -346,10 +346,25 @@ static bool check_tdx(struct judge *j, const struct verifier_tcb_result *tcb, co
     return true;
 }
 
+/* Revocation lists and documents no older than the rules say. The simulation's are made once and never again. */
+static bool check_collateral(struct judge *j, const struct verifier_hw *hw)
+{
+    uint64_t age = j->rules->collateral_age;
+    if (age == 0 || hw->simulated || hw->collateral_at == UINT64_MAX)
+        return true;
+    if (hw->collateral_at + age <= j->now)
+        return refuse_numbers(j, 11, VERIFIER_E_COLLATERAL_TOO_OLD, "collateral of", hw->collateral_at,
+                              "at most this many seconds old:", age);
+    bound(j, hw->collateral_at + age, "age of collateral");
+    return true;
+}
+
 static bool check_platform(struct judge *j, const struct verifier_hw *hw)
 {
     const struct policy_hardware *hardware = &j->rules->hardware;
     const struct policy_line *line = line_of(hardware, hw);
+    if (!check_collateral(j, hw))
+        return false;
     if (hardware->line_count > 0 ? !line : strcmp(hw->product, "Milan") == 0)
         return REFUSE(j, 11, VERIFIER_E_PRODUCT_NOT_ACCEPTED, hw->product, "a processor line that the rules list");
     if (hw->tee == VERIFIER_TEE_TDX)
@@ -424,28 +439,30 @@ static bool check_hardware(struct judge *j, const struct verifier_node *node, co
                         "an id that the rules or a fleet file list");
 }
 
-static bool lists_text(const char *list, size_t stride, size_t count, const char *text)
+/* An empty list accepts what it does not know only where the rules say so. */
+static bool lists_text(const char *list, size_t stride, size_t count, const char *text, bool when_empty)
 {
     for (size_t i = 0; i < count; i++)
         if (strcmp(list + i * stride, text) == 0)
             return true;
-    return count == 0;
+    return count == 0 && when_empty;
 }
 
 static bool check_device(struct judge *j, const struct verifier_device_claims *d)
 {
     const struct policy_gpus *g = &j->rules->gpus;
+    bool unknown = j->rules->unknown_is_report;
     if (d->simulated && !j->rules->simulated)
         return REFUSE(j, 11, VERIFIER_E_SIMULATED, "simulated device evidence", "a real accelerator");
     if (d->expires > 0)
         bound(j, d->expires, "device certificate");
     if (d->is_switch)
         return true;
-    if (!lists_text(g->driver[0], sizeof g->driver[0], g->driver_count, d->driver))
+    if (!lists_text(g->driver[0], sizeof g->driver[0], g->driver_count, d->driver, unknown))
         return REFUSE(j, 11, VERIFIER_E_DRIVER_NOT_ALLOWED, d->driver, "a driver that the rules list");
-    if (!lists_text(g->vbios[0], sizeof g->vbios[0], g->vbios_count, d->vbios))
+    if (!lists_text(g->vbios[0], sizeof g->vbios[0], g->vbios_count, d->vbios, unknown))
         return REFUSE(j, 11, VERIFIER_E_VBIOS_NOT_ALLOWED, d->vbios, "a VBIOS that the rules list");
-    if (!lists_text(g->ueid[0], sizeof g->ueid[0], g->ueid_count, d->ueid))
+    if (!lists_text(g->ueid[0], sizeof g->ueid[0], g->ueid_count, d->ueid, true))
         return REFUSE(j, 11, VERIFIER_E_HARDWARE_NOT_ACCEPTED, d->ueid, "an accelerator that the rules list");
     return true;
 }

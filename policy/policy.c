@@ -251,7 +251,7 @@ void policy_ages_parse(struct policy_group *g, uint64_t *evidence, uint64_t *dev
     policy_group_duration(&a, "evidence", POLICY_OPTIONAL, 60, 30 * DAY, evidence);
     *devices = DAY;
     policy_group_duration(&a, "devices", POLICY_OPTIONAL, 60, 30 * DAY, devices);
-    *collateral = 30 * DAY;
+    *collateral = 366 * DAY; /* AMD signs its lists for a year */
     policy_group_duration(&a, "collateral", POLICY_OPTIONAL, HOUR, 366 * DAY, collateral);
     policy_group_end(&a);
 }

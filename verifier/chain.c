@@ -51,7 +51,7 @@ static X509 *cert_from_der(struct span der)
 enum verifier_err verifier_chain_open(struct verifier_chain *out, const struct span *der, size_t n, size_t exact,
                                       struct verifier_note *why)
 {
-    *out = (struct verifier_chain){.expires = UINT64_MAX};
+    *out = (struct verifier_chain){.expires = UINT64_MAX, .issued = UINT64_MAX};
     if (n != exact || n > VERIFIER_CERTS_MAX) {
         verifier_note_observed(why, "%zu certificates", n);
         verifier_note_required(why, "%zu certificates", exact);
@@ -107,7 +107,7 @@ static X509 *cert_from_pem(struct span *text)
 enum verifier_err verifier_chain_open_pem(struct verifier_chain *out, struct span pem, size_t exact,
                                           struct verifier_note *why)
 {
-    *out = (struct verifier_chain){.expires = UINT64_MAX};
+    *out = (struct verifier_chain){.expires = UINT64_MAX, .issued = UINT64_MAX};
     if (pem.len > (size_t)VERIFIER_CERTS_MAX * VERIFIER_CERT_MAX * 2)
         return VERIFIER_E_PARSE;
     while (!is_padding(pem)) {
@@ -361,6 +361,8 @@ static enum verifier_err check_crl(struct verifier_chain *c, X509_CRL *crl, X509
         return VERIFIER_E_CERT_REVOKED;
     if (to < c->expires)
         c->expires = to;
+    if (from < c->issued)
+        c->issued = from;
     return VERIFIER_OK;
 }
 

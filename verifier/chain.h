@@ -23,6 +23,7 @@ struct verifier_chain {
     size_t count;
     struct verifier_anchor anchor; /* set by verifier_chain_anchor() */
     uint64_t expires;              /* earliest notAfter and nextUpdate seen by the checks below */
+    uint64_t issued;               /* earliest thisUpdate of the lists that counted; UINT64_MAX: none */
 };
 
 /* Read `n` DER certificates, leaf first. VERIFIER_E_CHAIN_LENGTH when n is not `exact`, VERIFIER_E_PARSE. Call

@@ -61,6 +61,7 @@ struct verifier_hw {
     uint8_t platform_instance[16]; /* TDX, multi-package platforms */
     bool has_platform_instance;
     uint64_t expires;        /* earliest notAfter and nextUpdate among everything that was used; seconds since 1970 */
+    uint64_t collateral_at;  /* earliest date of the revocation lists and documents that counted; UINT64_MAX: none */
     struct verifier_snp snp; /* tee SNP */
     struct verifier_tdx tdx; /* tee TDX */
 };

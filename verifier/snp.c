@@ -368,6 +368,7 @@ static void fill_facts(struct verifier_hw *out, const struct verifier_chain *c)
     memcpy(out->report_data, s->report_data, sizeof out->report_data);
     memcpy(out->measurement, s->measurement, sizeof out->measurement);
     out->expires = c->expires;
+    out->collateral_at = c->issued;
 }
 
 static void fill_tcb(struct verifier_snp *s)

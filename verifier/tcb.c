@@ -214,14 +214,16 @@ static json_t *get_list(struct document *d, json_t *o, const char *key)
 }
 
 /* issueDate and nextUpdate both hold the time; the earlier end counts. */
-static enum verifier_err check_dates(struct document *d, uint64_t now, uint64_t *expires)
+static enum verifier_err check_dates(struct document *d, uint64_t now, struct verifier_tcb_result *out)
 {
     uint64_t from = get_time(d, d->root, "issueDate"), to = get_time(d, d->root, "nextUpdate");
 
     if (d->bad)
         return VERIFIER_E_PARSE;
-    if (to < *expires)
-        *expires = to;
+    if (to < out->expires)
+        out->expires = to;
+    if (from < out->issued)
+        out->issued = from;
     return now >= from && now <= to ? VERIFIER_OK : VERIFIER_E_COLLATERAL_EXPIRED;
 }
 
@@ -448,7 +450,7 @@ static enum verifier_err check_info(struct document *d, bool tdx, const struct v
     if (tdx ? version != 3 || !id || strcmp(id, "TDX") != 0
             : (version != 2 || id) && (version != 3 || !id || strcmp(id, "SGX") != 0))
         return VERIFIER_E_COLLATERAL_MISMATCH;
-    err = check_dates(d, now, &out->expires);
+    err = check_dates(d, now, out);
     if (err != VERIFIER_OK)
         return err;
     out->evaluation = get_uint(d, d->root, "tcbEvaluationDataNumber", UINT32_MAX);
@@ -471,7 +473,7 @@ static enum verifier_err check_identity(struct document *d, bool tdx, uint64_t n
     if (version != 2 || strcmp(id, tdx ? "TD_QE" : "QE") != 0)
         return VERIFIER_E_COLLATERAL_MISMATCH;
     out->qe_evaluation = get_uint(d, d->root, "tcbEvaluationDataNumber", UINT32_MAX);
-    return d->bad ? VERIFIER_E_PARSE : check_dates(d, now, &out->expires);
+    return d->bad ? VERIFIER_E_PARSE : check_dates(d, now, out);
 }
 
 /* --- conclusion --------------------------------------------------------------------------------------------------- */
@@ -596,7 +598,7 @@ enum verifier_err verifier_tcb_evaluate(struct verifier_tcb_result *out, const s
     enum verifier_err err = load(&info, tcb_info);
 
     memset(out, 0, sizeof *out);
-    out->expires = UINT64_MAX;
+    out->expires = out->issued = UINT64_MAX;
     if (err == VERIFIER_OK)
         err = load(&qe, identity);
     if (err == VERIFIER_OK)

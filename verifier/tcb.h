@@ -33,7 +33,7 @@ struct verifier_tcb_result {
     enum verifier_tcb_status status, platform, qe, module; /* module: NONE when its SVN says so */
     uint64_t date, platform_date;                          /* least tcbDate of all; the platform level's own */
     uint32_t evaluation, qe_evaluation;                    /* tcbEvaluationDataNumber of TCB info, of QE identity */
-    uint64_t expires;                                      /* earliest nextUpdate of the two */
+    uint64_t expires, issued;                              /* earliest nextUpdate, earliest issueDate of the two */
     size_t advisory_count;
     char advisory[VERIFIER_ADVISORIES_MAX][24]; /* of platform, QE, module, in that order, none twice */
 };

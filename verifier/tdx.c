@@ -221,6 +221,7 @@ enum verifier_err verifier_intel_check(struct verifier_intel *out, struct span q
         err = check_rules(out, rules, why);
     if (pck.expires < out->expires)
         out->expires = pck.expires;
+    out->issued = pck.issued < out->tcb.issued ? pck.issued : out->tcb.issued;
     verifier_chain_close(&pck);
     return err;
 }
@@ -261,6 +262,7 @@ static void fill_facts(struct verifier_hw *out, const struct verifier_intel *in)
     out->has_platform_instance = in->pck.has_instance && !span_is_zero(span_of(in->pck.instance, 16));
     memcpy(out->platform_instance, in->pck.instance, sizeof out->platform_instance);
     out->expires = in->expires;
+    out->collateral_at = in->issued;
 }
 
 enum verifier_err verifier_tdx_verify(struct verifier_hw *out, struct span quote,

@@ -33,8 +33,8 @@ struct verifier_intel {
     struct verifier_quote quote;
     struct verifier_pck pck;
     struct verifier_tcb_result tcb;
-    char ca[64]; /* name of the PCK certificate's issuer */
-    uint64_t expires;
+    char ca[64];              /* name of the PCK certificate's issuer */
+    uint64_t expires, issued; /* earliest end, and earliest date of a list or document that counted */
     bool simulated;
 };
 

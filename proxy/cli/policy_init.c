@@ -142,7 +142,7 @@ static void write_policy(struct writer *w, const struct cli_option *o, uint64_t 
            "  prefix_cache = \"tenant\";\n"
            "};\n\n"
            "# Greatest ages of what a node shows.\n"
-           "ages = { evidence = \"24h\"; devices = \"24h\"; collateral = \"30d\"; };\n");
+           "ages = { evidence = \"24h\"; devices = \"24h\"; collateral = \"366d\"; };\n");
 }
 
 static void write_acceptance(struct writer *w, const struct cli_option *o)
@@ -165,7 +165,7 @@ static void write_acceptance(struct writer *w, const struct cli_option *o)
     write_walls(w, &o[WALLS]);
     writer_str(w, ";\n  };\n};\n");
     write_hardware(w, o, o[FLEET].count > 0);
-    writer_str(w, "ages = { evidence = \"24h\"; devices = \"24h\"; collateral = \"30d\"; };\n");
+    writer_str(w, "ages = { evidence = \"24h\"; devices = \"24h\"; collateral = \"366d\"; };\n");
 }
 
 static void write_tenants(struct writer *w, uint64_t now)

@@ -340,6 +340,7 @@ void world_devices(struct world *w, struct world_node *node, const char *const *
     s->devices.count = (unsigned)node->device_count;
     verifier_devices_digest(s->devices.digest, (const uint8_t(*)[64])items, node->device_count);
     w->rules.gpus.max = 4;
+    w->rules.unknown_is_report = true; /* fake devices have no driver */
 }
 
 static void add_devices(const struct world_node *node, struct verifier_envelope *e)
