@@ -1,7 +1,11 @@
 /* Does an honest node pass, and is the verdict's small print right? The attacks: test_protocol_attacks.c. */
+#include <stdlib.h>
+
+#include "policy/fleet.h"
 #include "policy/report.h"
 #include "unit/run.h"
 #include "unit/world.h"
+#include "verifier/signed.h"
 
 static struct world w;
 
@@ -159,6 +163,108 @@ START_TEST(parts_by_digest_are_taken_only_when_listed_and_held)
 }
 END_TEST
 
+/* --- rules about machines: the engine alone, as a proxy asks --------------------------------------------- */
+
+static enum verifier_err engine_code(void)
+{
+    return ask(&w.engine[0], VERIFIER_PROXY, 0, NULL, NULL).refusal.code;
+}
+
+START_TEST(platforms_count_line_by_line)
+{
+    struct policy_hardware *h = &w.rules.hardware;
+    h->line_count = 1;
+    h->line[0] = (struct policy_line){.name = "Turin"};
+    ck_assert_int_eq(engine_code(), VERIFIER_E_PRODUCT_NOT_ACCEPTED);
+    h->line[0] = (struct policy_line){.name = "Genoa", .snp = 23, .microcode = 84, .bootloader = 10};
+    ck_assert_int_eq(engine_code(), VERIFIER_OK);
+    h->line[0].snp = 24;
+    ck_assert_int_eq(engine_code(), VERIFIER_E_TCB_TOO_OLD);
+    h->line[0].snp = 23;
+    h->line[0].microcode = 85;
+    ck_assert_int_eq(engine_code(), VERIFIER_E_TCB_TOO_OLD);
+    w.rules.engine.measurement[0].registers = 1; /* a processor without such registers cannot have the right ones */
+    h->line[0].microcode = 0;
+    ck_assert_int_eq(engine_code(), VERIFIER_E_MEASUREMENT_NOT_ACCEPTED);
+}
+END_TEST
+
+static void edit_fleet(struct world *unused, struct verifier_envelope *e)
+{
+    static struct policy_fleet fleet;
+    static struct writer signed_fleet;
+    struct writer body = writer_with_max(4096);
+    (void)unused;
+    fleet.version = 1;
+    fleet.snp_chips.count = 1;
+    fleet.snp_chips.id[0] = span_of(w.engine[0].chip_id, 64);
+    fleet.expires = w.now + 50;
+    policy_fleet_encode(&body, &fleet);
+    writer_release(&signed_fleet);
+    signed_fleet = writer_with_max(4096);
+    ck_assert(verifier_signed_make(&signed_fleet, VERIFIER_SIGNED_FLEET, writer_span(&body), w.fleet.seed));
+    writer_release(&body);
+    e->fleet = writer_span(&signed_fleet);
+}
+
+static struct policy_verdict with_fleet(uint64_t later)
+{
+    struct world_session s;
+    struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX);
+    world_session(&s, VERIFIER_PROXY, &w.engine[0], 1, 0);
+    world_envelope(&w, &w.engine[0], &s, edit_fleet, &envelope);
+    struct verifier_input in = world_input(&w, &s, writer_span(&envelope));
+    in.now += later;
+    struct policy_verdict v = world_judge(&w, &in, NULL, NULL);
+    writer_release(&envelope);
+    return v;
+}
+
+START_TEST(a_machine_counts_by_list_by_fleet_or_by_simulation)
+{
+    struct policy_hardware *h = &w.rules.hardware;
+    h->chip_count = 0;
+    ck_assert_int_eq(engine_code(), VERIFIER_E_HARDWARE_NOT_ACCEPTED);
+    ck_assert_int_eq(with_fleet(0).refusal.code, VERIFIER_E_SIGNED_KEY); /* nobody named the fleet's key */
+    w.rules.fleet_by_policy = true;
+    struct policy_verdict v = with_fleet(0);
+    passes(v);
+    ck_assert_uint_eq(v.valid_until, w.now + 50);
+    ck_assert_str_eq(v.valid_by, "fleet file");
+    ck_assert_int_eq(with_fleet(50).refusal.code, VERIFIER_E_HARDWARE_NOT_ACCEPTED);
+    w.rules.fleet_by_policy = false;
+    w.rules.fleet_count = 1;
+    memcpy(w.rules.fleet[0], w.fleet.public, 32);
+    passes(with_fleet(0));
+    w.rules.fleet_count = 0;
+    w.rules.hardware_any = true; /* simulated evidence only, which this is */
+    ck_assert_int_eq(engine_code(), VERIFIER_OK);
+}
+END_TEST
+
+START_TEST(rules_of_nothing_accept_nothing)
+{
+    struct policy_rules zero = {0};
+    w.rules = zero;
+    ck_assert_int_eq(engine_code(), VERIFIER_E_SIMULATED);
+    w.rules.simulated = true;
+    ck_assert_int_eq(engine_code(), VERIFIER_E_OWNER_NOT_ACCEPTED);
+}
+END_TEST
+
+START_TEST(key_sets_follow_one_another)
+{
+    struct policy_seen seen = {.policy = 7, .keyset = 2, .epoch = 3};
+    ck_assert_int_eq(ask(&w.proxy, VERIFIER_CLIENT, 0, &seen, NULL).refusal.code, VERIFIER_E_KEYSET_OLD);
+    world_sign_policy(&w, 2, w.owner, 1);
+    struct policy_verdict v = ask(&w.proxy, VERIFIER_CLIENT, 0, &seen, NULL);
+    passes(v);
+    ck_assert_uint_eq(v.seen.keyset, 2);
+    world_sign_policy(&w, 2, &w.revoker, 1); /* its role is another */
+    ck_assert_int_eq(ask(&w.proxy, VERIFIER_CLIENT, 0, &seen, NULL).refusal.code, VERIFIER_E_SIGNED_KEY);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_add_checked_fixture(t, open_world, close_world);
@@ -167,6 +273,10 @@ static void add_tests(TCase *t)
     tcase_add_test(t, the_verdict_ends_with_what_ends_first);
     tcase_add_test(t, a_lease_may_be_missing_only_where_the_rules_say_so);
     tcase_add_test(t, an_older_version_passes_only_in_its_grace);
+    tcase_add_test(t, platforms_count_line_by_line);
+    tcase_add_test(t, a_machine_counts_by_list_by_fleet_or_by_simulation);
+    tcase_add_test(t, rules_of_nothing_accept_nothing);
+    tcase_add_test(t, key_sets_follow_one_another);
     tcase_add_test(t, parts_by_digest_are_taken_only_when_listed_and_held);
 }
 
