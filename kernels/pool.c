@@ -21,6 +21,7 @@ struct kern_pool {
     _Alignas(64) _Atomic uint32_t done; /* tasks finished of the current op */
     _Alignas(64) _Atomic uint32_t bell; /* epoch that sleepers wait on */
     _Atomic int sleepers;               /* threads in futex_wait */
+    _Atomic bool caller_sleeps;         /* on `done` */
     _Atomic bool closing;
     void (*task)(void *ctx, int index); /* written before `word` announces the op */
     void *ctx;
@@ -50,6 +51,28 @@ static uint64_t tasks_of(uint64_t word)
     return word >> COUNT_BITS & COUNT_MASK;
 }
 
+/* The last of `tasks` wakes the caller when it has gone to sleep. */
+static void finish_one(struct kern_pool *p, uint32_t tasks)
+{
+    if (atomic_fetch_add(&p->done, 1) + 1 == tasks && atomic_load(&p->caller_sleeps))
+        futex_wake(&p->done);
+}
+
+/* A thread that lost its CPU to somebody may keep its task for milliseconds: give ours away meanwhile. */
+static void wait_done(struct kern_pool *p, uint32_t tasks)
+{
+    uint32_t done = 0;
+    for (int spins = 0; spins < SPINS; spins++) {
+        if (atomic_load_explicit(&p->done, memory_order_acquire) == tasks)
+            return;
+        relax();
+    }
+    atomic_store(&p->caller_sleeps, true);
+    while ((done = atomic_load(&p->done)) != tasks)
+        futex_wait(&p->done, done);
+    atomic_store(&p->caller_sleeps, false);
+}
+
 /* Take tasks until none is left. */
 static void work(struct kern_pool *p)
 {
@@ -61,7 +84,7 @@ static void work(struct kern_pool *p)
         if ((word & COUNT_MASK) >= tasks_of(word))
             return;
         p->task(p->ctx, (int)(word & COUNT_MASK));
-        atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
+        finish_one(p, (uint32_t)tasks_of(word));
     }
 }
 
@@ -106,12 +129,7 @@ void kern_pool_run(struct kern_pool *p, void (*task)(void *ctx, int index), void
     if (atomic_load(&p->sleepers) > 0)
         futex_wake(&p->bell);
     work(p);
-    for (int spins = 0; atomic_load_explicit(&p->done, memory_order_acquire) != (uint32_t)tasks; spins++) {
-        if (spins < SPINS)
-            relax();
-        else
-            sched_yield(); /* the other thread lost its CPU to somebody: let it have ours */
-    }
+    wait_done(p, (uint32_t)tasks);
 }
 
 /* The `index`-th CPU of those allowed, or -1. */
