@@ -313,10 +313,11 @@ static void count_token(struct engine *e, struct choice *c)
 static bool accept_token(struct engine *e, struct choice *c, const struct sample_result *r, enum tunnel_finish *why)
 {
     const struct tunnel_request *q = c->job->request;
-    bool stop_id = is_stop_id(q, r->id), end = !q->ignore_eos && engine_tokenizer_is_end(e->tokenizer, r->id);
+    bool stop_id = is_stop_id(q, r->id), bound = is_bound(c);
+    bool end = (!q->ignore_eos || bound) && engine_tokenizer_is_end(e->tokenizer, r->id);
     bool memory = true;
     *why = TUNNEL_FINISH_STOP;
-    if (is_bound(c))
+    if (bound)
         c->at = engine_grammar_advance(c->job->grammar, c->at, r->id);
     c->tokens[c->seq.len++] = r->id;
     c->generated++;
@@ -328,6 +329,10 @@ static bool accept_token(struct engine *e, struct choice *c, const struct sample
         memory = sample_history_add(&c->history, r->id, true);
     if (q->logprobs >= 0)
         memory = keep_record(c, r) && memory;
+    if (bound && c->at < 0) { /* the grammar's limits were passed: what is there is cut, not whole */
+        *why = TUNNEL_FINISH_LENGTH;
+        return true;
+    }
     if (stop_feed(&c->stop, engine_tokenizer_piece(e->tokenizer, r->id, !q->skip_special)) || !memory || end || stop_id)
         return true;
     *why = TUNNEL_FINISH_LENGTH;

@@ -241,14 +241,8 @@ static bool check_features(struct engine *e, struct job *j)
 {
     const struct tunnel_request *q = j->request;
     size_t choices = (q->task == TUNNEL_CHAT ? 1 : q->prompt_count) * q->n;
-    const char *param = NULL;
-    if (q->task == TUNNEL_EMBED)
-        param = "input";
-    else if (q->tool_choice == TUNNEL_TOOLS_REQUIRED || q->tool_choice == TUNNEL_TOOLS_NAMED)
-        param = "tool_choice";
-    if (param) {
-        job_fail(e, j, 400, NULL, param, "this engine does not support %s",
-                 q->task == TUNNEL_EMBED ? "embeddings" : "constrained output; leave the field out");
+    if (q->task == TUNNEL_EMBED) {
+        job_fail(e, j, 400, NULL, "input", "this engine does not make embeddings");
         return REFUSED;
     }
     if (choices > e->options.choices_max) {
@@ -284,6 +278,43 @@ static bool check_lengths(struct engine *e, struct job *j)
 /* --- structured output ---------------------------------------------------------------------------------------- */
 
 /* Compiled here, off the step path. The vocabulary's order is made for the first request that needs it. */
+static bool compile(struct engine *e, struct job *j, enum engine_grammar_kind kind, struct span text, const char *param)
+{
+    struct engine_problem why = {0};
+    if (!e->grammar_vocab && !(e->grammar_vocab = engine_grammar_vocab_open(e->tokenizer)))
+        engine_problem_set(&why, ENGINE_E_MEMORY, "too little memory");
+    else
+        j->grammar = engine_grammar_compile(kind, text, e->grammar_vocab, &why);
+    if (j->grammar)
+        return true;
+    if (why.code == ENGINE_E_MEMORY)
+        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+    else
+        job_fail(e, j, 400, NULL, param, "%s", why.text);
+    return REFUSED;
+}
+
+/* A call that must be made: {"name": ..., "arguments": by that tool's parameters}, as split.c reads it. */
+static json_t *call_schema(const struct job *j)
+{
+    const struct tunnel_request *q = j->request;
+    json_t *forms = json_array(), *tool;
+    size_t i;
+    json_array_foreach(j->tools, i, tool)
+    {
+        const json_t *function = json_object_get(tool, "function");
+        const char *name = json_string_value(json_object_get(function, "name"));
+        json_t *parameters = json_object_get(function, "parameters");
+        if (!name || (q->tool_choice == TUNNEL_TOOLS_NAMED && !span_is(q->tool_name, name)))
+            continue;
+        parameters = json_is_object(parameters) ? json_incref(parameters) : json_pack("{s:s}", "type", "object");
+        json_array_append_new(forms, json_pack("{s:s,s:{s:{s:s},s:o},s:[s,s],s:b}", "type", "object", "properties",
+                                               "name", "const", name, "arguments", parameters, "required", "name",
+                                               "arguments", "additionalProperties", 0));
+    }
+    return json_pack("{s:o}", "anyOf", forms);
+}
+
 static bool make_grammar(struct engine *e, struct job *j)
 {
     static const enum engine_grammar_kind kinds[] = {[TUNNEL_FORMAT_JSON] = ENGINE_GRAMMAR_JSON,
@@ -291,20 +322,16 @@ static bool make_grammar(struct engine *e, struct job *j)
                                                      [TUNNEL_FORMAT_REGEX] = ENGINE_GRAMMAR_REGEX,
                                                      [TUNNEL_FORMAT_GRAMMAR] = ENGINE_GRAMMAR_EBNF,
                                                      [TUNNEL_FORMAT_CHOICE] = ENGINE_GRAMMAR_CHOICE};
-    struct engine_problem why = {0};
-    if (j->request->format == TUNNEL_FORMAT_TEXT)
-        return true;
-    if (!e->grammar_vocab && !(e->grammar_vocab = engine_grammar_vocab_open(e->tokenizer)))
-        engine_problem_set(&why, ENGINE_E_MEMORY, "too little memory");
-    else
-        j->grammar = engine_grammar_compile(kinds[j->request->format], j->request->format_text, e->grammar_vocab, &why);
-    if (j->grammar)
-        return true;
-    if (why.code == ENGINE_E_MEMORY)
-        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
-    else
-        job_fail(e, j, 400, NULL, "response_format", "%s", why.text);
-    return REFUSED;
+    const struct tunnel_request *q = j->request;
+    if (q->tool_choice == TUNNEL_TOOLS_REQUIRED || q->tool_choice == TUNNEL_TOOLS_NAMED) {
+        json_t *schema = call_schema(j);
+        char *text = json_dumps(schema, JSON_COMPACT);
+        bool ok = compile(e, j, ENGINE_GRAMMAR_SCHEMA, text ? span_str(text) : span_of(NULL, 0), "tools");
+        free(text);
+        json_decref(schema);
+        return ok;
+    }
+    return q->format == TUNNEL_FORMAT_TEXT || compile(e, j, kinds[q->format], q->format_text, "response_format");
 }
 
 /* --- answers that need no model ---------------------------------------------------------------------------------- */

@@ -567,6 +567,46 @@ START_TEST(chat_on_smollm2)
     run(e, q, &watches[0]);
     ck_assert_msg(watches[0].status == 0, "%s", watches[0].message);
     ck_assert_msg(strstr(watches[0].text[0], "Paris") != NULL, "%s", watches[0].text[0]);
+    static struct tunnel_request copy;
+    struct tunnel_request *shaped = &copy;
+    copy = *q;
+    static const struct {
+        enum tunnel_format format;
+        const char *text;
+    } forms[] = {{TUNNEL_FORMAT_JSON, ""},
+                 {TUNNEL_FORMAT_SCHEMA,
+                  "{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\",\"maxLength\":20}},"
+                  "\"required\":[\"city\"],\"additionalProperties\":false}"},
+                 {TUNNEL_FORMAT_CHOICE, "[\"Rome\",\"Paris\"]"},
+                 {TUNNEL_FORMAT_REGEX, "[A-Z][a-z]{2,8}"}};
+    for (int i = 0; i < 4; i++) {
+        shaped->max_tokens = 60;
+        shaped->format = forms[i].format;
+        shaped->format_text = span_str(forms[i].text);
+        run(e, shaped, &watches[1]);
+        ck_assert_msg(watches[1].status == 0, "%s", watches[1].message);
+        json_t *value = json_loads(watches[1].text[0], 0, NULL);
+        if (watches[1].finish[0] == TUNNEL_FINISH_STOP && i < 2)
+            ck_assert_msg(json_is_object(value), "%s", watches[1].text[0]);
+        if (i == 1)
+            ck_assert_msg(json_is_string(json_object_get(value, "city")), "%s", watches[1].text[0]);
+        if (i == 2)
+            ck_assert_str_eq(watches[1].text[0], "Paris");
+        json_decref(value);
+    }
+    shaped->format = TUNNEL_FORMAT_SCHEMA;
+    shaped->format_text = span_str("{\"type\":\"what\"}");
+    run(e, shaped, &watches[1]);
+    ck_assert_str_eq(watches[1].param, "response_format");
+    shaped->format = TUNNEL_FORMAT_TEXT;
+    shaped->tools =
+        span_str("[{\"type\":\"function\",\"function\":{\"name\":\"where\",\"parameters\":{\"type\":\"object\","
+                 "\"properties\":{\"n\":{\"type\":\"boolean\"}},\"required\":[\"n\"]}}}]");
+    shaped->tool_choice = TUNNEL_TOOLS_REQUIRED;
+    run(e, shaped, &watches[1]);
+    ck_assert_msg(watches[1].status == 0, "%s", watches[1].message);
+    ck_assert_int_eq(watches[1].finish[0], TUNNEL_FINISH_TOOL_CALLS);
+    ck_assert_msg(strncmp(watches[1].text[0], "where{\"n\":", 10) == 0, "%s", watches[1].text[0]);
     for (int i = 1; i < 6; i++) { /* batched, and from the prefix cache: the same words */
         watch_init(&watches[i]);
         submit(e, q, &watches[i]);
