@@ -9,6 +9,7 @@
 #include <h2o.h>
 #include <h2o/http1.h>
 #include <h2o/http2.h>
+#include <h2o/version.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -23,6 +24,11 @@ struct hx_timer {
 };
 typedef h2o_iovec_t hx_sendvec;
 typedef h2o_timeout_entry_t hx_timer_entry;
+#define hx_add_ostream(req, size, slot) h2o_add_ostream(req, size, slot)
+/* The raw head of an HTTP/1.1 request stays at the start of its socket's input until the answer is complete, so that
+ * ambiguous framing can be refused (proxy/head.h), also before the body is there. */
+#define HX_SEES_HEAD 1
+#define HX_FRAMES_CHUNKS 1 /* a transfer-encoding header of ours keeps the library from framing */
 #else
 #define HX_H2O_OLD 0
 struct hx_timer {
@@ -30,6 +36,11 @@ struct hx_timer {
 };
 typedef h2o_sendvec_t hx_sendvec;
 typedef h2o_timer_t hx_timer_entry;
+#define hx_add_ostream(req, size, slot) h2o_add_ostream(req, _Alignof(max_align_t), size, slot)
+/* Heads are consumed before a handler runs: what the library accepts of odd framing is accepted, and sizes are checked
+ * when the request is complete. */
+#define HX_SEES_HEAD 0
+#define HX_FRAMES_CHUNKS 0 /* it always frames, prefix and end in one write with the data */
 #endif
 
 /* --- server, loops, connections ------------------------------------------------------------------ */

@@ -189,10 +189,10 @@ static bool refuse_malformed(struct hx_req *r)
         hx_req_refuse(r, 503, "this connection is being closed");
         return true;
     }
-    if (r->conn->http2) {
+    if (r->conn->http2 || !HX_SEES_HEAD) {
         for (size_t i = 0; i < r->req->headers.size; i++)
             head_size += r->req->headers.entries[i].name->len + r->req->headers.entries[i].value.len + 4;
-    } else if (HX_H2O_OLD) {
+    } else {
         /* The head is still at the start of the socket's input: the library parses in place and consumes at the end. */
         struct head head;
         enum head_err err = head_parse(&head, span_of(r->conn->sock->input->bytes, r->conn->sock->input->size));
@@ -399,10 +399,10 @@ void hx_stream_open(struct hx_req *r, const char *content_type, const struct hx_
     for (size_t i = 0; i < more_count; i++)
         add_header(r->req, more[i].name, more[i].value);
     if (!r->conn->http2) {
-        r->chunked = r->req->version == 0x101;
+        r->chunked = HX_FRAMES_CHUNKS && r->req->version == 0x101;
         if (r->chunked) /* the library then leaves the framing to us: one event, one record */
             add_header(r->req, "transfer-encoding", "chunked");
-        if (!r->chunked || r->conn->loop->draining)
+        if (r->req->version != 0x101 || r->conn->loop->draining)
             hx_req_close(r);
     }
     h2o_start_response(r->req, &r->generator);
@@ -597,7 +597,7 @@ void hx_filter_setup(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **slot)
         handler->error_body(req->res.status, library_message(req->res.status), body, sizeof body);
         make_id(id);
         begin(req, req->res.status, "application/json", "no-store", id);
-        swap = (struct swap *)h2o_add_ostream(req, sizeof *swap, slot);
+        swap = (struct swap *)hx_add_ostream(req, sizeof *swap, slot);
         swap->super.do_send = swap_send;
         swap->body = h2o_strdup(&req->pool, body, strlen(body));
         req->res.content_length = swap->body.len;

@@ -99,7 +99,7 @@ static void look_at_input(struct hx_conn *c, uint64_t now)
     struct head head;
     enum head_err err;
 
-    if (!HX_H2O_OLD || input.len == 0) {
+    if (!HX_SEES_HEAD || input.len == 0) {
         enter(c, HX_IDLE, now);
         return;
     }
