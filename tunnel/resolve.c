@@ -87,14 +87,15 @@ size_t tunnel_resolve_fds(struct tunnel_resolve *r, struct pollfd fds[TUNNEL_RES
     ares_socket_t sockets[ARES_GETSOCK_MAXNUM];
     int bits = ares_getsock(r->channel, sockets, ARES_GETSOCK_MAXNUM);
     size_t count = 0;
-    struct timeval most = {*wait_ms / 1000, (*wait_ms % 1000) * 1000}, next;
+    struct timeval most = {*wait_ms / 1000, (*wait_ms % 1000) * 1000}, next, *wait;
     for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM && i < TUNNEL_RESOLVE_FDS; i++) {
         bool in = ARES_GETSOCK_READABLE(bits, i), out = ARES_GETSOCK_WRITABLE(bits, i);
         if (in || out)
             fds[count++] = (struct pollfd){sockets[i], (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0)), 0};
     }
-    if (ares_timeout(r->channel, &most, &next))
-        *wait_ms = (int)(next.tv_sec * 1000 + next.tv_usec / 1000);
+    wait = ares_timeout(r->channel, &most, &next); /* one of the two; `next` is filled only when it is that one */
+    if (wait)
+        *wait_ms = (int)(wait->tv_sec * 1000 + wait->tv_usec / 1000);
     return count;
 }
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from stack import Stack, demo_model, Skip, run, tiny_model, wait_until
+from stack import Skip, Stack, demo_model, run, wait_until
 
 stack = None
 LONG = {"max_tokens": 100000, "ignore_eos": True, "temperature": 1}
@@ -46,8 +46,7 @@ class Reader(threading.Thread):
 
 def limits():
     """As many tokens as the context has room for, so that the stream is still running when the fault comes."""
-    status, _, data = stack.call("GET", "/v1/models")
-    return {**LONG, "max_tokens": json.loads(data)["data"][0]["max_model_len"] - 16}
+    return {**LONG, "max_tokens": 8000}
 
 
 def one_pid(name):
@@ -76,7 +75,7 @@ def fault(name, sig, url=None, ends=True):
         if ends:
             reader.join(ERROR_WITHIN + 1)
             assert reader.ended is not None, "the client still waits"
-            assert reader.error or reader.broke, f"a cut answer looked whole: {reader.tokens} tokens, [DONE] {reader.done}"
+            assert reader.error or not reader.done, f"a cut answer looked whole: {reader.tokens} tokens and [DONE]"
             assert reader.ended - at <= ERROR_WITHIN, f"the error came after {reader.ended - at:.1f} s"
             assert url or reader.error, "the connection broke without an error event"
         else:
@@ -152,9 +151,10 @@ def a_client_that_leaves_frees_the_engine():
 def main():
     global stack
     try:
-        model = demo_model()
-    except Skip:
-        model = tiny_model()
+        model = demo_model()  # the tiny one's context is full before a fault can come
+    except Skip as why:
+        print(f"SKIP faults: {why}\nfaults: 0 passed, 0 failed, 1 skipped")
+        sys.exit(77)
     with Stack(model) as stack:
         run([a_client_that_leaves_frees_the_engine, kill_engine, freeze_engine, kill_tunnel, freeze_tunnel, kill_attester,
              kill_the_proxy_in_use, the_other_proxy_keeps_serving, keyd_away_stops_no_stream])
