@@ -293,14 +293,26 @@ static const struct policy_rules_program *program_of(const struct judge *j, cons
     return node->statement.role == VERIFIER_PROXY ? &j->rules->proxy : &j->rules->engine;
 }
 
-/* Are the pinned run-time registers the pinned values? Only TDX has registers that are read here. */
+/* The evidence's register that a policy calls number `i`; NULL: it has none. */
+static const uint8_t *register_of(const struct verifier_hw *hw, unsigned i)
+{
+    static const unsigned pcr[] = {1, 2, 8};
+
+    if (hw->tee == VERIFIER_TEE_TDX && i < 4)
+        return hw->tdx.rtmr[i];
+    if (hw->tee == VERIFIER_TEE_NITRO && i < 3 && (hw->nitro.present >> pcr[i] & 1))
+        return hw->nitro.pcr[pcr[i]];
+    return NULL;
+}
+
+/* Are the pinned registers the pinned values? */
 static bool has_registers(const struct policy_measurement *m, const struct verifier_hw *hw)
 {
-    if (m->registers != 0 && hw->tee != VERIFIER_TEE_TDX)
-        return false;
-    for (unsigned i = 0; i < 4; i++)
-        if ((m->registers >> i & 1) && memcmp(m->reg[i], hw->tdx.rtmr[i], sizeof m->reg[i]) != 0)
+    for (unsigned i = 0; i < 4; i++) {
+        const uint8_t *have = register_of(hw, i);
+        if ((m->registers >> i & 1) && (!have || memcmp(m->reg[i], have, sizeof m->reg[i]) != 0))
             return false;
+    }
     return m->registers >> 4 == 0;
 }
 

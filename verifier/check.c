@@ -306,7 +306,7 @@ static bool stage_6(struct check *c, const struct evidence *ev, const struct ver
 {
     uint8_t want[VERIFIER_DIGEST_LEN];
     verifier_report_data(want, ev->envelope.tree_size, ev->root, node->h_statement, node->h_state);
-    if (memcmp(want, node->hw.report_data, sizeof want) == 0 || IGNORED("report_data"))
+    if (verifier_hw_binds(&node->hw, want) || IGNORED("report_data"))
         return true;
     return refuse_digest(c, 6, VERIFIER_E_REPORT_DATA_MISMATCH, node->hw.report_data, want, sizeof want);
 }

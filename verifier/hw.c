@@ -1,5 +1,9 @@
 #include "verifier/hw.h"
 
+#include <openssl/sha.h>
+
+#include "verifier/tpm.h"
+
 struct verifier_hw_rules verifier_hw_rules_default(void)
 {
     return (struct verifier_hw_rules){.require_crl = true, .tcb_statuses = 1u << VERIFIER_TCB_UP_TO_DATE};
@@ -30,8 +34,25 @@ enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum verifier_tee 
         if (chain_count > 0) /* it comes inside the quote */
             return VERIFIER_E_CHAIN_LENGTH;
         return verifier_tdx_verify(out, quote, collateral, now, rules, why);
+    case VERIFIER_TEE_NITRO:
+        if (chain_count > 0) /* it comes inside the document */
+            return VERIFIER_E_CHAIN_LENGTH;
+        return verifier_nitro_verify(out, quote, now, rules, why);
+    case VERIFIER_TEE_AZURE:
+        return verifier_azure_verify(out, quote, chain, chain_count, collateral, now, rules, why);
     default:
         verifier_note_observed(why, "evidence of another kind than this build reads");
         return VERIFIER_E_UNSUPPORTED_TEE;
     }
+}
+
+bool verifier_hw_binds(const struct verifier_hw *hw, const uint8_t report_data[64])
+{
+    uint8_t want[64] = {0};
+
+    if (hw->tee == VERIFIER_TEE_AZURE)
+        SHA256(report_data, 64, want);
+    else
+        memcpy(want, report_data, sizeof want);
+    return memcmp(want, hw->report_data, sizeof want) == 0;
 }

@@ -7,6 +7,7 @@
 
 #include "verifier/base/span.h"
 #include "verifier/err.h"
+#include "verifier/nitro.h"
 #include "verifier/snp.h"
 #include "verifier/tdx.h"
 #include "verifier/types.h"
@@ -53,9 +54,9 @@ struct verifier_hw_rules verifier_hw_rules_judged(void);
 struct verifier_hw {
     enum verifier_tee tee;
     bool simulated;                /* follows from the anchor that verified, never from a field */
-    char product[16];              /* "Milan", "Genoa", "Turin", "tdx": as policies name it */
+    char product[16];              /* "Milan", "Genoa", "Turin", "tdx", "nitro": as policies name it */
     uint8_t report_data[64];       /* what the guest had signed */
-    uint8_t measurement[48];       /* SNP: MEASUREMENT; TDX: MRTD */
+    uint8_t measurement[48];       /* SNP: MEASUREMENT; TDX: MRTD; Nitro: PCR 0; Azure: the paravisor's */
     uint8_t chip_id[64];           /* SNP */
     bool has_chip_id;              /* false: masked, or signed by a provider's key; then it matches no list */
     uint8_t platform_instance[16]; /* TDX, multi-package platforms */
@@ -64,6 +65,7 @@ struct verifier_hw {
     uint64_t collateral_at;  /* earliest date of the revocation lists and documents that counted; UINT64_MAX: none */
     struct verifier_snp snp; /* tee SNP */
     struct verifier_tdx tdx; /* tee TDX */
+    struct verifier_nitro nitro; /* tee NITRO */
 };
 
 /* Prove `quote` by `chain` (DER, leaf first, root last; empty where the quote carries it) and `collateral` at the
@@ -73,5 +75,8 @@ MUST_CHECK enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum ve
                                                 const struct span *chain, size_t chain_count,
                                                 const struct verifier_collateral *collateral, uint64_t now,
                                                 const struct verifier_hw_rules *rules, struct verifier_note *why);
+
+/* Does the evidence answer for these 64 bytes of report data? A TPM's quote has room for their SHA-256 only. */
+bool verifier_hw_binds(const struct verifier_hw *hw, const uint8_t report_data[64]);
 
 #endif

@@ -1,0 +1,73 @@
+/* Every Nitro document in the vectors: right verdict, right reason, right fields? */
+#include <stdio.h>
+
+#include "vectors/cases.h"
+#include "verifier/anchors/test.h"
+#include "verifier/hw.h"
+
+static void put(json_t *o, const char *key, json_t *value)
+{
+    json_object_set_new(o, key, value);
+}
+
+static json_t *hex_or_null(struct span s)
+{
+    return s.data ? cases_hex(s.data, s.len) : json_null();
+}
+
+static json_t *fields_json(const struct cases_case *c, const struct verifier_nitro_document *d,
+                           const struct verifier_nitro *n)
+{
+    json_t *o = json_deep_copy(json_object_get(c->doc, "fields")), *pcrs = json_object();
+
+    for (unsigned i = 0; i < VERIFIER_NITRO_PCRS; i++) {
+        char key[8];
+        snprintf(key, sizeof key, "%u", i);
+        if (n->present >> i & 1)
+            put(pcrs, key, cases_hex(n->pcr[i], sizeof n->pcr[i]));
+    }
+    put(o, "pcrs", pcrs);
+    put(o, "module_id", json_string(n->module_id));
+    put(o, "timestamp_ms", json_integer((json_int_t)n->timestamp));
+    put(o, "debug", json_boolean(n->debug));
+    put(o, "public_key", hex_or_null(d->public_key));
+    put(o, "user_data", hex_or_null(d->user_data));
+    put(o, "nonce", hex_or_null(d->nonce));
+    return o;
+}
+
+static void check(struct cases_case *c, struct cases_answer *a)
+{
+    static const char *const keys[] = {"allow_debug", "pcr0", NULL};
+    struct verifier_hw_rules rules = verifier_hw_rules_default();
+    struct span document = cases_file(c, "document");
+    struct verifier_nitro_document d;
+    struct verifier_note why = {0};
+    struct verifier_hw hw;
+    const char *pinned;
+    uint8_t want[48];
+    enum verifier_err err;
+
+    verifier_anchors_reset();
+    cases_policy_known(c, keys);
+    rules.allow_debug = cases_policy_bool(c, "allow_debug", false);
+    err = verifier_hw_verify(&hw, VERIFIER_TEE_NITRO, document, NULL, 0, NULL, c->time, &rules, &why);
+    a->error = err == VERIFIER_OK ? NULL : verifier_err_name(err);
+    snprintf(a->detail, sizeof a->detail, "%.290s; %.290s", why.observed, why.required);
+    if (err != VERIFIER_OK)
+        return;
+    pinned = json_string_value(json_object_get(c->policy, "pcr0"));
+    if (pinned && cases_unhex(pinned, want, sizeof want) != (int)sizeof want)
+        cases_unreadable(c, "pcr0");
+    else if (pinned && memcmp(want, hw.measurement, sizeof want) != 0) /* the judge's in production */
+        a->error = "pcr0_mismatch";
+    if (verifier_nitro_parse(&d, document) == VERIFIER_OK)
+        a->fields = fields_json(c, &d, &hw.nitro);
+}
+
+int main(void)
+{
+    static const struct cases_kind kinds[] = {{.folder = "nitro", .check = check}};
+
+    return cases_main(kinds, 1);
+}

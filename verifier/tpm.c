@@ -1,0 +1,277 @@
+#include "verifier/tpm.h"
+
+#include <jansson.h>
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/param_build.h>
+#include <openssl/sha.h>
+
+#include "verifier/base/reader.h"
+#include "verifier/hw.h"
+
+/* --- TPMS_ATTEST --------------------------------------------------------------------------------------------- */
+
+#define MAGIC 0xff544347u /* TPM_GENERATED_VALUE */
+#define ST_ATTEST_QUOTE 0x8018
+
+static bool take_selection(struct verifier_attest *out, struct reader *r, size_t i)
+{
+    struct span bitmap;
+
+    out->selection[i].bank = reader_u16be(r);
+    bitmap = reader_span(r, reader_u8(r));
+    if (r->err != READER_OK || bitmap.len > 4)
+        return false;
+    for (size_t k = 0; k < bitmap.len; k++)
+        out->selection[i].pcrs |= (uint32_t)bitmap.data[k] << 8 * k;
+    return out->selection[i].pcrs >> VERIFIER_TPM_PCRS == 0;
+}
+
+enum verifier_err verifier_attest_parse(struct verifier_attest *out, struct span attest)
+{
+    struct reader r = reader_over(attest);
+    uint32_t magic = reader_u32be(&r), count;
+    uint16_t type = reader_u16be(&r);
+
+    memset(out, 0, sizeof *out);
+    if (r.err != READER_OK)
+        return VERIFIER_E_PARSE;
+    if (magic != MAGIC)
+        return VERIFIER_E_BAD_MAGIC;
+    if (type != ST_ATTEST_QUOTE)
+        return VERIFIER_E_NOT_A_QUOTE;
+    out->qualified_signer = reader_span(&r, reader_u16be(&r));
+    out->extra = reader_span(&r, reader_u16be(&r));
+    out->clock = reader_u64be(&r);
+    out->reset_count = reader_u32be(&r);
+    out->restart_count = reader_u32be(&r);
+    out->safe = reader_u8(&r) == 1;
+    out->firmware = reader_u64be(&r);
+    count = reader_u32be(&r);
+    if (r.err != READER_OK || count > VERIFIER_TPM_SELECTIONS_MAX)
+        return VERIFIER_E_PARSE;
+    out->selection_count = count;
+    for (uint32_t i = 0; i < count; i++)
+        if (!take_selection(out, &r, i))
+            return VERIFIER_E_PARSE;
+    out->pcr_digest = reader_span(&r, reader_u16be(&r));
+    return reader_end(&r) ? VERIFIER_OK : VERIFIER_E_PARSE;
+}
+
+static size_t bank_len(uint16_t bank)
+{
+    return bank == VERIFIER_TPM_SHA1 ? 20 : bank == VERIFIER_TPM_SHA256 ? 32 : bank == VERIFIER_TPM_SHA384 ? 48 : 0;
+}
+
+bool verifier_attest_has_pcrs(const struct verifier_attest *a, const struct span *values, size_t count)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    uint8_t digest[32];
+    size_t at = 0;
+    bool good = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && a->selection_count > 0;
+
+    for (size_t s = 0; s < a->selection_count && good; s++) {
+        for (unsigned i = 0; i < VERIFIER_TPM_PCRS && good; i++) {
+            if (!(a->selection[s].pcrs >> i & 1))
+                continue;
+            good = at < count && values[at].len > 0 && values[at].len == bank_len(a->selection[s].bank) &&
+                   EVP_DigestUpdate(ctx, values[at].data, values[at].len) == 1;
+            at++;
+        }
+    }
+    good = good && at == count && EVP_DigestFinal_ex(ctx, digest, NULL) == 1 &&
+           span_equal(a->pcr_digest, span_of(digest, sizeof digest));
+    EVP_MD_CTX_free(ctx);
+    return good;
+}
+
+/* --- RSA ------------------------------------------------------------------------------------------------------- */
+
+static EVP_PKEY *rsa_key(const struct verifier_rsa *key)
+{
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    BIGNUM *n = BN_bin2bn(key->n.data, (int)key->n.len, NULL), *e = BN_bin2bn(key->e.data, (int)key->e.len, NULL);
+    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    OSSL_PARAM *params = NULL;
+    EVP_PKEY *out = NULL;
+
+    if (build && n && e && ctx && BN_num_bits(n) >= 2048 && BN_num_bits(n) <= 4096 &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e) && (params = OSSL_PARAM_BLD_to_param(build)) != NULL &&
+        EVP_PKEY_fromdata_init(ctx) == 1 && EVP_PKEY_fromdata(ctx, &out, EVP_PKEY_PUBLIC_KEY, params) != 1)
+        out = NULL;
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(build);
+    BN_free(n);
+    BN_free(e);
+    EVP_PKEY_CTX_free(ctx);
+    return out;
+}
+
+bool verifier_rsa_check(const struct verifier_rsa *key, struct span message, struct span signature)
+{
+    EVP_PKEY *pkey = rsa_key(key);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool good = pkey && ctx && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, pkey) == 1 &&
+                EVP_DigestVerify(ctx, signature.data, signature.len, message.data, message.len) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    EVP_PKEY_free(pkey);
+    ERR_clear_error();
+    return good;
+}
+
+/* --- Azure's paravisor report --------------------------------------------------------------------------------------
+ */
+
+enum { HCL_HEAD = 32, REPORT_LEN = 1184, SNP_DATA = 0x50, TD_DATA = 128, HASH_SHA256 = 1 };
+
+/* base64url without padding into `out`; its length, or 0. */
+static size_t base64url(const char *text, uint8_t *out, size_t cap)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    uint32_t bits = 0;
+    unsigned have = 0;
+    size_t len = 0;
+
+    for (; *text; text++) {
+        const char *at = strchr(digits, *text);
+        if (!at)
+            return 0;
+        bits = bits << 6 | (uint32_t)(at - digits);
+        have += 6;
+        if (have < 8)
+            continue;
+        have -= 8;
+        if (len == cap)
+            return 0;
+        out[len++] = (uint8_t)(bits >> have);
+    }
+    return len;
+}
+
+/* keys[kid = HCLAkPub], an RSA key of RFC 7517. */
+static bool read_key(struct verifier_hcl *out)
+{
+    json_t *root = json_loadb((const char *)out->runtime.data, out->runtime.len, JSON_REJECT_DUPLICATES, NULL), *one;
+    size_t i, found = 0, n = 0, e = 0;
+
+    json_array_foreach(json_object_get(root, "keys"), i, one)
+    {
+        const char *kid = json_string_value(json_object_get(one, "kid")),
+                   *kty = json_string_value(json_object_get(one, "kty"));
+        const char *modulus = json_string_value(json_object_get(one, "n")),
+                   *exponent = json_string_value(json_object_get(one, "e"));
+
+        if (!kid || strcmp(kid, "HCLAkPub") != 0)
+            continue;
+        found++;
+        if (!kty || strcmp(kty, "RSA") != 0 || !modulus || !exponent)
+            continue;
+        n = base64url(modulus, out->modulus, sizeof out->modulus);
+        e = base64url(exponent, out->exponent, sizeof out->exponent);
+    }
+    json_decref(root);
+    out->key = (struct verifier_rsa){.n = span_of(out->modulus, n), .e = span_of(out->exponent, e)};
+    return found == 1 && n > 0 && e > 0;
+}
+
+enum verifier_err verifier_hcl_parse(struct verifier_hcl *out, struct span hcl)
+{
+    struct reader r = reader_over(hcl);
+    struct span magic = reader_span(&r, 4);
+    uint8_t digest[32];
+    const uint8_t *data;
+
+    memset(out, 0, sizeof *out);
+    out->version = reader_u32le(&r);
+    out->size = reader_u32le(&r);
+    out->request_type = reader_u32le(&r);
+    (void)reader_span(&r, HCL_HEAD - 16);
+    out->report = reader_span(&r, REPORT_LEN);
+    out->data_size = reader_u32le(&r);
+    out->data_version = reader_u32le(&r);
+    out->report_type = reader_u32le(&r);
+    out->hash_type = reader_u32le(&r);
+    out->runtime = reader_span(&r, reader_u32le(&r));
+    if (magic.len == 4 && memcmp(magic.data, "HCLA", 4) != 0)
+        return VERIFIER_E_BAD_MAGIC;
+    if (r.err != READER_OK || !span_is_zero(r.rest) || out->hash_type != HASH_SHA256 ||
+        (out->report_type != VERIFIER_HCL_SNP && out->report_type != VERIFIER_HCL_TDX))
+        return VERIFIER_E_PARSE;
+    data = out->report.data + (out->report_type == VERIFIER_HCL_SNP ? SNP_DATA : TD_DATA);
+    SHA256(out->runtime.data, out->runtime.len, digest);
+    if (memcmp(digest, data, sizeof digest) != 0 || !span_is_zero(span_of(data + 32, 32)))
+        return VERIFIER_E_RUNTIME_DATA_MISMATCH;
+    return read_key(out) ? VERIFIER_OK : VERIFIER_E_PARSE;
+}
+
+/* --- the whole of it
+ * -------------------------------------------------------------------------------------------------- */
+
+struct parts {
+    struct span hcl, attest, signature, pcr[VERIFIER_TPM_PCRS];
+    size_t pcr_count;
+};
+
+static bool take_parts(struct parts *out, struct span quote)
+{
+    struct reader r = reader_over(quote);
+
+    reader_map(&r, 4);
+    reader_key(&r, "hcl");
+    out->hcl = reader_bin(&r, 1, VERIFIER_QUOTE_MAX);
+    reader_key(&r, "attest");
+    out->attest = reader_bin(&r, 1, 4096);
+    reader_key(&r, "signature");
+    out->signature = reader_bin(&r, 1, 512);
+    reader_key(&r, "pcrs");
+    out->pcr_count = reader_list(&r, 1, VERIFIER_TPM_PCRS);
+    for (size_t i = 0; i < out->pcr_count; i++)
+        out->pcr[i] = reader_bin(&r, 20, 48);
+    return reader_end(&r);
+}
+
+static enum verifier_err check_tpm(struct verifier_attest *a, const struct parts *p, const struct verifier_hcl *hcl)
+{
+    enum verifier_err err = verifier_attest_parse(a, p->attest);
+
+    if (err != VERIFIER_OK)
+        return err;
+    if (!verifier_rsa_check(&hcl->key, p->attest, p->signature))
+        return VERIFIER_E_BAD_SIGNATURE;
+    return verifier_attest_has_pcrs(a, p->pcr, p->pcr_count) ? VERIFIER_OK : VERIFIER_E_PCR_MISMATCH;
+}
+
+enum verifier_err verifier_azure_verify(struct verifier_hw *out, struct span quote, const struct span *chain,
+                                        size_t chain_count, const struct verifier_collateral *collateral, uint64_t now,
+                                        const struct verifier_hw_rules *rules, struct verifier_note *why)
+{
+    struct parts p = {0};
+    struct verifier_hcl hcl;
+    struct verifier_attest a;
+    enum verifier_err err;
+
+    memset(out, 0, sizeof *out);
+    if (!take_parts(&p, quote))
+        return VERIFIER_E_PARSE;
+    err = verifier_hcl_parse(&hcl, p.hcl);
+    if (err == VERIFIER_OK && hcl.report_type != VERIFIER_HCL_SNP)
+        err = VERIFIER_E_UNSUPPORTED_TEE; /* a TDREPORT is signed for its own machine only */
+    if (err == VERIFIER_OK)
+        err = verifier_snp_verify(out, hcl.report, chain, chain_count, collateral, now, rules, why);
+    if (err == VERIFIER_OK)
+        err = check_tpm(&a, &p, &hcl);
+    if (err == VERIFIER_OK && a.extra.len != 32)
+        err = VERIFIER_E_NONCE_MISMATCH;
+    if (err != VERIFIER_OK) {
+        memset(out, 0, sizeof *out);
+        return err;
+    }
+    out->tee = VERIFIER_TEE_AZURE;
+    memset(out->report_data, 0, sizeof out->report_data);
+    memcpy(out->report_data, a.extra.data, a.extra.len);
+    return VERIFIER_OK;
+}

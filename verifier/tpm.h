@@ -1,0 +1,61 @@
+/* tpm.h - TPM 2.0 quotes and Azure's paravisor report, which binds a virtual TPM's key to the hardware.
+ * Pure; parsed things borrow. Formats: TCG TPM 2.0 part 2 (TPMS_ATTEST, big-endian); Azure HCL report (little-endian);
+ * attestation.md § 4. The nonce is only in the TPM's quote: the hardware report was made at boot. */
+#ifndef VERIFIER_TPM_H
+#define VERIFIER_TPM_H
+
+#include "verifier/base/span.h"
+#include "verifier/err.h"
+
+enum verifier_tpm_alg { VERIFIER_TPM_SHA1 = 4, VERIFIER_TPM_SHA256 = 0x0b, VERIFIER_TPM_SHA384 = 0x0c };
+#define VERIFIER_TPM_SELECTIONS_MAX 8
+#define VERIFIER_TPM_PCRS 24
+
+struct verifier_attest {
+    struct span qualified_signer, extra, pcr_digest;
+    uint64_t clock, firmware;
+    uint32_t reset_count, restart_count;
+    bool safe;
+    size_t selection_count;
+    struct {
+        uint16_t bank;
+        uint32_t pcrs; /* bit i: PCR i */
+    } selection[VERIFIER_TPM_SELECTIONS_MAX];
+};
+/* VERIFIER_E_PARSE, _BAD_MAGIC, _NOT_A_QUOTE. */
+MUST_CHECK enum verifier_err verifier_attest_parse(struct verifier_attest *out, struct span attest);
+/* Do these values, one for each selected PCR in order, hash (SHA-256) to the quoted digest? */
+MUST_CHECK bool verifier_attest_has_pcrs(const struct verifier_attest *a, const struct span *values, size_t count);
+
+/* An RSA key's numbers, big-endian, borrowed. */
+struct verifier_rsa {
+    struct span n, e;
+};
+/* RSASSA-PKCS1-v1_5 with SHA-256, key of 2048 to 4096 bits. */
+MUST_CHECK bool verifier_rsa_check(const struct verifier_rsa *key, struct span message, struct span signature);
+
+#define VERIFIER_HCL_SNP 2
+#define VERIFIER_HCL_TDX 4
+
+struct verifier_hcl {
+    uint32_t version, size, request_type, data_size, data_version, report_type, hash_type;
+    struct span report;                /* 1184 bytes: SNP report, or a TDREPORT */
+    struct span runtime;               /* JSON */
+    uint8_t modulus[512], exponent[8]; /* of the key HCLAkPub */
+    struct verifier_rsa key;           /* borrows from the two above: do not copy the struct */
+};
+/* Split and check that the hardware report covers the JSON. VERIFIER_E_PARSE, _BAD_MAGIC, _RUNTIME_DATA_MISMATCH. */
+MUST_CHECK enum verifier_err verifier_hcl_parse(struct verifier_hcl *out, struct span hcl);
+
+struct verifier_hw;
+struct verifier_collateral;
+struct verifier_hw_rules;
+struct verifier_note;
+/* verifier_hw_verify() for Azure's SNP guests: `quote` is {hcl, attest, signature, pcrs [bin]}, `chain` the hardware
+ * report's. Report data: the TPM quote's 32 bytes, then zeros (verifier_hw_binds()). */
+MUST_CHECK enum verifier_err verifier_azure_verify(struct verifier_hw *out, struct span quote, const struct span *chain,
+                                                   size_t chain_count, const struct verifier_collateral *collateral,
+                                                   uint64_t now, const struct verifier_hw_rules *rules,
+                                                   struct verifier_note *why);
+
+#endif
