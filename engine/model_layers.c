@@ -78,7 +78,7 @@ static void matrix_part(struct loader *l, struct kern_matrix *out, const struct 
                              .index = reorder ? unpair : NULL,
                              .head = l->m->spec.head_dim};
     bool exact = l->m->exact || !l->m->ops->integer;
-    if (!kern_matrix_pack(out, &from, rows, cols, exact, l->m->pool))
+    if (!kern_matrix_pack(out, &from, rows, cols, exact, l->m->pool, &l->m->weights))
         fail(l, ENGINE_E_MEMORY, layer, part, "does not fit in memory");
     else if (l->discard)
         engine_files_discard(t->data);
@@ -225,16 +225,10 @@ static void release_layer(struct model_layer *y, int experts)
 {
     float *vectors[] = {y->attn_norm, y->q_norm, y->k_norm, y->attn_post, y->ffn_norm, y->ffn_post,
                         y->sinks,     y->q_bias, y->k_bias, y->v_bias,    y->o_bias,   y->router_bias};
-    struct kern_matrix *matrices[] = {&y->q, &y->k, &y->v, &y->o, &y->gate, &y->up, &y->down, &y->router};
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
         free(vectors[i]);
-    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++)
-        kern_matrix_release(matrices[i]);
     for (int e = 0; y->expert && e < experts; e++) {
         struct model_expert *x = &y->expert[e];
-        kern_matrix_release(&x->gate);
-        kern_matrix_release(&x->up);
-        kern_matrix_release(&x->down);
         free(x->gate_bias);
         free(x->up_bias);
         free(x->down_bias);
@@ -248,8 +242,7 @@ void model_layers_release(struct engine_model *m)
         release_layer(&m->layer[i], m->spec.experts);
     free(m->layer);
     free(m->head_norm);
-    kern_matrix_release(&m->embed);
-    kern_matrix_release(&m->head);
+    kern_weights_release(&m->weights);
     for (int g = 0; g < ENGINE_KV_GROUPS; g++)
         free(m->inverse[g]);
 }

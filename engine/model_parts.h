@@ -32,8 +32,9 @@ struct engine_model {
     struct model_spec spec;
     const struct kern_ops *ops;
     struct kern_pool *pool;
-    bool exact;               /* keys and values in f32 too */
-    struct kern_matrix embed; /* token embeddings; also the head when `head` is empty */
+    bool exact;                  /* keys and values in f32 too */
+    struct kern_weights weights; /* memory of every matrix */
+    struct kern_matrix embed;    /* token embeddings; also the head when `head` is empty */
     struct kern_matrix head;
     float *head_norm;
     struct model_layer *layer; /* spec.layers of them */

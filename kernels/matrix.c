@@ -1,9 +1,7 @@
 /* matrix.c - from stored rows to tiles, and back for look-ups and tests. */
 #include "kernels/matrix.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 static const struct kern_form_info forms[KERN_FORMS] = {
     [KERN_FORM_F32] = {"F32", false, 1, 0, 2048, 0, 0, NULL},
@@ -233,17 +231,6 @@ static void pack_float_row(struct kern_matrix *m, const uint8_t *in, const struc
     }
 }
 
-/* Anonymous memory, in big pages where the machine has them: a decode step walks all of it. */
-static uint8_t *big_alloc(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED)
-        return NULL;
-    madvise(memory, bytes, MADV_HUGEPAGE);
-    madvise(memory, bytes, MADV_DONTDUMP);
-    return memory;
-}
-
 struct packing {
     struct kern_matrix *to;
     const struct kern_rows *from;
@@ -263,7 +250,7 @@ static void pack_tile(void *ctx, int tile)
 }
 
 bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact,
-                      struct kern_pool *pool)
+                      struct kern_pool *pool, struct kern_weights *memory)
 {
     struct packing p = {out, from, kern_quant_find((uint32_t)from->type)};
     enum kern_form which = form_of(from->type, exact);
@@ -276,7 +263,7 @@ bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int
     out->units = (blocks + (int)form->unit - 1) / (int)form->unit;
     out->unit_bytes = form->head + (size_t)form->unit * form->block;
     out->tile_bytes = (size_t)out->units * out->unit_bytes;
-    out->data = big_alloc(kern_matrix_bytes(out));
+    out->data = kern_weights_take(memory, kern_matrix_bytes(out));
     if (!out->data)
         return false;
     /* Tiles of 16 rows keep within KERN_POOL_TASKS_MAX for any matrix whose rows fit 2^24. */
@@ -287,13 +274,6 @@ bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int
 size_t kern_matrix_bytes(const struct kern_matrix *m)
 {
     return (size_t)((m->rows + KERN_TILE - 1) / KERN_TILE) * m->tile_bytes;
-}
-
-void kern_matrix_release(struct kern_matrix *m)
-{
-    if (m->data)
-        munmap(m->data, kern_matrix_bytes(m));
-    *m = (struct kern_matrix){.rows = 0};
 }
 
 /* --- unpacking ------------------------------------------------------------------------------------- */

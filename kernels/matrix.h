@@ -12,6 +12,7 @@
 
 #include "kernels/pool.h"
 #include "kernels/quant.h"
+#include "kernels/weights.h"
 
 #include <stdbool.h>
 
@@ -56,7 +57,7 @@ struct kern_matrix {
     int units;         /* of a tile */
     size_t unit_bytes; /* header and blocks */
     size_t tile_bytes; /* units * unit_bytes */
-    uint8_t *data;     /* owned, 64-aligned: ceil(rows / 16) tiles, rows beyond the last are zeros */
+    uint8_t *data;     /* borrowed, 64-aligned: ceil(rows / 16) tiles, rows beyond the last are zeros */
 };
 
 /* Where the rows come from: row `r` of the result is stored row at `base + index(r) * stride`. */
@@ -71,8 +72,7 @@ struct kern_rows {
 /* Lay out `rows` rows of `cols` columns; `exact`: decode to F32. Stored types without a form of their own are decoded
  * to F32 as well. At most 2^24 rows. False when memory is short. */
 bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact,
-                      struct kern_pool *pool);
-void kern_matrix_release(struct kern_matrix *m);
+                      struct kern_pool *pool, struct kern_weights *memory);
 /* Block `block` of tile `tile`, decoded exactly as the file's decoder does. */
 void kern_matrix_block(const struct kern_matrix *m, int tile, int block, float out[KERN_TILE][KERN_BLOCK]);
 /* Row `row` as `cols` floats, exactly as the file's decoder gives them. */

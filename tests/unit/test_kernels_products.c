@@ -73,14 +73,15 @@ START_TEST(layout_keeps_every_value)
                 struct kern_rows from = {.type = types[i], .base = stored, .stride = stride};
                 const struct kern_quant *quant = kern_quant_find((uint32_t)types[i]);
                 struct kern_matrix m;
+                struct kern_weights memory = {NULL, 0};
                 float want[512], got[512];
-                ck_assert(kern_matrix_pack(&m, &from, rows, cols, exact, pool));
+                ck_assert(kern_matrix_pack(&m, &from, rows, cols, exact, pool, &memory));
                 for (int row = 0; row < rows; row++) {
                     quant->decode(want, stored + (size_t)row * stride, (size_t)cols / quant->block);
                     kern_matrix_row(&m, row, got);
                     ck_assert_msg(memcmp(want, got, (size_t)cols * sizeof *got) == 0, "%s row %d", quant->name, row);
                 }
-                kern_matrix_release(&m);
+                kern_weights_release(&memory);
                 free(stored);
             }
     kern_pool_close(pool);
@@ -152,8 +153,10 @@ static void sweep(const struct kern_ops *ops)
             uint8_t *stored = stored_matrix(types[t], rows, cols, &stride);
             struct kern_rows from = {.type = types[t], .base = stored, .stride = stride};
             struct kern_matrix m;
+            struct kern_weights memory = {NULL, 0};
             struct kern_acts a;
-            ck_assert(kern_matrix_pack(&m, &from, rows, cols, false, pool) && kern_acts_init(&a, ROWS_MAX, cols));
+            ck_assert(kern_matrix_pack(&m, &from, rows, cols, false, pool, &memory) &&
+                      kern_acts_init(&a, ROWS_MAX, cols));
             for (int r = 0; r < ROWS_MAX; r++) {
                 fill_noise(a.x + (size_t)r * (size_t)a.stride, (size_t)cols, (uint32_t)r + 1);
                 kern_ops_ref.quantize(&a, r);
@@ -161,7 +164,7 @@ static void sweep(const struct kern_ops *ops)
             for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
                 compare(ops, &m, &a, counts[c], c % 2, kern_quant_find((uint32_t)types[t])->name);
             kern_acts_release(&a);
-            kern_matrix_release(&m);
+            kern_weights_release(&memory);
             free(stored);
         }
     kern_pool_close(pool);
@@ -182,10 +185,12 @@ START_TEST(split_products_equal_whole_ones)
     uint8_t *stored = stored_matrix(KERN_Q8_0, OUT, COLS, &stride);
     struct kern_rows from = {.type = KERN_Q8_0, .base = stored, .stride = stride};
     struct kern_matrix m;
+    struct kern_weights memory = {NULL, 0};
     struct kern_acts a;
     struct kern_pool *pools[] = {kern_pool_open(1), kern_pool_open(4)};
     float *y[2];
-    ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, !ops->integer, pools[1]) && kern_acts_init(&a, ROWS, COLS));
+    ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, !ops->integer, pools[1], &memory) &&
+              kern_acts_init(&a, ROWS, COLS));
     for (int r = 0; r < ROWS; r++)
         fill_noise(a.x + (size_t)r * (size_t)a.stride, COLS, (uint32_t)r);
     for (int p = 0; p < 2; p++) {
@@ -200,7 +205,7 @@ START_TEST(split_products_equal_whole_ones)
     free(y[0]);
     free(y[1]);
     kern_acts_release(&a);
-    kern_matrix_release(&m);
+    kern_weights_release(&memory);
     free(stored);
 }
 END_TEST

@@ -1,0 +1,20 @@
+/* weights.h - one place for all the weights of a model: large pages, taken piece by piece, freed together. A decode
+ * step walks all of it; small mappings of small pages would cost a fault of the address cache every few kilobytes. */
+#ifndef KERNELS_WEIGHTS_H
+#define KERNELS_WEIGHTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct kern_weights_chunk;
+
+struct kern_weights {                 /* zero is empty and usable */
+    struct kern_weights_chunk *chunk; /* owned */
+    size_t used;                      /* of the first chunk */
+};
+
+/* `bytes` of zeros, 64-aligned, left out of core dumps; NULL when memory is short. Owned by `w`. */
+uint8_t *kern_weights_take(struct kern_weights *w, size_t bytes);
+void kern_weights_release(struct kern_weights *w);
+
+#endif
