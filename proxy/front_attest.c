@@ -187,6 +187,8 @@ void front_attest(struct front *f, struct hx_req *r)
     hx_conn_peer(hx_req_conn(r), &peer);
     if (!ssl || !SSL_is_init_finished(ssl) || SSL_session_reused(ssl))
         front_error(f, r, 400, "no_tls", NULL, "Attestation needs a fresh TLS 1.3 connection.");
+    else if (atomic_load(&f->draining))
+        front_error(f, r, 503, "draining", NULL, "The service is going down: use another proxy.");
     else if (body.len == 0 || body.len > FRONT_CHALLENGE_MAX)
         front_error(f, r, 400, "bad_challenge", NULL, "The body must be a challenge of 1 to 4096 bytes.");
     else if (query.len > 0 && !engine_of(query, engine))

@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { HX_SWEEP_MS = 50, HX_SWEEP_FDS = 256, HX_BATCH = 32, HX_LINGER_MS = 2000 };
+enum { HX_SWEEP_MS = 50, HX_SWEEP_FDS = 256, HX_BATCH = 32, HX_LINGER_MS = 2000, HX_FAREWELL_MS = 2000 };
 
 /* --- what differs between library versions ------------------------------------------------------- */
 #if H2O_LIBRARY_VERSION_MAJOR == 0 && H2O_LIBRARY_VERSION_MINOR < 16
@@ -48,7 +48,7 @@ struct hx_loop {
     struct hx_server *server;
     h2o_context_t context;
     h2o_accept_ctx_t accept;
-    h2o_socket_t *listener; /* NULL once draining */
+    h2o_socket_t *listener; /* NULL once stopping */
     h2o_multithread_receiver_t inbox;
     struct hx_timer sweep;
     struct hx_conn *conns; /* doubly linked */
@@ -75,7 +75,9 @@ struct hx_conn {
     void *data;
     struct sockaddr_storage peer;
     struct hx_req *reqs; /* being served */
-    uint64_t since_ms;   /* when the present phase (see shim_sweep.c) began; 0: none */
+    uint64_t accepted_ms;
+    bool served;       /* at least one request */
+    uint64_t since_ms; /* when the present phase (see shim_sweep.c) began; 0: none */
     enum hx_phase { HX_IDLE, HX_HEAD, HX_BODY, HX_REFUSED, HX_LINGER } phase;
     h2o_socket_cb parked; /* the library's read callback while we answer in its place */
     char *refusal;        /* owned; what is being written */

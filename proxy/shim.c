@@ -17,7 +17,7 @@ struct hx_limits hx_limits_default(void)
         .unsent = 4 << 20,
         .head_ms = 10000,
         .body_ms = 60000,
-        .request_ms = 600000,
+        .request_ms = 1800000,
         .stall_ms = 60000,
         .connections = 4096,
         .per_address = 1024,
@@ -122,6 +122,7 @@ static void conn_accepted(struct hx_loop *l, h2o_socket_t *sock)
     }
     c->loop = l;
     c->sock = sock;
+    c->accepted_ms = hx_now_ms();
     c->next = l->conns;
     if (c->next)
         c->next->prev = c;
@@ -356,23 +357,29 @@ static void drain_on_loop(void *arg)
 {
     struct hx_loop *l = arg;
 
-    if (l->listener)
-        h2o_socket_close(l->listener);
-    l->listener = NULL;
     if (!l->draining && l->server->config.http2) /* GOAWAY, a second later the last one; HTTP/1.1 is our own work */
         h2o_context_request_shutdown(&l->context);
     l->draining = true;
 }
 
+static void close_listener(struct hx_loop *l)
+{
+    if (l->listener)
+        h2o_socket_close(l->listener);
+    l->listener = NULL;
+}
+
 static void abandon_on_loop(void *arg)
 {
     drain_on_loop(arg);
+    close_listener(arg);
     end_all(arg);
 }
 
 static void stop_on_loop(void *arg)
 {
     drain_on_loop(arg);
+    close_listener(arg);
     ((struct hx_loop *)arg)->stopping = true;
 }
 

@@ -82,7 +82,8 @@ int hx_listen(const char *host, uint16_t port, char why[HX_WHY_MAX]);
 /* Start the threads. NULL with `why` filled; the listening socket is closed then too. */
 struct hx_server *hx_start(const struct hx_config *config, char why[HX_WHY_MAX]);
 uint16_t hx_port(const struct hx_server *s);
-/* Accept no more, end idle connections, let running requests finish. */
+/* End connections after their present answer and idle ones now, let running requests finish. New connections are still
+ * accepted, so that they can be told; hx_abandon() and hx_stop() end that. */
 void hx_drain(struct hx_server *s);
 /* Requests that are being served. Any thread. */
 unsigned hx_running(const struct hx_server *s);

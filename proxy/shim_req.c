@@ -166,6 +166,7 @@ static struct hx_req *req_open(h2o_req_t *req, struct hx_conn *c)
         r->next->prev = r;
     c->reqs = r;
     c->phase = HX_IDLE;
+    c->served = true;
     c->since_ms = 0;
     atomic_fetch_add(&c->loop->server->running, 1);
     set_id(r);

@@ -217,7 +217,8 @@ void hx_sweep(struct hx_loop *l)
             look_at_requests(c, now);
         } else if (is_reading(c)) {
             look_at_input(c, now);
-            if (l->draining && c->phase == HX_IDLE)
+            /* a newcomer may still ask and hear that we are leaving */
+            if (l->draining && c->phase == HX_IDLE && (c->served || now - c->accepted_ms > HX_FAREWELL_MS))
                 hx_conn_shut(c);
         }
     }

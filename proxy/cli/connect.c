@@ -160,7 +160,7 @@ int cli_connect(int argc, char **argv)
     struct start s = {.config = {.listen_fd = -1,
                                  .workers = WORKERS,
                                  .waiting_max = WAITING_MAX,
-                                 .request_ms = 600000,
+                                 .request_ms = 1800000,
                                  .limits = hx_limits_default(),
                                  .upstream = {.connect_ms = 5000, .attest_ms = 15000}}};
     char why[256];

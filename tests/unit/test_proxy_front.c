@@ -299,6 +299,12 @@ START_TEST(drains)
     ck_assert(closed);
     free(answer);
     client_close(idle);
+    /* newcomers are told, whatever they want */
+    ck_assert_int_eq(ask("GET", "/health", NULL, &answer), 503);
+    ck_assert_ptr_nonnull(strstr(answer, "draining"));
+    free(answer);
+    ck_assert_int_eq(ask("POST", CHAT, HI "}", NULL), 503);
+    ck_assert_int_eq(ask("POST", "/.well-known/airlock/attest", "challenge", NULL), 503);
     fixture_stop();
 }
 END_TEST
