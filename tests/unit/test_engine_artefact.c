@@ -24,7 +24,7 @@ static void put(const char *folder, const char *name, const uint8_t *bytes, size
     snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *f = fopen(path, "wb");
     ck_assert_ptr_nonnull(f);
-    ck_assert_uint_eq(fwrite(bytes, 1, len, f), len);
+    ck_assert(len == 0 || fwrite(bytes, 1, len, f) == len);
     fclose(f);
 }
 
