@@ -13,6 +13,7 @@ static const struct {
     {"connect", cli_connect, "serve the API on this machine: verify first, then forward"},
     {"policy", cli_policy, "keys, policy, acceptance and tenants files"},
     {"seal", cli_seal, "encrypt a model"},
+    {"log", cli_log, "check the chain of a key server's log"},
     {"doctor", cli_doctor, "what this machine can and cannot do"},
 };
 

@@ -17,6 +17,8 @@ static const struct {
     {"check", cli_policy_check, "read a text as the programs do, and its signatures"},
     {"show", cli_policy_show, "print what a text or signed object says"},
     {"tenant", cli_policy_tenant, "add a tenant, hash an API key"},
+    {"release", cli_policy_release, "make a publisher's signed list of measurements"},
+    {"accept", cli_policy_accept, "print the programs of a signed release"},
     {"measure", cli_policy_measure, "measure built programs (simulation)"},
     {"root", cli_policy_root, "print a model's artefact root"},
     {"confirm", cli_policy_confirm, "let a key server work again after a restore"},
@@ -25,10 +27,12 @@ static const struct {
 int cli_policy(int argc, char **argv)
 {
     for (size_t i = 0; argc >= 2 && i < sizeof words / sizeof *words; i++)
-        if (strcmp(argv[1], words[i].word) == 0)
-            return words[i].run(argc - 1, argv + 1);
-    fputs("usage: airlock policy WORD ...\n", stderr);
+        if (strcmp(argv[1], words[i].word) == 0) /* a word without arguments prints its usage */
+            return words[i].run(argc == 3 && strcmp(argv[2], "--help") == 0 ? 1 : argc - 1, argv + 1);
+    bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
+    FILE *out = help ? stdout : stderr;
+    fputs("usage: airlock policy WORD ...\n", out);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        fprintf(stderr, "  %-8s %s\n", words[i].word, words[i].help);
-    return CLI_USAGE;
+        fprintf(out, "  %-8s %s\n", words[i].word, words[i].help);
+    return help ? CLI_OK : CLI_USAGE;
 }

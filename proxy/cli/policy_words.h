@@ -11,6 +11,8 @@ int cli_policy_keyset(int argc, char **argv);
 int cli_policy_sign(int argc, char **argv);
 int cli_policy_bundle(int argc, char **argv);
 int cli_policy_revoke(int argc, char **argv);
+int cli_policy_release(int argc, char **argv); /* policy_release.c */
+int cli_policy_accept(int argc, char **argv);
 int cli_policy_check(int argc, char **argv); /* policy_show.c */
 int cli_policy_show(int argc, char **argv);
 int cli_policy_measure(int argc, char **argv);

@@ -194,6 +194,18 @@ START_TEST(a_revocation_list)
 }
 END_TEST
 
+START_TEST(a_release_is_accepted_by_its_publishers_key_alone)
+{
+    must("policy keygen publisher");
+    must("policy keygen stranger");
+    must("policy release r --version 1.0 --proxy " ZERO48 " --engine tdx=" ZERO48 " --key publisher");
+    must("policy accept r --publisher publisher.pub");
+    ck_assert_ptr_nonnull(strstr(content("out"), "tee = \"tdx\""));
+    refused("policy accept r --publisher stranger.pub", "signed_key");
+    refused("policy release r --version 1.0 --proxy " ZERO48 " --proxy " ZERO48 " --key publisher", "given twice");
+}
+END_TEST
+
 START_TEST(mistakes_get_an_answer)
 {
     refused("policy", "usage");
@@ -202,6 +214,7 @@ START_TEST(mistakes_get_an_answer)
     refused("policy sign x --key", "needs a value");
     refused("policy check nowhere.conf", "cannot be read");
     refused("policy root nowhere", "nowhere");
+    refused("policy sign --help", "usage: airlock policy sign");
 }
 END_TEST
 
@@ -214,6 +227,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, tenants_enter_as_hashes);
     tcase_add_test(t, secrets_have_mode_0600_and_are_never_overwritten);
     tcase_add_test(t, a_revocation_list);
+    tcase_add_test(t, a_release_is_accepted_by_its_publishers_key_alone);
     tcase_add_test(t, mistakes_get_an_answer);
 }
 
