@@ -171,9 +171,10 @@ static void on_part(void *ctx, enum tunnel_channel_name channel, uint32_t call, 
     }
 }
 
-void choice_init_split(struct choice *c)
+bool choice_open_split(struct choice *c)
 {
-    split_init(&c->split, c->job->split, c->job->tools, c->job->thinking, on_part, c);
+    c->split = engine_toolcall_open(c->job->style, c->job->tools, c->job->thinking, on_part, c);
+    return c->split != NULL;
 }
 
 /* What is certain: text, the ids that it completes, their log-probabilities. False: nothing to send. */
@@ -199,7 +200,7 @@ static bool send_some(struct engine *e, struct choice *c)
     ev->ids = span_of(ids, 4 * n);
     ev->completion_tokens = c->job->completion_tokens;
     c->carrier = ev;
-    split_feed(&c->split, text);
+    engine_toolcall_text(c->split, text);
     if (c->carrier && records) /* no part of it is certain yet: the log-probabilities go alone */
         job_send(c->job, ev);
     c->carrier = NULL;
@@ -234,8 +235,7 @@ void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why)
         ev.finish = why = TUNNEL_FINISH_STOP;
     while (send_some(e, c))
         continue;
-    split_finish(&c->split);
-    if (c->split.calls > 0 && why == TUNNEL_FINISH_STOP)
+    if (engine_toolcall_finish(c->split) > 0 && why == TUNNEL_FINISH_STOP)
         ev.finish = TUNNEL_FINISH_TOOL_CALLS;
     if (c->seq.state != SCHED_OUT)
         sched_remove(&e->sched, &c->seq);
@@ -250,7 +250,7 @@ void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why)
 /* Must the next token fit the request's grammar? Not while the model still thinks. */
 static bool is_bound(const struct choice *c)
 {
-    return c->job->grammar && c->split.state != SPLIT_THINKING;
+    return c->job->grammar && !engine_toolcall_thinks(c->split);
 }
 
 static void fill_params(const struct engine *e, const struct choice *c, struct sample_params *p,
@@ -309,6 +309,14 @@ static void count_token(struct engine *e, struct choice *c)
     pthread_mutex_unlock(&e->lock);
 }
 
+/* Control tokens are hidden unless asked for, or unless they tell what the text is. */
+static struct span shown_piece(const struct engine *e, const struct choice *c, int32_t id)
+{
+    struct span name = engine_tokenizer_piece(e->tokenizer, id, true);
+    bool marker = engine_tokenizer_is_special(e->tokenizer, id) && engine_toolcall_is_marker(c->job->style, name);
+    return engine_tokenizer_piece(e->tokenizer, id, marker || !c->job->request->skip_special);
+}
+
 /* Take the chosen token in. True when the choice is over, `*why` says how. */
 static bool accept_token(struct engine *e, struct choice *c, const struct sample_result *r, enum tunnel_finish *why)
 {
@@ -333,7 +341,7 @@ static bool accept_token(struct engine *e, struct choice *c, const struct sample
         *why = TUNNEL_FINISH_LENGTH;
         return true;
     }
-    if (stop_feed(&c->stop, engine_tokenizer_piece(e->tokenizer, r->id, !q->skip_special)) || !memory || end || stop_id)
+    if (stop_feed(&c->stop, shown_piece(e, c, r->id)) || !memory || end || stop_id)
         return true;
     *why = TUNNEL_FINISH_LENGTH;
     return c->generated == c->output_max;

@@ -175,7 +175,7 @@ static enum engine_err open_tokenizer(struct engine *e, const struct engine_file
         template = engine_tokenizer_chat_template(e->tokenizer);
     if (template.len > 0 && !(e->template = engine_template_open(template, why)))
         return why->code;
-    e->thinks = template.len > 0 && memmem(template.data, template.len, "<think>", 7) != NULL;
+    e->style = engine_toolcall_style_of(template);
     e->ends = calloc(ENDS_MAX, sizeof *e->ends);
     if (!e->ends)
         return engine_problem_set(why, ENGINE_E_MEMORY, "too little memory for the list of end tokens");

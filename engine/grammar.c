@@ -337,28 +337,49 @@ static bool open_states(struct engine_grammar *g, struct engine_problem *why)
     return g->start >= 0;
 }
 
-struct engine_grammar *engine_grammar_compile(enum engine_grammar_kind kind, struct span text,
-                                              const struct engine_grammar_vocab *v, struct engine_problem *why)
+/* Takes what `t` holds. */
+static struct engine_grammar *finish(struct grammar_text *t, const struct engine_grammar_vocab *v)
 {
-    struct engine_problem own = {0};
-    struct grammar_text t = {.arena.max = GRAMMAR_MEMORY_MAX, .why = why ? why : &own};
-    struct engine_grammar *g = calloc(1, sizeof *g);
+    struct engine_grammar *g = t->failed ? NULL : calloc(1, sizeof *g);
     bool good = false;
-    if (!g)
-        engine_problem_set(why, ENGINE_E_MEMORY, "grammar: too little memory");
-    else if (text.len > ENGINE_GRAMMAR_TEXT_MAX)
-        engine_problem_set(why, ENGINE_E_LIMIT, "grammar: longer than %u bytes", ENGINE_GRAMMAR_TEXT_MAX);
-    else {
+    if (g) {
         g->vocab = v;
-        read_text(&t, kind, text);
-        good = !t.failed && automaton_build(&g->a, &t) && open_states(g, why);
+        good = automaton_build(&g->a, t) && open_states(g, t->why);
+    } else {
+        grammar_fail(t, ENGINE_E_MEMORY, "too little memory");
     }
-    free(t.rules);
-    arena_release(&t.arena);
+    free(t->rules);
+    arena_release(&t->arena);
     if (good)
         return g;
     engine_grammar_close(g);
     return NULL;
+}
+
+struct engine_grammar *engine_grammar_compile(enum engine_grammar_kind kind, struct span text,
+                                              const struct engine_grammar_vocab *v, struct engine_problem *why)
+{
+    struct grammar_text t = {.arena.max = GRAMMAR_MEMORY_MAX, .why = why};
+    if (text.len > ENGINE_GRAMMAR_TEXT_MAX)
+        grammar_fail(&t, ENGINE_E_LIMIT, "longer than %u bytes", ENGINE_GRAMMAR_TEXT_MAX);
+    else
+        read_text(&t, kind, text);
+    return finish(&t, v);
+}
+
+struct engine_grammar *engine_grammar_compile_tools(const json_t *tools, struct span only, bool tagged, bool many,
+                                                    const struct engine_grammar_vocab *v, struct engine_problem *why)
+{
+    struct grammar_tools how = {.list = tools, .only = only, .tagged = tagged, .many = many};
+    struct engine_problem first = {0};
+    for (;;) {
+        struct grammar_text t = {.arena.max = GRAMMAR_MEMORY_MAX, .why = how.loose ? why : &first};
+        grammar_from_tools(&t, &how);
+        struct engine_grammar *g = finish(&t, v);
+        if (g || how.loose)
+            return g;
+        how.loose = true;
+    }
 }
 
 void engine_grammar_close(struct engine_grammar *g)

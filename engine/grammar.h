@@ -8,6 +8,8 @@
 #ifndef ENGINE_GRAMMAR_H
 #define ENGINE_GRAMMAR_H
 
+#include <jansson.h>
+
 #include "engine/problem.h"
 #include "verifier/base/writer.h"
 
@@ -34,6 +36,13 @@ void engine_grammar_vocab_close(struct engine_grammar_vocab *v); /* NULL is fine
 MUST_CHECK struct engine_grammar *engine_grammar_compile(enum engine_grammar_kind kind, struct span text,
                                                          const struct engine_grammar_vocab *v,
                                                          struct engine_problem *why);
+/* An answer that calls one of `tools` (OpenAI's list), or the one called `only` (empty: any), or with `many` several:
+ * as JSON objects of name and arguments; `tagged`: each inside <tool_call> .. </tool_call>, else one object with name
+ * and parameters and nothing else. Arguments follow the tool's schema, or are any object where it uses what is not
+ * supported. */
+MUST_CHECK struct engine_grammar *engine_grammar_compile_tools(const json_t *tools, struct span only, bool tagged,
+                                                               bool many, const struct engine_grammar_vocab *v,
+                                                               struct engine_problem *why);
 void engine_grammar_close(struct engine_grammar *g); /* NULL is fine */
 
 /* Where an answer stands; a plain number, valid as long as its grammar. Negative: the answer does not fit, or the

@@ -238,11 +238,11 @@ void grammar_from_ebnf(struct grammar_text *g, struct span text)
         ebnf_parse(g, text);
 }
 
-/* White space is bounded: a model must not be able to go on with it for ever. */
+/* White space is bounded, a model must not be able to go on with it for ever; and none stands before a colon. */
 static const char json_rules[] =
     "value ::= object | array | string | number | boolean | null\n"
     "object ::= \"{\" ws ( member ( \",\" ws member )* )? \"}\"\n"
-    "member ::= string ws \":\" ws value ws\n"
+    "member ::= string \":\" ws value ws\n"
     "array ::= \"[\" ws ( value ws ( \",\" ws value ws )* )? \"]\"\n"
     "string ::= \"\\\"\" char* \"\\\"\"\n"
     "char ::= [^\"\\\\\\x00-\\x1f\\x7f] | \"\\\\\" ( [\"\\\\/bfnrt] | \"u\" [0-9a-fA-F]{4} )\n"

@@ -80,6 +80,12 @@ void grammar_from_regex(struct grammar_text *g, struct span text);
 void grammar_from_schema(struct grammar_text *g, struct span text);
 void grammar_from_choices(struct grammar_text *g, struct span text);
 void grammar_from_json(struct grammar_text *g);
+struct grammar_tools {
+    const json_t *list;
+    struct span only;
+    bool tagged, many, loose; /* loose: arguments are any object */
+};
+void grammar_from_tools(struct grammar_text *g, const struct grammar_tools *tools);
 /* An expression for `text`; `in_json`: for the value of a JSON string. */
 struct expr *regex_parse(struct grammar_text *g, struct span text, bool in_json);
 /* JSON's own rules by name: value, object, array, string, char, number, integer, boolean, null, ws. */

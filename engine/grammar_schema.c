@@ -6,7 +6,6 @@
  * break a rule. Properties come in the order of the schema; where `properties` are given and `additionalProperties` is
  * not, there are no others; the same for prefixItems without items. */
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,7 +13,8 @@
 
 struct schema {
     struct grammar_text *g;
-    json_t *root;
+    const json_t *root;
+    unsigned number; /* of several schemas in one grammar: their definitions are their own */
 };
 
 static struct expr *value_of(struct schema *s, const json_t *schema);
@@ -323,8 +323,7 @@ static struct expr *array(struct schema *s, const json_t *schema)
 /* "name" : value, with white space. */
 static struct expr *pair(struct schema *s, struct expr *name, struct expr *value)
 {
-    struct expr *x = add(s, add(s, seq(s), name), json_rule(s, "ws"));
-    x = add(s, add(s, add(s, x, text(s, ":")), json_rule(s, "ws")), value);
+    struct expr *x = add(s, add(s, add(s, add(s, seq(s), name), text(s, ":")), json_rule(s, "ws")), value);
     return add(s, x, json_rule(s, "ws"));
 }
 
@@ -424,7 +423,7 @@ static struct expr *referred(struct schema *s, const char *ref)
     char part[256];
     const json_t *at = s->root;
     char name[300];
-    int n = snprintf(name, sizeof name, "$ref %s", ref);
+    int n = snprintf(name, sizeof name, "$ref %u %s", s->number, ref);
     if (ref[0] != '#' || n < 0 || (size_t)n >= sizeof name)
         return unsupported(s, "a $ref to another document");
     for (const char *p = ref + 1; *p == '/' && at;) {
@@ -540,12 +539,13 @@ static json_t *load(struct grammar_text *g, struct span text, const char *what)
 void grammar_from_schema(struct grammar_text *g, struct span text_of_schema)
 {
     int32_t root = rule_new(g, span_of(NULL, 0));
-    struct schema s = {.g = g, .root = load(g, text_of_schema, "JSON schema")};
+    json_t *loaded = load(g, text_of_schema, "JSON schema");
+    struct schema s = {.g = g, .root = loaded};
     grammar_json_rules(g);
     struct expr *body = s.root ? value_of(&s, s.root) : NULL;
     if (root == 0 && body)
         g->rules[root].body = body;
-    json_decref(s.root);
+    json_decref(loaded);
 }
 
 void grammar_from_choices(struct grammar_text *g, struct span text_of_choices)
@@ -562,4 +562,46 @@ void grammar_from_choices(struct grammar_text *g, struct span text_of_choices)
     if (root == 0 && all && !g->failed)
         g->rules[root].body = all;
     json_decref(choices);
+}
+
+/* {"name": "f", "arguments": {..}} */
+static struct expr *tool_call(struct grammar_text *g, const struct grammar_tools *tools, const json_t *tool,
+                              unsigned number)
+{
+    const json_t *function = json_object_get(tool, "function"), *name = json_object_get(function, "name");
+    const json_t *parameters = json_object_get(function, "parameters");
+    struct schema s = {.g = g, .root = parameters, .number = number};
+    bool any = tools->loose || !json_is_object(parameters) || json_object_size(parameters) == 0;
+    struct expr *call = add(&s, add(&s, seq(&s), text(&s, "{\"name\": ")), literal(&s, name));
+    call = add(&s, call, text(&s, tools->tagged ? ", \"arguments\": " : ", \"parameters\": "));
+    call = add(&s, call, any ? json_rule(&s, "object") : value_of(&s, parameters));
+    return add(&s, call, text(&s, "}"));
+}
+
+void grammar_from_tools(struct grammar_text *g, const struct grammar_tools *tools)
+{
+    struct expr *calls = expr_new(g, X_ALT), *one;
+    int32_t root = rule_new(g, span_of(NULL, 0));
+    const json_t *tool;
+    size_t i;
+    grammar_json_rules(g);
+    json_array_foreach(tools->list, i, tool)
+    {
+        const json_t *name = json_object_get(json_object_get(tool, "function"), "name");
+        struct span named = span_of(json_string_value(name), json_string_length(name));
+        if (named.len > 0 && (tools->only.len == 0 || span_equal(named, tools->only)))
+            calls = expr_add(g, calls, tool_call(g, tools, tool, (unsigned)i));
+    }
+    if (calls && calls->count == 0)
+        grammar_fail(g, ENGINE_E_SYNTAX, "tools: none has the name that must be called");
+    struct schema s = {.g = g};
+    one = calls;
+    if (tools->tagged) {
+        one = add(&s, add(&s, add(&s, seq(&s), text(&s, "<tool_call>\n")), calls), text(&s, "\n</tool_call>"));
+        one = shared(&s, one);
+        struct expr *more = expr_repeat(g, expr_pair(g, X_SEQ, text(&s, "\n"), one), 0, tools->many ? 15 : 0);
+        one = expr_pair(g, X_SEQ, one, more);
+    }
+    if (root == 0 && one)
+        g->rules[root].body = one;
 }

@@ -151,22 +151,19 @@ static bool render(struct engine *e, struct job *j, struct writer *text)
     return err == ENGINE_OK;
 }
 
-static bool ends_with(struct span text, const char *end)
+/* What to look for in the answer, and whether it begins inside a thought that the prompt opened. A forced call is plain
+ * JSON unless the model's own form is text that a grammar can write. */
+static void set_style(const struct engine *e, struct job *j, struct span prompt)
 {
-    size_t len = strlen(end);
-    return text.len >= len && memcmp(text.data + text.len - len, end, len) == 0;
-}
-
-/* What to look for in the answer, and whether it begins inside a thought that the prompt opened. */
-static void set_split(const struct engine *e, struct job *j, struct span prompt)
-{
-    j->split = e->thinks ? SPLIT_REASONING : 0;
-    j->thinking = e->thinks && (ends_with(prompt, "<think>") || ends_with(prompt, "<think>\n"));
-    if (j->request->tools.len == 0 || j->request->tool_choice == TUNNEL_TOOLS_NONE)
-        return;
-    j->tools = parse_json(j->request->tools);
-    if (j->tools)
-        j->split |= SPLIT_TOOLS;
+    const struct tunnel_request *q = j->request;
+    j->style = e->style;
+    j->thinking = engine_toolcall_opens_thought(e->style, prompt);
+    if (q->tools.len > 0 && q->tool_choice != TUNNEL_TOOLS_NONE)
+        j->tools = parse_json(q->tools);
+    if (!j->tools && j->style.tools != ENGINE_TOOLCALL_HARMONY) /* whose messages need reading anyway */
+        j->style.tools = ENGINE_TOOLCALL_NONE;
+    if (q->tool_choice >= TUNNEL_TOOLS_REQUIRED && j->style.tools != ENGINE_TOOLCALL_HERMES)
+        j->style = (struct engine_toolcall_style){ENGINE_TOOLCALL_LLAMA3, e->style.thinks};
 }
 
 static bool make_chat_prompt(struct engine *e, struct job *j)
@@ -179,7 +176,7 @@ static bool make_chat_prompt(struct engine *e, struct job *j)
     }
     bool ok = render(e, j, &text);
     if (ok)
-        set_split(e, j, writer_span(&text));
+        set_style(e, j, writer_span(&text));
     if (ok)
         ok = encode(e, j, writer_span(&text), ENGINE_TOKENIZE_SPECIAL, &j->prompt[0]);
     writer_release(&text);
@@ -278,43 +275,6 @@ static bool check_lengths(struct engine *e, struct job *j)
 /* --- structured output ---------------------------------------------------------------------------------------- */
 
 /* Compiled here, off the step path. The vocabulary's order is made for the first request that needs it. */
-static bool compile(struct engine *e, struct job *j, enum engine_grammar_kind kind, struct span text, const char *param)
-{
-    struct engine_problem why = {0};
-    if (!e->grammar_vocab && !(e->grammar_vocab = engine_grammar_vocab_open(e->tokenizer)))
-        engine_problem_set(&why, ENGINE_E_MEMORY, "too little memory");
-    else
-        j->grammar = engine_grammar_compile(kind, text, e->grammar_vocab, &why);
-    if (j->grammar)
-        return true;
-    if (why.code == ENGINE_E_MEMORY)
-        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
-    else
-        job_fail(e, j, 400, NULL, param, "%s", why.text);
-    return REFUSED;
-}
-
-/* A call that must be made: {"name": ..., "arguments": by that tool's parameters}, as split.c reads it. */
-static json_t *call_schema(const struct job *j)
-{
-    const struct tunnel_request *q = j->request;
-    json_t *forms = json_array(), *tool;
-    size_t i;
-    json_array_foreach(j->tools, i, tool)
-    {
-        const json_t *function = json_object_get(tool, "function");
-        const char *name = json_string_value(json_object_get(function, "name"));
-        json_t *parameters = json_object_get(function, "parameters");
-        if (!name || (q->tool_choice == TUNNEL_TOOLS_NAMED && !span_is(q->tool_name, name)))
-            continue;
-        parameters = json_is_object(parameters) ? json_incref(parameters) : json_pack("{s:s}", "type", "object");
-        json_array_append_new(forms, json_pack("{s:s,s:{s:{s:s},s:o},s:[s,s],s:b}", "type", "object", "properties",
-                                               "name", "const", name, "arguments", parameters, "required", "name",
-                                               "arguments", "additionalProperties", 0));
-    }
-    return json_pack("{s:o}", "anyOf", forms);
-}
-
 static bool make_grammar(struct engine *e, struct job *j)
 {
     static const enum engine_grammar_kind kinds[] = {[TUNNEL_FORMAT_JSON] = ENGINE_GRAMMAR_JSON,
@@ -323,15 +283,25 @@ static bool make_grammar(struct engine *e, struct job *j)
                                                      [TUNNEL_FORMAT_GRAMMAR] = ENGINE_GRAMMAR_EBNF,
                                                      [TUNNEL_FORMAT_CHOICE] = ENGINE_GRAMMAR_CHOICE};
     const struct tunnel_request *q = j->request;
-    if (q->tool_choice == TUNNEL_TOOLS_REQUIRED || q->tool_choice == TUNNEL_TOOLS_NAMED) {
-        json_t *schema = call_schema(j);
-        char *text = json_dumps(schema, JSON_COMPACT);
-        bool ok = compile(e, j, ENGINE_GRAMMAR_SCHEMA, text ? span_str(text) : span_of(NULL, 0), "tools");
-        free(text);
-        json_decref(schema);
-        return ok;
-    }
-    return q->format == TUNNEL_FORMAT_TEXT || compile(e, j, kinds[q->format], q->format_text, "response_format");
+    bool forced = j->tools && q->tool_choice >= TUNNEL_TOOLS_REQUIRED;
+    struct engine_problem why = {0};
+    if (q->format == TUNNEL_FORMAT_TEXT && !forced)
+        return true;
+    if (!e->grammar_vocab && !(e->grammar_vocab = engine_grammar_vocab_open(e->tokenizer)))
+        engine_problem_set(&why, ENGINE_E_MEMORY, "too little memory");
+    else if (forced)
+        j->grammar = engine_grammar_compile_tools(
+            j->tools, q->tool_choice == TUNNEL_TOOLS_NAMED ? q->tool_name : span_str(""),
+            j->style.tools == ENGINE_TOOLCALL_HERMES, q->parallel_tool_calls, e->grammar_vocab, &why);
+    else
+        j->grammar = engine_grammar_compile(kinds[q->format], q->format_text, e->grammar_vocab, &why);
+    if (j->grammar)
+        return true;
+    if (why.code == ENGINE_E_MEMORY)
+        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+    else
+        job_fail(e, j, 400, NULL, forced ? "tools" : "response_format", "%s", why.text);
+    return REFUSED;
 }
 
 /* --- answers that need no model ---------------------------------------------------------------------------------- */

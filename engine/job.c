@@ -60,7 +60,7 @@ struct job *job_new(const struct tunnel_request *request)
 static void choice_release(struct choice *c)
 {
     stop_release(&c->stop);
-    split_release(&c->split);
+    engine_toolcall_close(c->split);
     sample_history_release(&c->history);
     if (c->tokens)
         secret_wipe(c->tokens, (c->seq.len_max + 1) * sizeof *c->tokens);
@@ -120,7 +120,8 @@ static bool make_choice(struct engine *e, struct job *j, struct choice *c, size_
     /* After nothing but a BOS the answer is a whole text, not the continuation of one. */
     bool whole = p->count == 1 && p->ids[0] == engine_tokenizer_bos(e->tokenizer);
     stop_init(&c->stop, q->stop, q->stop_count, q->include_stop, whole && engine_tokenizer_leading_space(e->tokenizer));
-    choice_init_split(c);
+    if (!choice_open_split(c))
+        return false;
     c->at = j->grammar ? engine_grammar_start(j->grammar) : 0;
     c->seq.len = p->count;
     c->seq.len_max = p->count + c->output_max;

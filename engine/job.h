@@ -12,10 +12,10 @@
 #include "engine/grammar.h"
 #include "engine/sample.h"
 #include "engine/sched.h"
-#include "engine/split.h"
 #include "engine/stop.h"
 #include "engine/template.h"
 #include "engine/tokenizer.h"
+#include "engine/toolcall.h"
 
 struct job;
 
@@ -31,9 +31,9 @@ struct choice {
     bool begun, finished;
     uint64_t begun_us, first_us, last_us;
     struct stop stop;
-    engine_grammar_state at; /* with a grammar: where the answer stands in it */
-    struct split split;
-    struct tunnel_event *carrier; /* while parts are sent: ids and log-probabilities for the first of them */
+    engine_grammar_state at;       /* with a grammar: where the answer stands in it */
+    struct engine_toolcall *split; /* owned: what the text is: thought, answer, calls */
+    struct tunnel_event *carrier;  /* while parts are sent: ids and log-probabilities for the first of them */
     struct sample_history history;
     struct sample_result *record; /* owned ring like stop's: of output tokens not yet released */
     size_t record_count, record_cap;
@@ -56,13 +56,13 @@ struct job {
     struct choice *choice; /* owned */
     uint64_t seed;
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
-    unsigned split;                 /* SPLIT_* for its answers */
-    bool thinking;                  /* the prompt ends inside <think> */
-    json_t *tools;                  /* owned; NULL: none. Read by the step thread alone once that has the job */
-    struct engine_grammar *grammar; /* owned; NULL: answers are free. The step thread's once that has the job */
-    int prompt_top;                 /* alternatives wanted with prompt log-probabilities; -1 none */
-    bool started;                   /* START was sent */
-    bool stepping;                  /* the step thread has it; read by that thread alone */
+    struct engine_toolcall_style style; /* of its answers */
+    bool thinking;                      /* the prompt ends inside <think> */
+    json_t *tools;                      /* owned; NULL: none. Read by the step thread alone once that has the job */
+    struct engine_grammar *grammar;     /* owned; NULL: answers are free. The step thread's once that has the job */
+    int prompt_top;                     /* alternatives wanted with prompt log-probabilities; -1 none */
+    bool started;                       /* START was sent */
+    bool stepping;                      /* the step thread has it; read by that thread alone */
     atomic_bool cancelled, hold;
     struct job *next;                  /* in the intake or ready queue */
     struct job *all_before, *all_next; /* in the list of jobs */
@@ -77,8 +77,8 @@ struct engine {
     struct engine_model *model;
     struct engine_kv *kv;
     struct engine_tokenizer *tokenizer;
-    struct engine_template *template; /* NULL: the model has none */
-    bool thinks;                      /* the template knows <think> */
+    struct engine_template *template;   /* NULL: the model has none */
+    struct engine_toolcall_style style; /* how the model marks thoughts and calls: its template shows it */
     struct engine_model_info info;
     struct engine_options options; /* defaults filled in; pointers inside are not valid */
     char served[ENGINE_SERVED_NAMES_MAX][TUNNEL_NAME_MAX + 1];
@@ -129,7 +129,7 @@ void queue_push(struct queue *q, struct job *j);
 struct job *queue_pop(struct queue *q);
 
 /* --- choice.c: what a choice says (step thread) --- */
-void choice_init_split(struct choice *c);
+bool choice_open_split(struct choice *c); /* false when memory is short */
 /* START if it was not sent, then the echo of the prompt if that is asked for. */
 void choice_begin(struct engine *e, struct choice *c);
 /* Log-probabilities of the prompt from logits of positions pos .. pos+count-1. */

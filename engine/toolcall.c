@@ -2,7 +2,6 @@
  * is not reasoning. Harmony is one stage of its own, as its markers are control tokens. */
 #include "engine/toolcall.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 
 #define THINK "<think>"
@@ -13,7 +12,13 @@
 #define PYTHON "<|python_tag|>"
 #define HEADER_MAX 512u /* bytes of a Harmony message header */
 
-enum think_state { THINK_MAYBE, THINK_INSIDE, THINK_AFTER, THINK_OVER }; /* AFTER: newlines before the answer go */
+enum think_state {
+    THINK_MAYBE, /* <think> may come */
+    THINK_BEGIN, /* white space before the thought goes */
+    THINK_INSIDE,
+    THINK_AFTER, /* white space before the answer goes */
+    THINK_OVER
+};
 enum call_state {
     CALL_OUTSIDE,
     CALL_BEGIN,  /* Llama: nothing but white space yet */
@@ -22,6 +27,7 @@ enum call_state {
 
 struct engine_toolcall {
     struct engine_toolcall_style style;
+    const json_t *known; /* the request's tools, borrowed; NULL: any */
     engine_toolcall_part *part;
     void *ctx;
     enum think_state think;
@@ -31,7 +37,7 @@ struct engine_toolcall {
     struct writer blank;    /* white space that goes if a tool call follows */
     uint32_t tools;
     /* Harmony */
-    bool in_header, has_tool;
+    bool in_header;
     enum tunnel_channel_name channel;
 };
 
@@ -152,13 +158,27 @@ static size_t find(struct span s, const char *marker)
 
 /* --- tool calls in JSON ------------------------------------------------------------------------- */
 
-/* Is this a call: an object with a name and arguments? Arguments may be written as a string. */
-static bool is_call(const json_t *call)
+static bool is_known(const struct engine_toolcall *o, struct span name)
 {
+    const json_t *tool;
+    size_t i;
+    json_array_foreach(o->known, i, tool)
+    {
+        const json_t *known = json_object_get(json_object_get(tool, "function"), "name");
+        if (json_is_string(known) && span_equal(name, span_of(json_string_value(known), json_string_length(known))))
+            return true;
+    }
+    return !o->known && name.len > 0;
+}
+
+/* Is this a call: an object with a name and arguments? Arguments may be written as a string. */
+static bool is_call(const struct engine_toolcall *o, const json_t *call)
+{
+    const json_t *name = json_object_get(call, "name");
     const json_t *arguments = json_object_get(call, "arguments");
     if (!arguments)
         arguments = json_object_get(call, "parameters");
-    return json_string_length(json_object_get(call, "name")) > 0 &&
+    return json_is_string(name) && is_known(o, span_of(json_string_value(name), json_string_length(name))) &&
            (!arguments || json_is_object(arguments) || json_is_string(arguments));
 }
 
@@ -235,9 +255,9 @@ static bool give_json(struct engine_toolcall *o, struct span text)
     size_t i, count = list ? json_array_size(all) : 1, at = list ? skip_blank(text, 1) : 0;
     bool good = all && count > 0 && count <= ENGINE_TOOLCALLS_MAX - o->tools;
     if (list)
-        json_array_foreach(all, i, call) good = good && is_call(call);
+        json_array_foreach(all, i, call) good = good && is_call(o, call);
     else
-        good = good && is_call(all);
+        good = good && is_call(o, all);
     for (i = 0; good && i < count; i++) {
         size_t end = list ? skip_value(text, at) : text.len;
         give_json_call(o, list ? json_array_get(all, i) : all, span_of(text.data + at, end - at));
@@ -249,12 +269,12 @@ static bool give_json(struct engine_toolcall *o, struct span text)
 
 /* Llama writes several calls with semicolons or newlines between them. Reads the first value of `*text`, a call, and
  * moves on; NULL: something else. */
-static json_t *next_call(struct span *text, struct span *own)
+static json_t *next_call(const struct engine_toolcall *o, struct span *text, struct span *own)
 {
     json_error_t error;
     json_t *call =
         json_loadb((const char *)text->data, text->len, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &error);
-    if (!is_call(call) || error.position <= 0 || (size_t)error.position > text->len) {
+    if (!is_call(o, call) || error.position <= 0 || (size_t)error.position > text->len) {
         json_decref(call);
         return NULL;
     }
@@ -270,13 +290,13 @@ static bool give_json_sequence(struct engine_toolcall *o, struct span text)
     struct span rest = trimmed(text), own;
     size_t count = 0;
     for (json_t *call; rest.len > 0; json_decref(call)) { /* all of them must be calls before the first leaves */
-        call = next_call(&rest, &own);
+        call = next_call(o, &rest, &own);
         if (!call || ++count > ENGINE_TOOLCALLS_MAX - o->tools)
             rest.len = 0, count = 0;
     }
     rest = trimmed(text);
     for (size_t i = 0; i < count; i++) {
-        json_t *call = next_call(&rest, &own);
+        json_t *call = next_call(o, &rest, &own);
         if (call)
             give_json_call(o, call, own);
         json_decref(call);
@@ -289,7 +309,7 @@ static bool give_named_arguments(struct engine_toolcall *o, struct span text)
 {
     size_t at = find(text, "[ARGS]");
     struct span name = span_of(text.data, at), arguments;
-    if (at == text.len || at == 0 || at > 256 || o->tools >= ENGINE_TOOLCALLS_MAX)
+    if (at == text.len || !is_known(o, trimmed(name)) || o->tools >= ENGINE_TOOLCALLS_MAX)
         return false;
     arguments = span_of(text.data + at + 6, text.len - at - 6);
     json_t *parsed = json_loadb((const char *)arguments.data, arguments.len, JSON_REJECT_DUPLICATES, NULL);
@@ -441,11 +461,21 @@ static void step_think(struct engine_toolcall *o)
         size_t before = rest.len > 0 ? (size_t)(rest.data - s.data) : s.len;
         if (rest.len == 0 || (rest.len < strlen(THINK) && partial(rest, THINK) == rest.len))
             return;
-        o->think = starts_with(rest, THINK) ? THINK_INSIDE : THINK_OVER;
-        if (o->think == THINK_INSIDE)
+        o->think = starts_with(rest, THINK) ? THINK_BEGIN : THINK_OVER;
+        if (o->think == THINK_BEGIN)
             drop(&o->thinking, before + strlen(THINK));
         s = writer_span(&o->thinking);
     }
+    if (o->think == THINK_BEGIN || o->think == THINK_AFTER) {
+        while (s.len > 0 && is_blank(s.data[0]))
+            s = span_of(s.data + 1, s.len - 1);
+        drop(&o->thinking, o->thinking.len - s.len);
+        s = writer_span(&o->thinking);
+        if (s.len > 0)
+            o->think = o->think == THINK_BEGIN ? THINK_INSIDE : THINK_OVER;
+    }
+    if (o->think == THINK_BEGIN)
+        return;
     if (o->think == THINK_INSIDE) {
         size_t at = find(s, THINK_END), safe = at < s.len ? at : s.len - partial(s, THINK_END);
         give(o, TUNNEL_REASONING, span_of(s.data, safe));
@@ -453,15 +483,11 @@ static void step_think(struct engine_toolcall *o)
         if (at == s.len)
             return;
         o->think = THINK_AFTER;
-        s = writer_span(&o->thinking);
+        step_think(o); /* once: the state only moves on */
+        return;
     }
-    if (o->think == THINK_AFTER) {
-        while (s.len > 0 && s.data[0] == '\n')
-            s = span_of(s.data + 1, s.len - 1);
-        if (s.len > 0)
-            o->think = THINK_OVER;
-    }
-    answer(o, s);
+    if (s.len > 0)
+        answer(o, s);
     writer_reset(&o->thinking);
 }
 
@@ -474,11 +500,10 @@ static void harmony_header(struct engine_toolcall *o)
     const char *to = "to=functions.";
     size_t at = find(s, to);
     o->channel = contains(s, "final") || contains(s, "commentary") ? TUNNEL_CONTENT : TUNNEL_REASONING;
-    o->has_tool = at < s.len && o->tools < ENGINE_TOOLCALLS_MAX;
-    if (o->has_tool) {
-        size_t begin = at + strlen(to), end = begin;
-        while (end < s.len && !is_blank(s.data[end]) && s.data[end] != '<')
-            end++;
+    size_t begin = at < s.len ? at + strlen(to) : s.len, end = begin;
+    while (end < s.len && !is_blank(s.data[end]) && s.data[end] != '<')
+        end++;
+    if (o->tools < ENGINE_TOOLCALLS_MAX && end > begin && is_known(o, span_of(s.data + begin, end - begin))) {
         o->channel = TUNNEL_TOOL_ARGUMENTS;
         o->tools++;
         give(o, TUNNEL_TOOL_NAME, span_of(s.data + begin, end - begin));
@@ -556,20 +581,33 @@ static void step_harmony(struct engine_toolcall *o, bool last)
 
 /* --- the whole ---------------------------------------------------------------------------------- */
 
-struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style, struct span prompt,
+bool engine_toolcall_opens_thought(struct engine_toolcall_style style, struct span prompt)
+{
+    return style.thinks && ends_with(trimmed(prompt), THINK);
+}
+
+struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style, const json_t *tools, bool thinking,
                                              engine_toolcall_part *part, void *ctx)
 {
     struct engine_toolcall *o = calloc(1, sizeof *o);
     if (!o)
         return NULL;
     o->style = style;
+    o->known = tools;
     o->part = part;
     o->ctx = ctx;
     o->thinking = o->held = o->blank = writer_with_max(2 * ENGINE_TOOLCALL_MAX);
-    o->think = !style.thinks ? THINK_OVER : ends_with(trimmed(prompt), THINK) ? THINK_INSIDE : THINK_MAYBE;
+    o->think = !style.thinks ? THINK_OVER : thinking ? THINK_BEGIN : THINK_MAYBE;
     o->call = style.tools == ENGINE_TOOLCALL_LLAMA3 ? CALL_BEGIN : CALL_OUTSIDE;
     o->in_header = style.tools == ENGINE_TOOLCALL_HARMONY;
     return o;
+}
+
+bool engine_toolcall_thinks(const struct engine_toolcall *o)
+{
+    if (o->style.tools == ENGINE_TOOLCALL_HARMONY)
+        return o->in_header || o->channel == TUNNEL_REASONING;
+    return o->think == THINK_BEGIN || o->think == THINK_INSIDE;
 }
 
 void engine_toolcall_text(struct engine_toolcall *o, struct span text)
@@ -605,7 +643,7 @@ uint32_t engine_toolcall_finish(struct engine_toolcall *o)
     struct span s = writer_span(&o->thinking);
     if (o->think == THINK_INSIDE)
         give(o, TUNNEL_REASONING, s);
-    else
+    else if (o->think == THINK_MAYBE || o->think == THINK_OVER)
         answer(o, s);
     writer_reset(&o->thinking);
     o->think = THINK_OVER;

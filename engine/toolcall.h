@@ -7,6 +7,8 @@
 #ifndef ENGINE_TOOLCALL_H
 #define ENGINE_TOOLCALL_H
 
+#include <jansson.h>
+
 #include "engine/problem.h"
 #include "tunnel/message.h"
 
@@ -37,10 +39,14 @@ typedef void engine_toolcall_part(void *ctx, enum tunnel_channel_name channel, u
 
 struct engine_toolcall;
 
-/* `prompt` is the rendered prompt, looked at only here: an open <think> at its end means that the answer begins inside
- * reasoning. NULL when memory is short. */
-MUST_CHECK struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style, struct span prompt,
-                                                        engine_toolcall_part *part, void *ctx);
+/* Does a rendered prompt end in an open <think>, so that the answer begins inside reasoning? */
+bool engine_toolcall_opens_thought(struct engine_toolcall_style style, struct span prompt);
+/* `tools`: the request's list, borrowed as long as the result; what calls another function is content. NULL: any name
+ * is a call. `thinking`: the answer begins inside reasoning. NULL when memory is short. */
+MUST_CHECK struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style, const json_t *tools,
+                                                        bool thinking, engine_toolcall_part *part, void *ctx);
+/* Is what has come so far an unfinished thought? */
+bool engine_toolcall_thinks(const struct engine_toolcall *o);
 /* More text of the answer; control tokens that are markers stand in it by name. */
 void engine_toolcall_text(struct engine_toolcall *o, struct span text);
 /* Is the control token of this name one of the style's markers? Such a token's name belongs into the text although it

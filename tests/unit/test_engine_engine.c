@@ -606,7 +606,9 @@ START_TEST(chat_on_smollm2)
     run(e, shaped, &watches[1]);
     ck_assert_msg(watches[1].status == 0, "%s", watches[1].message);
     ck_assert_int_eq(watches[1].finish[0], TUNNEL_FINISH_TOOL_CALLS);
-    ck_assert_msg(strncmp(watches[1].text[0], "where{\"n\":", 10) == 0, "%s", watches[1].text[0]);
+    json_t *arguments = json_loads(watches[1].text[0] + strlen("where"), 0, NULL);
+    ck_assert_msg(json_is_boolean(json_object_get(arguments, "n")), "%s", watches[1].text[0]);
+    json_decref(arguments);
     for (int i = 1; i < 6; i++) { /* batched, and from the prefix cache: the same words */
         watch_init(&watches[i]);
         submit(e, q, &watches[i]);

@@ -204,6 +204,30 @@ START_TEST(what_must_come_is_known)
 }
 END_TEST
 
+START_TEST(a_tool_must_be_called)
+{
+    json_t *tools =
+        json_loads("[{\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{\"n\":"
+                   "{\"type\":\"integer\"}},\"required\":[\"n\"]}}},{\"function\":{\"name\":\"g\"}}]",
+                   0, NULL);
+    struct engine_grammar *g = engine_grammar_compile_tools(tools, span_str(""), false, false, vocab, NULL);
+    ck_assert(fits(g, "{\"name\": \"f\", \"parameters\": {\"n\":1}}"));
+    ck_assert(fits(g, "{\"name\": \"g\", \"parameters\": {}}"));
+    ck_assert(!fits(g, "{\"name\": \"f\", \"parameters\": {}}") && !fits(g, "{\"name\": \"h\", \"parameters\": {}}"));
+    engine_grammar_close(g);
+    g = engine_grammar_compile_tools(tools, span_str("g"), true, true, vocab, NULL);
+    ck_assert(fits(g, "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>"));
+    ck_assert(fits(g, "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"name\": \"g\", "
+                      "\"arguments\": {\"x\":1}}\n</tool_call>"));
+    ck_assert(!fits(g, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\":1}}\n</tool_call>"));
+    engine_grammar_close(g);
+    struct engine_problem why = {0};
+    ck_assert_ptr_null(engine_grammar_compile_tools(tools, span_str("h"), true, true, vocab, &why));
+    ck_assert_int_eq(why.code, ENGINE_E_SYNTAX);
+    json_decref(tools);
+}
+END_TEST
+
 static const struct {
     int kind;
     const char *text;
@@ -286,6 +310,7 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, a_mask_is_what_advance_allows, 0, (int)(sizeof cases / sizeof *cases));
     tcase_add_test(t, tokens_of_several_bytes);
     tcase_add_test(t, what_must_come_is_known);
+    tcase_add_test(t, a_tool_must_be_called);
     tcase_add_loop_test(t, bad_grammars_are_refused, 0, (int)(sizeof refused / sizeof *refused));
     tcase_add_test(t, depth_is_bounded);
 }

@@ -26,17 +26,20 @@ static void part(void *ctx, enum tunnel_channel_name channel, uint32_t tool, str
 /* Feed `text` in pieces of `step` bytes. */
 static uint32_t feed(struct engine_toolcall_style style, const char *prompt, const char *text, size_t step)
 {
-    struct engine_toolcall *o = engine_toolcall_open(style, span_str(prompt), part, NULL);
+    json_t *tools = json_loads("[{\"function\":{\"name\":\"f\"}},{\"function\":{\"name\":\"g\"}}]", 0, NULL);
+    bool thinking = engine_toolcall_opens_thought(style, span_str(prompt));
+    struct engine_toolcall *o = engine_toolcall_open(style, tools, thinking, part, NULL);
     size_t len = strlen(text);
     ck_assert_ptr_nonnull(o);
     got = writer_with_max(1 << 20);
     last = -1;
     for (size_t at = 0; at < len; at += step)
         engine_toolcall_text(o, span_of(text + at, step < len - at ? step : len - at));
-    uint32_t tools = engine_toolcall_finish(o);
+    uint32_t calls = engine_toolcall_finish(o);
     engine_toolcall_close(o);
+    json_decref(tools);
     writer_u8(&got, 0);
-    return tools;
+    return calls;
 }
 
 #define HERMES                                                                                                         \
@@ -62,7 +65,7 @@ static const struct {
     uint32_t tools;
 } cases[] = {
     {HERMES, "", "plain text \n", "C:plain text \n", 0},
-    {HERMES, "", "<think>\nhm\n</think>\n\nyes", "R:\nhm\n|C:yes", 0},
+    {HERMES, "", "<think>\nhm\n</think>\n\nyes", "R:hm\n|C:yes", 0},
     {HERMES, "x<think>\n", "hm</think>yes", "R:hm|C:yes", 0},
     {HERMES, "", "a <think>b</think>", "C:a <think>b</think>", 0},
     {HERMES, "x<think>\n", "never ends", "R:never ends", 0},
@@ -70,6 +73,8 @@ static const struct {
      "ok\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 0.1, \"y\": [1, \"}\"]}}\n</tool_call>\n"
      "<tool_call>{\"name\":\"g\"}</tool_call>",
      "C:ok|N0:f|A0:{\"x\": 0.1, \"y\": [1, \"}\"]}|N1:g|A1:{}", 2},
+    {HERMES, "", "<tool_call>{\"name\": \"h\"}</tool_call>", "C:<tool_call>{\"name\": \"h\"}</tool_call>", 0},
+    {HERMES, "x<think>", " \n hm</think> \n ", "R:hm", 0},
     {HERMES, "", "<tool_call>{\"name\": 3}</tool_call>!", "C:<tool_call>{\"name\": 3}</tool_call>!", 0},
     {HERMES, "", "<tool_call>{\"name\": \"f\"", "C:<tool_call>{\"name\": \"f\"", 0},
     {HERMES, "", "<tool_call>{\"name\": \"f\", \"arguments\": {}}", "N0:f|A0:{}", 1},
@@ -86,8 +91,8 @@ static const struct {
     {MISTRAL, "", "[TOOL_CALLS]oops", "C:[TOOL_CALLS]oops", 0},
     {HARMONY, "", "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>yes<|return|>",
      "R:hm|C:yes", 0},
-    {HARMONY, "", "<|channel|>commentary to=functions.get_x <|constrain|>json<|message|>{\"a\": 1}<|call|>",
-     "N0:get_x|A0:{\"a\": 1}", 1},
+    {HARMONY, "", "<|channel|>commentary to=functions.g <|constrain|>json<|message|>{\"a\": 1}<|call|>",
+     "N0:g|A0:{\"a\": 1}", 1},
     {HARMONY, "", "<|channel|>final<|message|>a <|x|> <|en", "C:a <|x|> <|en", 0},
     {HARMONY, "", "<|start|>assistant to=functions.f<|channel|>commentary json<|message|>{}<|call|>", "N0:f|A0:{}", 1},
 };
@@ -115,7 +120,7 @@ END_TEST
 START_TEST(an_endless_call_becomes_content)
 {
     struct engine_toolcall_style style = HERMES;
-    struct engine_toolcall *o = engine_toolcall_open(style, span_of(NULL, 0), part, NULL);
+    struct engine_toolcall *o = engine_toolcall_open(style, NULL, false, part, NULL);
     static uint8_t chunk[65536];
     memset(chunk, 'x', sizeof chunk);
     got = writer_with_max(8 << 20);
