@@ -43,8 +43,6 @@ static void parse_all(struct policy_group *g, struct policy_rules *r)
                        &r->model_count);
     policy_group_choice(g, "unknown", POLICY_OPTIONAL, policy_unknown_names, 2, &unknown);
     r->unknown_is_report = unknown == 1;
-    r->lease_required = true;
-    policy_group_bool(g, "lease_required", POLICY_OPTIONAL, &r->lease_required);
 
     struct policy_group programs = policy_group_child(g, "programs", POLICY_REQUIRED);
     parse_program(&programs, "proxy", POLICY_OPTIONAL, &r->proxy);

@@ -229,10 +229,6 @@ static bool check_lease_fields(struct judge *j, const struct verifier_node *node
 static bool check_lease(struct judge *j, const struct verifier_node *node, const struct policy_facts *facts)
 {
     struct policy_lease lease;
-    if (!node->lease.data && !j->rules->lease_required) {
-        j->out->no_lease = true;
-        return true;
-    }
     if (!node->lease.data)
         return REFUSE(j, 9, VERIFIER_E_NO_LEASE, "no lease", "a live lease by a key server that the policy names");
     struct verifier_signed shell;

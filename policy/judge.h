@@ -18,8 +18,7 @@ struct policy_verdict {
     uint64_t valid_until;            /* earliest authenticated expiry; 0 when refused */
     const char *valid_by;            /* what ends then: "lease", "policy", "certificate", "engine ..."; static text */
     bool simulated;                  /* something rests on a simulated root */
-    bool no_lease;                   /* accepted without a lease, as the rules allowed */
-    uint64_t revocation_latency;     /* seconds: the lease's life; 0 without a lease */
+    uint64_t revocation_latency;     /* seconds: the longest lease's life */
     struct policy_seen seen;         /* what to remember; as it was when refused */
 };
 

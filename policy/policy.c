@@ -329,7 +329,6 @@ void policy_rules_for(const struct policy *p, bool serving, const uint8_t owner[
         memcpy(out->model[i], p->model[i].root, sizeof out->model[i]);
     out->gpus = p->gpus;
     out->unknown_is_report = p->unknown_is_report;
-    out->lease_required = serving;
     out->evidence_age = p->evidence_age;
     out->device_age = p->device_age;
     out->collateral_age = p->collateral_age;

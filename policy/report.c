@@ -152,8 +152,6 @@ static json_t *limits(const struct verifier_claims *claims, const struct policy_
         gpus = gpus || claims->engine[i].node.device_count > 0;
     if (v->simulated)
         json_array_append_new(out, json_string("The evidence is simulated: it proves nothing about any hardware."));
-    if (v->no_lease)
-        json_array_append_new(out, json_string("There is no lease: a revocation is not felt here."));
     if (gpus)
         json_array_append_new(out, json_string("The age of accelerator evidence is vouched for by the measured "
                                                "software, not by the accelerator."));
@@ -180,7 +178,6 @@ static json_t *verdict_json(const struct policy_verdict *v)
     if (ok) {
         json_object_set_new(out, "valid_by", json_string(v->valid_by));
         json_object_set_new(out, "simulated", json_boolean(v->simulated));
-        json_object_set_new(out, "lease", json_boolean(!v->no_lease));
         json_object_set_new(out, "revocation_latency", number(v->revocation_latency));
     }
     json_object_set_new(out, "seen", seen);

@@ -33,7 +33,6 @@ struct policy_rules {
     uint8_t model[POLICY_MODELS_MAX][VERIFIER_DIGEST_LEN]; /* artefact roots; none: any model that the policy names */
     struct policy_gpus gpus;                               /* of an engine */
     bool unknown_is_report;                            /* false: an unknown register, status or device field refuses */
-    bool lease_required;                               /* stage 9 wants a live lease */
     uint64_t evidence_age, device_age, collateral_age; /* greatest ages in seconds; 0: no limit of its own */
     policy_facts_fn facts;                             /* how stage 9 reads a policy text; NULL: policy_facts_parse */
 };

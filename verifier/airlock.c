@@ -222,7 +222,6 @@ int airlock_judge(const struct airlock_claims *claims, const struct airlock_rule
     *out = (struct airlock_verdict){.valid_until = v.valid_until,
                                     .valid_by = v.valid_by,
                                     .simulated = v.simulated,
-                                    .no_lease = v.no_lease,
                                     .revocation_latency = v.revocation_latency,
                                     .seen = {v.seen.policy, v.seen.keyset, v.seen.epoch, v.seen.policy_since,
                                              v.seen.keyset_since, v.seen.epoch_since}};
@@ -248,7 +247,6 @@ char *airlock_report(const struct airlock_claims *claims, const struct airlock_v
         .valid_until = verdict->valid_until,
         .valid_by = verdict->valid_by ? verdict->valid_by : "nothing",
         .simulated = verdict->simulated,
-        .no_lease = verdict->no_lease,
         .revocation_latency = verdict->revocation_latency,
         .seen = seen_in(&verdict->seen)};
     memcpy(v.refusal.note.observed, r->observed, sizeof v.refusal.note.observed);

@@ -128,7 +128,6 @@ struct airlock_verdict {
     uint64_t valid_until;        /* seconds since 1970; 0 when refused */
     const char *valid_by;        /* what ends then; static */
     bool simulated;              /* the evidence is simulated: it proves nothing about hardware */
-    bool no_lease;               /* accepted without a lease, as your rules allow */
     uint64_t revocation_latency; /* seconds a revocation may take to be felt here */
     struct airlock_seen seen;    /* what to store */
 };

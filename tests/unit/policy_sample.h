@@ -44,7 +44,6 @@ __attribute__((unused)) static const char acceptance_sample[] =
     "policy_min = 5;\n"
     "models = [ \"" HEX64 "\" ];\n"
     "unknown = \"refuse\";\n"
-    "lease_required = true;\n"
     "programs = {\n"
     "  proxy = { images = ( { tee = \"snp\"; measurement = \"" HEX48 "\"; } ); };\n"
     "  engine = { images = ( { tee = \"snp\"; measurement = \"" HEX48 "\"; } ); sandbox = [ \"seccomp\" ]; };\n"

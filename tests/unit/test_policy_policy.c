@@ -112,12 +112,11 @@ START_TEST(a_policy_becomes_rules_for_release_and_for_serving)
     ck_assert(policy_parse(span_str(policy_sample), &policy, &why));
     policy_rules_for(&policy, false, owner, &rules);
     ck_assert_uint_eq(rules.engine.stage, VERIFIER_STAGE_NO_DUMPS);
-    ck_assert(!rules.lease_required && rules.simulated && !rules.hardware_any && !rules.fleet_by_policy);
+    ck_assert(rules.simulated && !rules.hardware_any && !rules.fleet_by_policy);
     ck_assert_mem_eq(rules.owner[0], owner, 64);
     policy_rules_for(&policy, true, owner, &rules);
     ck_assert_uint_eq(rules.engine.stage, VERIFIER_STAGE_NO_DUMPS | VERIFIER_STAGE_SECCOMP);
     ck_assert_uint_eq(rules.proxy.stage, VERIFIER_STAGE_ALL);
-    ck_assert(rules.lease_required);
     ck_assert_uint_eq(rules.model_count, 1);
     ck_assert_uint_eq(rules.evidence_age, 12 * 3600);
 }
@@ -128,7 +127,7 @@ START_TEST(an_acceptance_file_becomes_rules)
     struct policy_problem why;
     ck_assert_msg(policy_acceptance_parse(span_str(acceptance_sample), &rules, &why), "%d %s %s", why.line, why.path,
                   why.text);
-    ck_assert(rules.simulated && rules.lease_required && rules.hardware_any);
+    ck_assert(rules.simulated && rules.hardware_any);
     ck_assert_uint_eq(rules.owner_count, 1);
     ck_assert_uint_eq(rules.policy_min, 5);
     ck_assert_uint_eq(rules.model_count, 1);

@@ -175,7 +175,7 @@ START_TEST(a_client_gets_from_challenge_to_verdict)
     struct airlock_rules *rules = accept(w.owner_digest);
     ck_assert_int_eq(airlock_judge(claims, rules, NULL, w.now, &verdict), 0);
     ck_assert_str_eq(verdict.result.code, "ok");
-    ck_assert(verdict.simulated && !verdict.no_lease);
+    ck_assert(verdict.simulated);
     ck_assert_uint_gt(verdict.valid_until, w.now);
     ck_assert_uint_eq(verdict.seen.policy, 7);
     char *report = airlock_report(claims, &verdict);

@@ -43,7 +43,7 @@ START_TEST(every_pair_passes)
     struct verifier_claims *claims;
     struct policy_verdict v = ask(&w.proxy, VERIFIER_CLIENT, 8, NULL, &claims);
     passes(v);
-    ck_assert(v.simulated && !v.no_lease);
+    ck_assert(v.simulated);
     ck_assert_uint_eq(claims->engine_count, 2);
     ck_assert_uint_eq(v.seen.policy, 7);
     ck_assert_uint_eq(v.seen.keyset, 1);
@@ -107,14 +107,12 @@ START_TEST(the_verdict_ends_with_what_ends_first)
 }
 END_TEST
 
-START_TEST(a_lease_may_be_missing_only_where_the_rules_say_so)
+START_TEST(nobody_but_keyd_goes_without_a_lease)
 {
     w.proxy.no_lease = true;
     ck_assert_int_eq(ask(&w.proxy, VERIFIER_CLIENT, 0, NULL, NULL).refusal.code, VERIFIER_E_NO_LEASE);
-    w.rules.lease_required = false;
-    struct policy_verdict v = ask(&w.proxy, VERIFIER_CLIENT, 0, NULL, NULL);
-    passes(v);
-    ck_assert(v.no_lease);
+    ck_assert_int_eq(ask(&w.proxy, VERIFIER_ENGINE, 0, NULL, NULL).refusal.code, VERIFIER_E_NO_LEASE);
+    passes(ask(&w.proxy, VERIFIER_KEYD, 0, NULL, NULL));
 }
 END_TEST
 
@@ -271,7 +269,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, every_pair_passes);
     tcase_add_test(t, keyd_is_asked_before_there_is_policy_lease_or_model);
     tcase_add_test(t, the_verdict_ends_with_what_ends_first);
-    tcase_add_test(t, a_lease_may_be_missing_only_where_the_rules_say_so);
+    tcase_add_test(t, nobody_but_keyd_goes_without_a_lease);
     tcase_add_test(t, an_older_version_passes_only_in_its_grace);
     tcase_add_test(t, platforms_count_line_by_line);
     tcase_add_test(t, a_machine_counts_by_list_by_fleet_or_by_simulation);

@@ -176,7 +176,7 @@ static void open_node(struct world *w, struct world_node *node, enum verifier_ro
 static void open_rules(struct world *w)
 {
     struct policy_rules *r = &w->rules;
-    *r = (struct policy_rules){.simulated = true, .owner_count = 1, .model_count = 1, .lease_required = true};
+    *r = (struct policy_rules){.simulated = true, .owner_count = 1, .model_count = 1};
     memcpy(r->owner[0], w->owner_digest, 64);
     memcpy(r->model[0], w->engine[0].state.model.root, 64);
     r->proxy.count = r->engine.count = 1;

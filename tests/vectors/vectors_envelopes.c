@@ -116,7 +116,6 @@ static bool rules_from(const json_t *r, struct policy_rules *out)
                                  .owner_count = 1,
                                  .fleet_by_policy = true,
                                  .policy_min = (uint32_t)number(r, "policy"),
-                                 .lease_required = true,
                                  .facts = read_facts};
     out->hardware.chip_count = json_array_size(chips);
     out->model_count = json_array_size(models);
