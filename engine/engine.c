@@ -278,18 +278,20 @@ void engine_close(struct engine *e)
     if (!e)
         return;
     stop_threads(e);
-    if (e->sched.config.seqs_max)
-        sched_release(&e->sched);
     engine_kv_close(e->kv);
     engine_template_close(e->template);
     engine_grammar_vocab_close(e->grammar_vocab);
     engine_tokenizer_close(e->tokenizer);
     engine_model_close(e->model);
     sample_scratch_release(&e->scratch);
+    if (e->logits)
+        secret_wipe(e->logits, (size_t)e->sched.config.step_logits * (size_t)e->info.vocab * sizeof *e->logits);
+    free(e->logits);
+    if (e->sched.config.seqs_max)
+        sched_release(&e->sched);
     free(e->rows);
     free(e->seqs);
     free(e->event);
-    free(e->logits);
     free(e->allowed);
     free(e->ends);
     secret_wipe(e, sizeof *e);

@@ -127,9 +127,13 @@ static bool tell_attester(struct node *n)
 {
     int fd = n->attester.owner_fd;
     uint64_t now = policy_node_now(n->papers, node_now_ms());
+    uint8_t digest[64];
     enum attester_err err = now ? attester_update_time(fd, now) : ATTESTER_OK;
-    if (err == ATTESTER_OK)
+    policy_node_policy_digest(n->papers, digest);
+    if (err == ATTESTER_OK && memcmp(digest, n->shown_policy, sizeof digest) != 0) { /* makes a new sealing key */
         err = attester_update_policy(fd, policy_node_documents(n->papers), policy_node_policy(n->papers)->version);
+        memcpy(n->shown_policy, digest, sizeof digest);
+    }
     if (err == ATTESTER_OK)
         err = attester_update_papers(fd, policy_node_revocations(n->papers), span_of(NULL, 0),
                                      policy_node_lease(n->papers));
@@ -153,7 +157,9 @@ void node_keys_grant(struct node *n, struct span grant)
         node_say("lease granted");
     n->granted = true;
     atomic_store(&n->clock_offset, (int64_t)policy_node_now(n->papers, now) - (int64_t)(now / 1000));
-    if (tell_attester(n))
+    if (n->serving && !policy_find_root(policy_node_policy(n->papers), n->root))
+        node_end(n, NODE_EXIT_MODEL, "the newest policy no longer names the model that is loaded");
+    else if (tell_attester(n))
         send_rules(n);
 }
 

@@ -35,6 +35,7 @@ struct node {
     uint32_t keyd_next;
     uint64_t asked_ms;            /* 0: no question is open */
     bool granted;                 /* at least once */
+    uint8_t shown_policy[64];     /* digest of the policy that the attester shows */
     _Atomic int64_t clock_offset; /* trusted seconds minus monotonic ones; INT64_MIN: no trusted time */
 
     /* the model */

@@ -12,6 +12,10 @@
 
 #include "engine/node_parts.h"
 #include "kernels/kernels.h"
+#include "policy/policy.h"
+
+/* Demanded whatever the policy says. */
+#define ALWAYS ((unsigned)(SANDBOX_SECCOMP | SANDBOX_NO_DUMPS | SANDBOX_NO_NEW_PRIVS))
 
 enum { TUNNEL_LINK_AT = 3, TUNNEL_ATTESTER_AT = 4, DOCUMENTS_MAX = 4 << 20, TEMPLATE_MAX = 1 << 20 };
 
@@ -126,7 +130,7 @@ static bool enter_sandbox(struct node *n)
     n->keep[1] = tunnel_link_fd(n->link);
     n->keep[2] = n->wake_fd;
     n->sandbox = (struct sandbox_config){.profile = SANDBOX_ENGINE,
-                                         .required = SANDBOX_SECCOMP | SANDBOX_NO_DUMPS | SANDBOX_NO_NEW_PRIVS,
+                                         .required = ALWAYS | policy_node_policy(n->papers)->engine.sandbox_at_release,
                                          .keep = n->keep,
                                          .keep_count = 3,
                                          .load = &n->load_path,
@@ -139,6 +143,7 @@ static bool enter_sandbox(struct node *n)
 bool node_seal(struct node *n)
 {
     struct sandbox_problem why;
+    n->sandbox.required = ALWAYS | policy_node_policy(n->papers)->engine.sandbox_at_serving;
     if (n->config->sandbox && sandbox_seal(&n->sandbox, &why) != 0)
         return fail(n, "sandbox", why.text);
     if (!show_stage(n))
@@ -166,5 +171,5 @@ bool node_start(struct node *n)
     n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (n->wake_fd < 0)
         return fail(n, "eventfd", strerror(errno));
-    return enter_sandbox(n) && node_keys_open(n);
+    return node_keys_open(n) && enter_sandbox(n);
 }

@@ -2,7 +2,6 @@
 #include <time.h>
 
 #include "engine/job.h"
-#include "verifier/base/secret.h"
 
 enum {
     IDLE_MS = 20, /* how long to wait when jobs exist but none may run (held, or the queue is stuck) */
@@ -141,7 +140,6 @@ static void hand_out(struct engine *e, size_t rows)
         else if (whole)
             choice_sample(e, c, last);
     }
-    secret_wipe(e->logits, (size_t)(logits - e->logits) * sizeof *logits);
 }
 
 static void end_finished(struct engine *e)
