@@ -11,9 +11,17 @@
 #include <h2o/http2.h>
 #include <h2o/version.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
-enum { HX_SWEEP_MS = 50, HX_SWEEP_FDS = 256, HX_BATCH = 32, HX_LINGER_MS = 2000, HX_FAREWELL_MS = 2000 };
+enum {
+    HX_THREADS_MAX = 16,
+    HX_SWEEP_MS = 50,
+    HX_SWEEP_FDS = 256,
+    HX_BATCH = 32,
+    HX_LINGER_MS = 2000,
+    HX_FAREWELL_MS = 2000
+};
 
 /* --- what differs between library versions ------------------------------------------------------- */
 #if H2O_LIBRARY_VERSION_MAJOR == 0 && H2O_LIBRARY_VERSION_MINOR < 16
@@ -63,7 +71,8 @@ struct hx_server {
     h2o_globalconf_t global;
     uint16_t port;
     unsigned loop_count;
-    struct hx_loop *loop[16];
+    struct hx_loop *loop[HX_THREADS_MAX];
+    sem_t ready; /* posted by each loop when it listens */
     atomic_uint running, connections;
 };
 

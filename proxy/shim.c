@@ -291,13 +291,11 @@ static void loop_listen(struct hx_loop *l)
     h2o_socket_read_start(l->listener, on_accept);
 }
 
-static struct hx_loop *loop_open(struct hx_server *s)
+/* On the loop's own thread: the library's buffers remember the thread that made them. */
+static void loop_open(struct hx_loop *l)
 {
-    struct hx_loop *l = calloc(1, sizeof *l);
+    struct hx_server *s = l->server;
 
-    if (!l)
-        return NULL;
-    l->server = s;
     h2o_context_init(&l->context, h2o_evloop_create(), &s->global);
     l->accept.ctx = &l->context;
     l->accept.hosts = s->global.hosts;
@@ -305,7 +303,6 @@ static struct hx_loop *loop_open(struct hx_server *s)
     h2o_multithread_register_receiver(l->context.queue, &l->inbox, on_messages);
     loop_listen(l);
     hx_timer_start(l, &l->sweep, on_sweep);
-    return l;
 }
 
 /* Requests end as failures and every socket is shut; the library closes them when it notices. */
@@ -330,16 +327,6 @@ static void loop_finish(struct hx_loop *l)
         h2o_evloop_run(l->context.loop, 10);
 }
 
-static void *loop_main(void *arg)
-{
-    struct hx_loop *l = arg;
-
-    while (!l->stopping)
-        h2o_evloop_run(l->context.loop, INT32_MAX);
-    loop_finish(l);
-    return NULL;
-}
-
 static void loop_close(struct hx_loop *l)
 {
     hx_timer_stop(l, &l->sweep);
@@ -350,7 +337,19 @@ static void loop_close(struct hx_loop *l)
     on_messages(&l->inbox, &l->inbox._messages); /* nobody posts any more; what they carry is freed by them */
     h2o_multithread_unregister_receiver(l->context.queue, &l->inbox);
     h2o_context_dispose(&l->context);
-    free(l);
+}
+
+static void *loop_main(void *arg)
+{
+    struct hx_loop *l = arg;
+
+    loop_open(l);
+    sem_post(&l->server->ready);
+    while (!l->stopping)
+        h2o_evloop_run(l->context.loop, INT32_MAX);
+    loop_finish(l);
+    loop_close(l);
+    return NULL;
 }
 
 static void drain_on_loop(void *arg)
@@ -417,6 +416,23 @@ static void configure(struct hx_server *s)
     register_handlers(s);
 }
 
+static bool start_loop(struct hx_server *s)
+{
+    struct hx_loop *l = calloc(1, sizeof *l);
+
+    if (!l)
+        return false;
+    l->server = s;
+    if (pthread_create(&l->thread, NULL, loop_main, l) != 0) {
+        free(l);
+        return false;
+    }
+    while (sem_wait(&s->ready) != 0) {
+    }
+    s->loop[s->loop_count++] = l;
+    return true;
+}
+
 struct hx_server *hx_start(const struct hx_config *config, char why[HX_WHY_MAX])
 {
     struct hx_server *s = calloc(1, sizeof *s);
@@ -436,14 +452,13 @@ struct hx_server *hx_start(const struct hx_config *config, char why[HX_WHY_MAX])
     if (config->tls)
         SSL_CTX_set_info_callback(config->tls, on_tls_info);
     configure(s);
-    for (unsigned i = 0; i < config->threads && i < 16; i++) {
-        struct hx_loop *l = loop_open(s);
-        if (!l || pthread_create(&l->thread, NULL, loop_main, l) != 0) {
+    sem_init(&s->ready, 0, 0);
+    while (s->loop_count < config->threads && s->loop_count < HX_THREADS_MAX) {
+        if (!start_loop(s)) {
             snprintf(why, HX_WHY_MAX, "cannot start a server thread: %s", strerror(errno));
             hx_stop(s);
             return NULL;
         }
-        s->loop[s->loop_count++] = l;
     }
     return s;
 }
@@ -488,9 +503,14 @@ void hx_stop(struct hx_server *s)
     each_loop(s, stop_on_loop);
     for (unsigned i = 0; i < s->loop_count; i++)
         pthread_join(s->loop[i]->thread, NULL);
-    for (unsigned i = 0; i < s->loop_count; i++)
-        loop_close(s->loop[i]);
     close(s->config.listen_fd);
-    h2o_config_dispose(&s->global);
+    for (unsigned i = 0; i < s->loop_count; i++)
+        if (s->loop[i]->conns)
+            return; /* see loop_close() */
+    for (unsigned i = 0; i < s->loop_count; i++)
+        free(s->loop[i]);
+    sem_destroy(&s->ready);
+    if (!s->config.http2)
+        h2o_config_dispose(&s->global);
     free(s);
 }
