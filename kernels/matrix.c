@@ -17,6 +17,9 @@ static const struct kern_form_info forms[KERN_FORMS] = {
     [KERN_FORM_Q4_K] = {"Q4_K", true, 8, 320, 256, 4, 0, NULL},
     [KERN_FORM_Q5_K] = {"Q5_K", true, 8, 320, 320, 5, 0, NULL},
     [KERN_FORM_Q6_K] = {"Q6_K", true, 8, 320, 384, 6, 32, NULL},
+    [KERN_FORM_Q3_K] = {"Q3_K", true, 8, 320, 256, 4, 4, NULL},
+    [KERN_FORM_Q2_K] = {"Q2_K", true, 8, 576, 256, 4, 0, NULL},
+    [KERN_FORM_IQ4_XS] = {"IQ4_XS", true, 8, 192, 256, 4, 128, kern_iq4_nl_values},
 };
 
 const struct kern_form_info *kern_form_info(enum kern_form form)
@@ -53,9 +56,13 @@ static enum kern_form form_of(enum kern_type type, bool exact)
         return KERN_FORM_Q5_K;
     case KERN_Q6_K:
         return KERN_FORM_Q6_K;
-    case KERN_F32:
-    case KERN_Q2_K:
     case KERN_Q3_K:
+        return KERN_FORM_Q3_K;
+    case KERN_Q2_K:
+        return KERN_FORM_Q2_K;
+    case KERN_IQ4_XS:
+        return KERN_FORM_IQ4_XS;
+    case KERN_F32:
         break;
     }
     return KERN_FORM_F32;
@@ -118,6 +125,17 @@ static void integers(uint8_t q[32], enum kern_form form, const uint8_t *in, int 
             q[l] = (uint8_t)((sub % 4 < 2 ? low & 15 : low >> 4) | (high >> 2 * (sub % 4) & 3) << 4);
         }
         break;
+    case KERN_FORM_Q3_K:
+        for (int l = 0; l < 32; l++)
+            q[l] = (uint8_t)((in[32 + 32 * (sub / 4) + l] >> 2 * (sub % 4) & 3) | (in[l] >> sub & 1) << 2);
+        break;
+    case KERN_FORM_Q2_K:
+        for (int l = 0; l < 32; l++)
+            q[l] = in[16 + 32 * (sub / 4) + l] >> 2 * (sub % 4) & 3;
+        break;
+    case KERN_FORM_IQ4_XS:
+        nibbles(q, in + 8 + 16 * sub, 0);
+        break;
     default:
         break;
     }
@@ -145,6 +163,23 @@ static void put_scales(uint8_t *head, enum kern_form form, const uint8_t *in, in
         memcpy(head + 2 * lane, in + 208, 2);
         head[64 + 32 * b + lane] = in[192 + 2 * b];
         head[64 + 32 * b + 16 + lane] = in[192 + 2 * b + 1];
+        break;
+    case KERN_FORM_Q3_K:
+        memcpy(head + 2 * lane, in + 108, 2);
+        for (int half = 0; half < 2; half++)
+            head[64 + 32 * b + 16 * half + lane] = (uint8_t)kern_k3_scale(in + 96, 2 * b + half);
+        break;
+    case KERN_FORM_Q2_K:
+        memcpy(head + 2 * lane, in + 80, 2);
+        memcpy(head + 32 + 2 * lane, in + 82, 2);
+        for (int half = 0; half < 2; half++) {
+            head[64 + 32 * b + 16 * half + lane] = in[2 * b + half] & 15;
+            head[320 + 32 * b + 16 * half + lane] = in[2 * b + half] >> 4;
+        }
+        break;
+    case KERN_FORM_IQ4_XS:
+        memcpy(head + 2 * lane, in, 2);
+        head[64 + 16 * b + lane] = (uint8_t)kern_iq4_xs_scale(in, b);
         break;
     default:
         memcpy(head + 32 * b + 2 * lane, in, 2);
@@ -298,6 +333,12 @@ static float integer_value(enum kern_form which, const uint8_t *head, int b, int
     case KERN_FORM_Q5_K:
         return half_at(head + 2 * lane) * (float)head[64 + 16 * b + lane] * (float)q -
                half_at(head + 32 + 2 * lane) * (float)head[192 + 16 * b + lane];
+    case KERN_FORM_Q2_K:
+        return half_at(head + 2 * lane) * (float)head[64 + 32 * b + k / 16 * 16 + lane] * (float)q -
+               half_at(head + 32 + 2 * lane) * (float)head[320 + 32 * b + k / 16 * 16 + lane];
+    case KERN_FORM_IQ4_XS:
+        return half_at(head + 2 * lane) * (float)(int8_t)head[64 + 16 * b + lane] * (float)form->table[q];
+    case KERN_FORM_Q3_K:
     case KERN_FORM_Q6_K:
         return half_at(head + 2 * lane) * (float)(int8_t)head[64 + 32 * b + k / 16 * 16 + lane] *
                (float)(q - form->offset);

@@ -35,6 +35,10 @@ enum kern_form {                   /* how a tile is stored; the pair (bits, scal
                  KERN_FORM_Q5_K,   /* as Q4_K with a bit plane */
                  KERN_FORM_Q6_K, /* 8 blocks: f16 d[16], 32 bytes pad, i8 scale[16][16]; nibbles, two bit planes; offset
                                     32 */
+                 KERN_FORM_Q3_K, /* as Q6_K without bit planes; offset 4 */
+                 KERN_FORM_Q2_K, /* 8 blocks: f16 d[16], f16 dmin[16], u8 scale[16][16], u8 min[16][16]; nibbles */
+                 KERN_FORM_IQ4_XS, /* 8 blocks: f16 d[16], 32 bytes pad, i8 scale[8][16]; nibbles index a table; offset
+                                      128 */
                  KERN_FORMS
 };
 
@@ -69,8 +73,7 @@ struct kern_rows {
     int head;                        /* second argument of `index` */
 };
 
-/* Lay out `rows` rows of `cols` columns; `exact`: decode to F32. Stored types without a form of their own are decoded
- * to F32 as well. At most 2^24 rows. False when memory is short. */
+/* Lay out `rows` rows of `cols` columns; `exact`: decode to F32. At most 2^24 rows. False when memory is short. */
 bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact,
                       struct kern_pool *pool, struct kern_weights *memory);
 /* Block `block` of tile `tile`, decoded exactly as the file's decoder does. */

@@ -220,10 +220,10 @@ static void decode_q2_k(float *out, const uint8_t *in, size_t blocks)
 }
 
 /* 16 six-bit scales: four low bits in bytes 0-7 (two to a byte), two high bits in bytes 8-11 (four to a byte). */
-static int q3_k_scale(const uint8_t packed[12], int group)
+int8_t kern_k3_scale(const uint8_t packed[12], int j)
 {
-    int low = group < 8 ? packed[group] & 15 : packed[group - 8] >> 4;
-    return (low | (packed[8 + group % 4] >> 2 * (group / 4) & 3) << 4) - 32;
+    int low = j < 8 ? packed[j] & 15 : packed[j - 8] >> 4;
+    return (int8_t)((low | (packed[8 + j % 4] >> 2 * (j / 4) & 3) << 4) - 32);
 }
 
 static void decode_q3_k(float *out, const uint8_t *in, size_t blocks)
@@ -232,7 +232,27 @@ static void decode_q3_k(float *out, const uint8_t *in, size_t blocks)
         for (int i = 0; i < 256; i++) {
             int half = i / 128, quarter = i % 128 / 32, l = i % 32;
             int low = in[32 + 32 * half + l] >> 2 * quarter & 3, high = in[l] >> (4 * half + quarter) & 1;
-            out[i] = half_at(in + 108) * (float)q3_k_scale(in + 96, i / 16) * (float)(low - (high ? 0 : 4));
+            out[i] = half_at(in + 108) * (float)kern_k3_scale(in + 96, i / 16) * (float)(low - (high ? 0 : 4));
+        }
+}
+
+/* f16 scale, then 8 six-bit scales: two high bits each in a u16, four low bits each in 4 bytes; then nibbles. */
+int8_t kern_iq4_xs_scale(const uint8_t *block, int j)
+{
+    int low = block[4 + j / 2] >> 4 * (j % 2) & 15, high = u16_at(block + 2) >> 2 * j & 3;
+    return (int8_t)((low | high << 4) - 32);
+}
+
+static void decode_iq4_xs(float *out, const uint8_t *in, size_t blocks)
+{
+    for (; blocks--; in += 136, out += 256)
+        for (int j = 0; j < 8; j++) {
+            float d = half_at(in) * (float)kern_iq4_xs_scale(in, j);
+            const uint8_t *q = in + 8 + 16 * j;
+            for (int l = 0; l < 16; l++) {
+                out[32 * j + l] = d * (float)kern_iq4_nl_values[q[l] & 15];
+                out[32 * j + l + 16] = d * (float)kern_iq4_nl_values[q[l] >> 4];
+            }
         }
 }
 
@@ -253,6 +273,7 @@ const struct kern_quant *kern_quant_find(uint32_t type)
         [KERN_Q6_K] = {"Q6_K", 256, 210, decode_q6_k},
         [KERN_IQ4_NL] = {"IQ4_NL", 32, 18, decode_iq4_nl},
         [KERN_BF16] = {"BF16", 1, 2, decode_bf16},
+        [KERN_IQ4_XS] = {"IQ4_XS", 256, 136, decode_iq4_xs},
         [KERN_MXFP4] = {"MXFP4", 32, 17, decode_mxfp4},
     };
     return type < sizeof types / sizeof *types && types[type].name ? &types[type] : NULL;

@@ -21,6 +21,7 @@ enum kern_type { /* numbers are the GGUF file's */
                  KERN_Q5_K = 13,
                  KERN_Q6_K = 14,
                  KERN_IQ4_NL = 20,
+                 KERN_IQ4_XS = 23,
                  KERN_BF16 = 30,
                  KERN_MXFP4 = 39,
 };
@@ -40,6 +41,9 @@ const struct kern_quant *kern_quant_find(uint32_t type);
 extern const int8_t kern_iq4_nl_values[16], kern_mxfp4_values[16];
 /* The factor of a block of MXFP4, halved to suit the doubled table. */
 float kern_mxfp4_scale(uint8_t exponent);
+/* Scale of sub-block `j` (0-7) of IQ4_XS, and of group `j` (0-15) of Q3_K's packed scales. */
+int8_t kern_iq4_xs_scale(const uint8_t *block, int j);
+int8_t kern_k3_scale(const uint8_t packed[12], int j);
 /* Six-bit scale and minimum of sub-block `j` (0-7) of Q4_K and Q5_K. */
 void kern_k4_scale(const uint8_t packed[12], int j, uint8_t *scale, uint8_t *min);
 

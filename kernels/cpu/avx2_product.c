@@ -35,6 +35,17 @@ ALWAYS __m256i plane(const uint8_t *p, char value)
     return _mm256_and_si256(_mm256_cmpeq_epi8(each, bits), _mm256_set1_epi8(value));
 }
 
+ALWAYS bool is_table(enum kern_form form)
+{
+    return form == KERN_FORM_IQ4_NL || form == KERN_FORM_IQ4_XS || form == KERN_FORM_MXFP4;
+}
+
+/* A scale for each 16 columns, not 32. */
+ALWAYS bool is_halved(enum kern_form form)
+{
+    return form == KERN_FORM_Q6_K || form == KERN_FORM_Q3_K || form == KERN_FORM_Q2_K;
+}
+
 /* 32 unsigned values of group `g`, rows 8 * half .. 8 * half + 7. */
 ALWAYS __m256i load_group(enum kern_form form, const uint8_t *block, int g, int half, __m256i table)
 {
@@ -42,7 +53,7 @@ ALWAYS __m256i load_group(enum kern_form form, const uint8_t *block, int g, int 
         return _mm256_load_si256((const __m256i *)(const void *)(block + 64 * g + 32 * half));
     __m256i pair = _mm256_load_si256((const __m256i *)(const void *)(block + 64 * (g & 3) + 32 * half));
     __m256i q = _mm256_and_si256(g < 4 ? pair : _mm256_srli_epi16(pair, 4), _mm256_set1_epi8(15));
-    if (form == KERN_FORM_IQ4_NL || form == KERN_FORM_MXFP4)
+    if (is_table(form))
         return _mm256_shuffle_epi8(table, q);
     if (form == KERN_FORM_Q5_0 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q5_K || form == KERN_FORM_Q6_K)
         q = _mm256_or_si256(q, plane(block + 256 + 8 * g + 4 * half, 16));
@@ -54,7 +65,7 @@ ALWAYS __m256i load_group(enum kern_form form, const uint8_t *block, int g, int 
 ALWAYS __m256i dot_4(enum kern_form form, __m256i sum, __m256i w, __m256i x)
 {
     const __m256i ones = _mm256_set1_epi16(1), low = _mm256_set1_epi8(15);
-    if (form != KERN_FORM_Q8_0 && form != KERN_FORM_IQ4_NL)
+    if (form != KERN_FORM_Q8_0 && form != KERN_FORM_IQ4_NL && form != KERN_FORM_IQ4_XS)
         return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), ones));
     __m256i high = _mm256_and_si256(_mm256_srli_epi16(w, 4), low);
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_and_si256(w, low), x), ones));
@@ -64,21 +75,31 @@ ALWAYS __m256i dot_4(enum kern_form form, __m256i sum, __m256i w, __m256i x)
 /* Nibbles times 127, sixteen of them, stay below 2^15: a whole block is summed in 16 bits. */
 ALWAYS bool sums_in_16(enum kern_form form)
 {
-    return form == KERN_FORM_Q4_0 || form == KERN_FORM_Q4_1 || form == KERN_FORM_Q4_K;
+    return form == KERN_FORM_Q4_0 || form == KERN_FORM_Q4_1 || form == KERN_FORM_Q4_K || form == KERN_FORM_Q3_K ||
+           form == KERN_FORM_Q2_K;
 }
 
 ALWAYS void load_scale(enum kern_form form, const uint8_t *head, int b, int sub, int half, __m256 *scale, __m256 *min)
 {
-    static const int offsets[KERN_FORMS] = {[KERN_FORM_Q4_0] = 8,     [KERN_FORM_Q5_0] = 16,  [KERN_FORM_Q8_0] = 128,
-                                            [KERN_FORM_IQ4_NL] = 128, [KERN_FORM_MXFP4] = 12, [KERN_FORM_Q6_K] = 32};
+    static const int offsets[KERN_FORMS] = {
+        [KERN_FORM_Q4_0] = 8,   [KERN_FORM_Q5_0] = 16, [KERN_FORM_Q8_0] = 128, [KERN_FORM_IQ4_NL] = 128,
+        [KERN_FORM_MXFP4] = 12, [KERN_FORM_Q6_K] = 32, [KERN_FORM_Q3_K] = 4,   [KERN_FORM_IQ4_XS] = 128};
     if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K) {
         __m256 dmin = _mm256_sub_ps(_mm256_setzero_ps(), halves(head + 32 + 16 * half));
         *scale = _mm256_mul_ps(halves(head + 16 * half), bytes(head + 64 + 16 * b + 8 * half, false));
         *min = _mm256_mul_ps(dmin, bytes(head + 192 + 16 * b + 8 * half, false));
         return;
     }
-    if (form == KERN_FORM_Q6_K)
+    if (form == KERN_FORM_Q2_K) {
+        __m256 dmin = _mm256_sub_ps(_mm256_setzero_ps(), halves(head + 32 + 16 * half));
+        *scale = _mm256_mul_ps(halves(head + 16 * half), bytes(head + 64 + 32 * b + 16 * sub + 8 * half, false));
+        *min = _mm256_mul_ps(dmin, bytes(head + 320 + 32 * b + 16 * sub + 8 * half, false));
+        return;
+    }
+    if (is_halved(form))
         *scale = _mm256_mul_ps(halves(head + 16 * half), bytes(head + 64 + 32 * b + 16 * sub + 8 * half, true));
+    else if (form == KERN_FORM_IQ4_XS)
+        *scale = _mm256_mul_ps(halves(head + 16 * half), bytes(head + 64 + 16 * b + 8 * half, true));
     else
         *scale = form == KERN_FORM_MXFP4 ? exponents(head + 16 * b + 8 * half) : halves(head + 32 * b + 16 * half);
     *min = form == KERN_FORM_Q4_1 || form == KERN_FORM_Q5_1
@@ -93,19 +114,19 @@ ALWAYS __m256i broadcast4(const int8_t *p)
     return _mm256_set1_epi32(four);
 }
 
-/* Groups `g` .. `end - 1` of a block: the whole of it, or one half of 16 columns (Q6_K: `sub` 0 or 1). */
+/* Groups `g` .. `end - 1` of a block: the whole of it, or one half of 16 columns (two scales: `sub` 0 or 1). */
 ALWAYS void groups(enum kern_form form, const uint8_t *unit, const uint8_t *block, int b, int sub, int half, int rows,
                    __m256i table, const struct kern_acts *a, size_t row, size_t col, __m256 *sum)
 {
-    bool six = form == KERN_FORM_Q6_K;
+    bool two = is_halved(form);
     size_t stride = (size_t)a->stride;
     __m256i dot[ROWS_MAX];
     __m256 scale, min;
 #pragma GCC unroll 4
     for (int m = 0; m < rows; m++)
         dot[m] = _mm256_setzero_si256();
-    for (int i = 0; i < (six ? 4 : 8); i++) {
-        int g = six ? 4 * sub + i : i;
+    for (int i = 0; i < (two ? 4 : 8); i++) {
+        int g = two ? 4 * sub + i : i;
         __m256i w = load_group(form, block, g, half, table);
 #pragma GCC unroll 4
         for (int m = 0; m < rows; m++) {
@@ -124,7 +145,7 @@ ALWAYS void groups(enum kern_form form, const uint8_t *unit, const uint8_t *bloc
         size_t at = ((row + (size_t)m) * stride + col) / 32;
         __m256 both = _mm256_mul_ps(scale, _mm256_set1_ps(a->scale[at]));
         sum[m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[m]), both, sum[m]);
-        sum[m] = _mm256_fmadd_ps(min, _mm256_set1_ps(six ? a->half[2 * at + (size_t)sub] : a->sum[at]), sum[m]);
+        sum[m] = _mm256_fmadd_ps(min, _mm256_set1_ps(two ? a->half[2 * at + (size_t)sub] : a->sum[at]), sum[m]);
     }
 }
 
@@ -136,7 +157,7 @@ ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern
     size_t head = info->head, block_bytes = info->block, col = 0;
     __m256i table = _mm256_setzero_si256();
 
-    if (form == KERN_FORM_IQ4_NL || form == KERN_FORM_MXFP4)
+    if (is_table(form))
         table =
             _mm256_add_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)info->table)),
                             _mm256_set1_epi8((char)(form == KERN_FORM_MXFP4 ? 12 : 128)));
@@ -144,7 +165,7 @@ ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern
         for (int b = 0; b < unit_blocks; b++, col += 32) {
             const uint8_t *block = unit + head + (size_t)b * block_bytes;
             groups(form, unit, block, b, 0, half, rows, table, a, row, col, sum);
-            if (form == KERN_FORM_Q6_K)
+            if (is_halved(form))
                 groups(form, unit, block, b, 1, half, rows, table, a, row, col, sum);
         }
 }
@@ -244,17 +265,21 @@ PRODUCT(product_mxfp4, KERN_FORM_MXFP4, 4)
 PRODUCT(product_q4_k, KERN_FORM_Q4_K, 8)
 PRODUCT(product_q5_k, KERN_FORM_Q5_K, 8)
 PRODUCT(product_q6_k, KERN_FORM_Q6_K, 8)
+PRODUCT(product_q3_k, KERN_FORM_Q3_K, 8)
+PRODUCT(product_q2_k, KERN_FORM_Q2_K, 8)
+PRODUCT(product_iq4_xs, KERN_FORM_IQ4_XS, 8)
 
 void kern_avx2_product(const struct kern_matrix *w, int tile, const struct kern_acts *a, int first, int count, float *y,
                        size_t y_stride, const float *bias, bool add)
 {
     static void (*const products[KERN_FORMS])(const struct kern_matrix *, int, int, const struct kern_acts *, int, int,
                                               const struct target *) = {
-        [KERN_FORM_F32] = product_f32,     [KERN_FORM_F16] = product_f16,   [KERN_FORM_BF16] = product_bf16,
-        [KERN_FORM_Q4_0] = product_q4_0,   [KERN_FORM_Q4_1] = product_q4_1, [KERN_FORM_Q5_0] = product_q5_0,
-        [KERN_FORM_Q5_1] = product_q5_1,   [KERN_FORM_Q8_0] = product_q8_0, [KERN_FORM_IQ4_NL] = product_iq4_nl,
-        [KERN_FORM_MXFP4] = product_mxfp4, [KERN_FORM_Q4_K] = product_q4_k, [KERN_FORM_Q5_K] = product_q5_k,
-        [KERN_FORM_Q6_K] = product_q6_k,
+        [KERN_FORM_F32] = product_f32,       [KERN_FORM_F16] = product_f16,   [KERN_FORM_BF16] = product_bf16,
+        [KERN_FORM_Q4_0] = product_q4_0,     [KERN_FORM_Q4_1] = product_q4_1, [KERN_FORM_Q5_0] = product_q5_0,
+        [KERN_FORM_Q5_1] = product_q5_1,     [KERN_FORM_Q8_0] = product_q8_0, [KERN_FORM_IQ4_NL] = product_iq4_nl,
+        [KERN_FORM_MXFP4] = product_mxfp4,   [KERN_FORM_Q4_K] = product_q4_k, [KERN_FORM_Q5_K] = product_q5_k,
+        [KERN_FORM_Q6_K] = product_q6_k,     [KERN_FORM_Q3_K] = product_q3_k, [KERN_FORM_Q2_K] = product_q2_k,
+        [KERN_FORM_IQ4_XS] = product_iq4_xs,
     };
     for (int half = 0; half < 2; half++) {
         int at = 8 * half, lanes = w->rows - tile * KERN_TILE - at;

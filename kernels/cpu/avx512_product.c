@@ -8,6 +8,17 @@
 
 /* --- integers -------------------------------------------------------------------------------------- */
 
+ALWAYS bool is_table(enum kern_form form)
+{
+    return form == KERN_FORM_IQ4_NL || form == KERN_FORM_IQ4_XS || form == KERN_FORM_MXFP4;
+}
+
+/* A scale for each 16 columns, not 32. */
+ALWAYS bool is_halved(enum kern_form form)
+{
+    return form == KERN_FORM_Q6_K || form == KERN_FORM_Q3_K || form == KERN_FORM_Q2_K;
+}
+
 /* 64 unsigned values of group `g` of a block. */
 ALWAYS __m512i load_group(enum kern_form form, const uint8_t *block, int g, __m512i table)
 {
@@ -15,7 +26,7 @@ ALWAYS __m512i load_group(enum kern_form form, const uint8_t *block, int g, __m5
         return _mm512_load_si512(block + 64 * g);
     __m512i pair = _mm512_load_si512(block + 64 * (g & 3));
     __m512i q = _mm512_and_si512(g < 4 ? pair : _mm512_srli_epi16(pair, 4), _mm512_set1_epi8(15));
-    if (form == KERN_FORM_IQ4_NL || form == KERN_FORM_MXFP4)
+    if (is_table(form))
         return _mm512_shuffle_epi8(table, q);
     if (form == KERN_FORM_Q5_0 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q5_K || form == KERN_FORM_Q6_K) {
         uint64_t planes[2];
@@ -53,33 +64,33 @@ ALWAYS __m512 exponents(const uint8_t *p)
 }
 
 struct unit {
-    __m512 d, dmin; /* of Q4_K, Q5_K, Q6_K */
+    __m512 d, dmin; /* of the types in blocks of 256 */
 };
 
 ALWAYS struct unit load_unit(enum kern_form form, const uint8_t *head)
 {
     struct unit u = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K || form == KERN_FORM_Q6_K)
+    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K || form == KERN_FORM_IQ4_XS || is_halved(form))
         u.d = halves(head);
-    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K)
+    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K || form == KERN_FORM_Q2_K)
         u.dmin = halves(head + 32);
     return u;
 }
 
-/* Scale and min of block `b` of the unit (every form but Q6_K). */
+/* Scale and min of block `b` of the unit (forms with one scale for 32). */
 ALWAYS void load_scale(enum kern_form form, const uint8_t *head, struct unit u, int b, __m512 *scale, __m512 *min)
 {
-    static const int offsets[KERN_FORMS] = {[KERN_FORM_Q4_0] = 8,
-                                            [KERN_FORM_Q5_0] = 16,
-                                            [KERN_FORM_Q8_0] = 128,
-                                            [KERN_FORM_IQ4_NL] = 128,
-                                            [KERN_FORM_MXFP4] = 12};
+    static const int offsets[KERN_FORMS] = {[KERN_FORM_Q4_0] = 8,     [KERN_FORM_Q5_0] = 16,  [KERN_FORM_Q8_0] = 128,
+                                            [KERN_FORM_IQ4_NL] = 128, [KERN_FORM_MXFP4] = 12, [KERN_FORM_IQ4_XS] = 128};
     if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K) {
         *scale = _mm512_mul_ps(u.d, bytes_u8(head + 64 + 16 * b));
         *min = _mm512_mul_ps(u.dmin, _mm512_sub_ps(_mm512_setzero_ps(), bytes_u8(head + 192 + 16 * b)));
         return;
     }
-    *scale = form == KERN_FORM_MXFP4 ? exponents(head + 16 * b) : halves(head + 32 * b);
+    if (form == KERN_FORM_IQ4_XS)
+        *scale = _mm512_mul_ps(u.d, bytes_i8(head + 64 + 16 * b));
+    else
+        *scale = form == KERN_FORM_MXFP4 ? exponents(head + 16 * b) : halves(head + 32 * b);
     *min = form == KERN_FORM_Q4_1 || form == KERN_FORM_Q5_1
                ? halves(head + 32)
                : _mm512_mul_ps(*scale, _mm512_set1_ps((float)-offsets[form]));
@@ -117,22 +128,33 @@ ALWAYS void block_32(enum kern_form form, const uint8_t *block, __m512 scale, __
     }
 }
 
-/* Q6_K: a scale for each 16 columns. */
-ALWAYS void block_16_16(const uint8_t *block, const uint8_t *head, struct unit u, int b, int rows,
+/* Scale and min of 16 columns. */
+ALWAYS void load_half_scale(enum kern_form form, const uint8_t *head, struct unit u, int at, __m512 *scale, __m512 *min)
+{
+    if (form == KERN_FORM_Q2_K) {
+        *scale = _mm512_mul_ps(u.d, bytes_u8(head + 64 + at));
+        *min = _mm512_mul_ps(u.dmin, _mm512_sub_ps(_mm512_setzero_ps(), bytes_u8(head + 320 + at)));
+        return;
+    }
+    *scale = _mm512_mul_ps(u.d, bytes_i8(head + 64 + at));
+    *min = _mm512_mul_ps(*scale, _mm512_set1_ps(form == KERN_FORM_Q6_K ? -32 : -4));
+}
+
+ALWAYS void block_16_16(enum kern_form form, const uint8_t *block, const uint8_t *head, struct unit u, int b, int rows,
                         const struct kern_acts *a, size_t row, size_t col, __m512 *sum)
 {
     size_t stride = (size_t)a->stride;
 #pragma GCC unroll 2
     for (int half = 0; half < 2; half++) {
-        __m512 scale = _mm512_mul_ps(u.d, bytes_i8(head + 64 + 32 * b + 16 * half));
-        __m512 min = _mm512_mul_ps(scale, _mm512_set1_ps(-32));
+        __m512 scale, min;
         __m512i dot[8];
+        load_half_scale(form, head, u, 32 * b + 16 * half, &scale, &min);
 #pragma GCC unroll 8
         for (int m = 0; m < rows; m++)
             dot[m] = _mm512_setzero_si512();
 #pragma GCC unroll 4
         for (int g = 4 * half; g < 4 * half + 4; g++) {
-            __m512i w = load_group(KERN_FORM_Q6_K, block, g, _mm512_setzero_si512());
+            __m512i w = load_group(form, block, g, _mm512_setzero_si512());
 #pragma GCC unroll 8
             for (int m = 0; m < rows; m++)
                 dot[m] =
@@ -156,7 +178,7 @@ ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern
     size_t head = info->head, block_bytes = info->block, unit_bytes = w->unit_bytes, col = 0;
     __m512i table = _mm512_setzero_si512();
 
-    if (form == KERN_FORM_IQ4_NL || form == KERN_FORM_MXFP4)
+    if (is_table(form))
         table = _mm512_add_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)info->table)),
                                 _mm512_set1_epi8((char)(form == KERN_FORM_MXFP4 ? 12 : 128)));
     for (int i = 0; i < w->units; i++, unit += unit_bytes) {
@@ -164,8 +186,8 @@ ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern
 #pragma GCC unroll 2
         for (int b = 0; b < unit_blocks; b++, col += 32) {
             const uint8_t *block = unit + head + (size_t)b * block_bytes;
-            if (form == KERN_FORM_Q6_K) {
-                block_16_16(block, unit, u, b, rows, a, row, col, sum);
+            if (is_halved(form)) {
+                block_16_16(form, block, unit, u, b, rows, a, row, col, sum);
             } else {
                 __m512 scale, min;
                 load_scale(form, unit, u, b, &scale, &min);
@@ -275,17 +297,21 @@ PRODUCT(product_mxfp4, KERN_FORM_MXFP4, 4)
 PRODUCT(product_q4_k, KERN_FORM_Q4_K, 8)
 PRODUCT(product_q5_k, KERN_FORM_Q5_K, 8)
 PRODUCT(product_q6_k, KERN_FORM_Q6_K, 8)
+PRODUCT(product_q3_k, KERN_FORM_Q3_K, 8)
+PRODUCT(product_q2_k, KERN_FORM_Q2_K, 8)
+PRODUCT(product_iq4_xs, KERN_FORM_IQ4_XS, 8)
 
 void kern_avx512_product(const struct kern_matrix *w, int tile, const struct kern_acts *a, int first, int count,
                          float *y, size_t y_stride, const float *bias, bool add)
 {
     static void (*const products[KERN_FORMS])(const struct kern_matrix *, int, const struct kern_acts *, int, int,
                                               const struct target *) = {
-        [KERN_FORM_F32] = product_f32,     [KERN_FORM_F16] = product_f16,   [KERN_FORM_BF16] = product_bf16,
-        [KERN_FORM_Q4_0] = product_q4_0,   [KERN_FORM_Q4_1] = product_q4_1, [KERN_FORM_Q5_0] = product_q5_0,
-        [KERN_FORM_Q5_1] = product_q5_1,   [KERN_FORM_Q8_0] = product_q8_0, [KERN_FORM_IQ4_NL] = product_iq4_nl,
-        [KERN_FORM_MXFP4] = product_mxfp4, [KERN_FORM_Q4_K] = product_q4_k, [KERN_FORM_Q5_K] = product_q5_k,
-        [KERN_FORM_Q6_K] = product_q6_k,
+        [KERN_FORM_F32] = product_f32,       [KERN_FORM_F16] = product_f16,   [KERN_FORM_BF16] = product_bf16,
+        [KERN_FORM_Q4_0] = product_q4_0,     [KERN_FORM_Q4_1] = product_q4_1, [KERN_FORM_Q5_0] = product_q5_0,
+        [KERN_FORM_Q5_1] = product_q5_1,     [KERN_FORM_Q8_0] = product_q8_0, [KERN_FORM_IQ4_NL] = product_iq4_nl,
+        [KERN_FORM_MXFP4] = product_mxfp4,   [KERN_FORM_Q4_K] = product_q4_k, [KERN_FORM_Q5_K] = product_q5_k,
+        [KERN_FORM_Q6_K] = product_q6_k,     [KERN_FORM_Q3_K] = product_q3_k, [KERN_FORM_Q2_K] = product_q2_k,
+        [KERN_FORM_IQ4_XS] = product_iq4_xs,
     };
     int lanes = w->rows - tile * KERN_TILE;
     struct target t = {y, y_stride, (__mmask16)(lanes >= KERN_TILE ? 0xffff : (1 << lanes) - 1), _mm512_setzero_ps(),

@@ -6,11 +6,13 @@
 #include "engine/model.h"
 #include "kernels/pool.h"
 
-#include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define SEQUENCES_MAX 64
 #define TABLE 64 /* blocks of a sequence */
@@ -76,6 +78,7 @@ static double read_bandwidth(struct kern_pool *pool)
     return median(v, RUNS);
 }
 
+#if defined(__x86_64__)
 #define DOTS 20000000
 
 __attribute__((target("avx512f,avx512vnni"))) static void dot_part(void *ctx, int index)
@@ -108,7 +111,7 @@ static double int8_rate(struct kern_pool *pool)
     return median(v, RUNS);
 }
 
-static void print_machine(struct kern_pool *pool)
+static void print_flags(void)
 {
     static const char *const names[] = {"avx2", "fma", "avx512f", "avx512bw", "avx512vnni", "avx512bf16"};
     const bool has[] = {__builtin_cpu_supports("avx2"),       __builtin_cpu_supports("fma"),
@@ -118,7 +121,25 @@ static void print_machine(struct kern_pool *pool)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (has[i])
             printf(" %s", names[i]);
-    printf("\nthreads: %d\nread: %.1f GB/s\nint8: %.2f TOP/s\n", kern_pool_threads(pool), read_bandwidth(pool) / 1e9,
+    printf("\n");
+}
+#else
+static double int8_rate(struct kern_pool *pool)
+{
+    (void)pool;
+    return 0;
+}
+
+static void print_flags(void)
+{
+    printf("flags: not x86-64\n");
+}
+#endif
+
+static void print_machine(struct kern_pool *pool)
+{
+    print_flags();
+    printf("threads: %d\nread: %.1f GB/s\nint8: %.2f TOP/s\n", kern_pool_threads(pool), read_bandwidth(pool) / 1e9,
            int8_rate(pool) / 1e12);
 }
 

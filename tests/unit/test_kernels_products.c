@@ -6,9 +6,9 @@
 #include "unit/kernels_common.h"
 #include "unit/run.h"
 
-static const enum kern_type types[] = {KERN_F32,  KERN_F16,  KERN_BF16, KERN_Q4_0,   KERN_Q4_1,
-                                       KERN_Q5_0, KERN_Q5_1, KERN_Q8_0, KERN_Q2_K,   KERN_Q3_K,
-                                       KERN_Q4_K, KERN_Q5_K, KERN_Q6_K, KERN_IQ4_NL, KERN_MXFP4};
+static const enum kern_type types[] = {KERN_F32,  KERN_F16,    KERN_BF16,  KERN_Q4_0,  KERN_Q4_1, KERN_Q5_0,
+                                       KERN_Q5_1, KERN_Q8_0,   KERN_Q2_K,  KERN_Q3_K,  KERN_Q4_K, KERN_Q5_K,
+                                       KERN_Q6_K, KERN_IQ4_NL, KERN_MXFP4, KERN_IQ4_XS};
 #define TYPES (sizeof types / sizeof *types)
 #define ROWS_MAX 13
 
@@ -18,7 +18,7 @@ static void sane_scales(uint8_t *block, enum kern_type type, uint32_t *state)
     static const int at[][3] = {
         [KERN_Q4_0] = {0, -1}, [KERN_Q4_1] = {0, 2},    [KERN_Q5_0] = {0, -1},   [KERN_Q5_1] = {0, 2},
         [KERN_Q8_0] = {0, -1}, [KERN_Q2_K] = {80, 82},  [KERN_Q3_K] = {108, -1}, [KERN_Q4_K] = {0, 2},
-        [KERN_Q5_K] = {0, 2},  [KERN_Q6_K] = {208, -1}, [KERN_IQ4_NL] = {0, -1}};
+        [KERN_Q5_K] = {0, 2},  [KERN_Q6_K] = {208, -1}, [KERN_IQ4_NL] = {0, -1}, [KERN_IQ4_XS] = {0, -1}};
     if (type == KERN_MXFP4) {
         block[0] = (uint8_t)(120 + noise_bits(state) % 12);
         return;
@@ -228,8 +228,58 @@ START_TEST(halves_round_as_the_standard_says)
 }
 END_TEST
 
+/* Sums over two blocks whose bytes follow a formula, as the "gguf" package's own decoders (0.19) give them: all values,
+ * and all values times a changing weight. */
+static const struct {
+    enum kern_type type;
+    double sum, weighted;
+} known[] = {
+    {KERN_Q4_0, -1.08227539, 11.2901001}, {KERN_Q4_1, 8.53842163, -12.1338806},  {KERN_Q5_0, -1.06997681, 33.968689},
+    {KERN_Q5_1, 14.0235901, -3.61096191}, {KERN_Q8_0, -6.19848633, -200.122559}, {KERN_Q2_K, -131.895111, -34.771698},
+    {KERN_Q3_K, 20.1204834, 71.1719055},  {KERN_Q4_K, 439.204102, -816.799774},  {KERN_Q5_K, 1779.95654, 1671.33844},
+    {KERN_Q6_K, 177.935913, 549.685211},  {KERN_IQ4_NL, -13.98349, 146.95578},   {KERN_IQ4_XS, 271.478943, -2486.95816},
+    {KERN_MXFP4, 19.25, 217.5},
+};
+
+START_TEST(blocks_decode_as_elsewhere)
+{
+    static const int scales[][3] = {[KERN_Q2_K] = {80, 82}, [KERN_Q3_K] = {108, -1}, [KERN_Q6_K] = {208, -1}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        const struct kern_quant *quant = kern_quant_find((uint32_t)known[i].type);
+        bool second = known[i].type == KERN_Q4_1 || known[i].type == KERN_Q5_1 || known[i].type == KERN_Q4_K ||
+                      known[i].type == KERN_Q5_K || known[i].type == KERN_Q2_K;
+        bool moved = known[i].type == KERN_Q2_K || known[i].type == KERN_Q3_K || known[i].type == KERN_Q6_K;
+        int at = moved ? scales[known[i].type][0] : 0;
+        uint8_t bytes[2 * 256];
+        float values[2 * 256];
+        double sum = 0, weighted = 0;
+        for (uint32_t b = 0; b < 2 * quant->bytes; b++)
+            bytes[b] = (uint8_t)((b * 73 + 41) * (b + 7) >> 3);
+        for (uint32_t block = 0; block < 2; block++) {
+            uint16_t first = kern_f32_to_f16(0.0123f), other = kern_f32_to_f16(0.0456f);
+            uint8_t *start = bytes + block * quant->bytes;
+            if (known[i].type == KERN_MXFP4)
+                start[0] = 126;
+            else
+                memcpy(start + at, &first, 2);
+            if (second)
+                memcpy(start + at + 2, &other, 2);
+        }
+        quant->decode(values, bytes, 2);
+        for (int v = 0; v < 2 * (int)quant->block; v++) {
+            sum += (double)values[v];
+            weighted += (double)values[v] * (v * 37 % 101 - 50);
+        }
+        ck_assert_msg(fabs(sum - known[i].sum) < 1e-4 * (1 + fabs(known[i].sum)), "%s: %.9g", quant->name, sum);
+        ck_assert_msg(fabs(weighted - known[i].weighted) < 1e-4 * (1 + fabs(known[i].weighted)), "%s: %.9g",
+                      quant->name, weighted);
+    }
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
+    tcase_add_test(tests, blocks_decode_as_elsewhere);
     tcase_add_test(tests, layout_keeps_every_value);
     tcase_add_test(tests, fast_products_equal_their_slow_twins);
     tcase_add_test(tests, split_products_equal_whole_ones);
