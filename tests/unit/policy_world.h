@@ -24,8 +24,9 @@ struct world {
     uint8_t weight_key[32], key_id[32], root[64];
     struct writer keyset, documents; /* signed key set; policy part */
     struct policy_documents *opened;
-    uint32_t version;       /* of the policy to make next */
-    const char *not_before; /* of the same */
+    uint32_t version;                   /* of the policy to make next */
+    const char *not_before, *not_after; /* of the same */
+    uint8_t measurement[48];            /* of proxy and engine */
     bool simulated;
 };
 
@@ -38,8 +39,8 @@ static inline void world_hex(struct writer *w, struct span s)
 
 static inline void world_policy_text(const struct world *o, struct writer *w)
 {
-    writer_printf(w, "version = %u; not_before = \"%s\"; not_after = \"2027-02-01\"; lease_max = \"4h\";\n", o->version,
-                  o->not_before);
+    writer_printf(w, "version = %u; not_before = \"%s\"; not_after = \"%s\"; lease_max = \"4h\";\n", o->version,
+                  o->not_before, o->not_after);
     writer_str(w, "keyd = [ \"");
     world_hex(w, span_of(o->keyd_public, 32));
     writer_printf(w, "\" ]; simulated = %s;\nmodels = ( { name = \"m\"; root = \"", o->simulated ? "true" : "false");
@@ -49,8 +50,7 @@ static inline void world_policy_text(const struct world *o, struct writer *w)
     writer_str(w, "\"; } );\nprograms = {\n");
     for (int i = 0; i < 2; i++) {
         writer_printf(w, "%s = { images = ( { tee = \"snp\"; measurement = \"", i ? "engine" : "proxy");
-        for (int k = 0; k < 48; k++)
-            writer_str(w, WORLD_MEASUREMENT);
+        world_hex(w, span_of(o->measurement, sizeof o->measurement));
         writer_str(w, "\"; } ); sandbox_at_release = [ ]; };\n");
     }
     writer_str(w, "};\nhardware = { platforms = ( { line = \"Genoa\"; } );");
@@ -85,7 +85,8 @@ static inline void world_open(struct world *o)
 {
     struct policy_keyset set = {.version = 1, .key_count = 1, .m = {1, 1}};
     struct writer body = writer_with_max(4096);
-    *o = (struct world){.version = 3, .not_before = "2026-11-01", .simulated = true};
+    *o = (struct world){.version = 3, .not_before = "2026-11-01", .not_after = "2027-02-01", .simulated = true};
+    memset(o->measurement, 0xab, sizeof o->measurement);
     memset(o->owner_seed, 1, 32);
     memset(o->keyd_seed, 2, 32);
     memset(o->stranger_seed, 3, 32);

@@ -47,6 +47,7 @@ static void good_claims(void)
     memset(n->hw.chip_id, 0xc1, sizeof n->hw.chip_id);
     n->hw.has_chip_id = true;
     n->hw.expires = WORLD_NOW + 100000;
+    n->hw.collateral_at = WORLD_NOW;
     n->statement.role = VERIFIER_ENGINE;
     memcpy(n->statement.owner, w.owner, 64);
     memset(n->statement.identity, 6, 32);
