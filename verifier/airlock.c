@@ -1,6 +1,7 @@
 /* airlock.c - the facade of libairlock: airlock.h on top of verifier/ and policy/, nothing but calls. */
 #include "verifier/airlock.h"
 
+#include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,6 +10,7 @@
 #include "policy/report.h"
 #include "verifier/challenge.h"
 #include "verifier/check.h"
+#include "verifier/sealed.h"
 
 struct airlock_claims {
     struct verifier_claims *inner; /* owned */
@@ -227,6 +229,109 @@ int airlock_judge(const struct airlock_claims *claims, const struct airlock_rule
                                              v.seen.keyset_since, v.seen.epoch_since}};
     result_out(&out->result, &v.refusal);
     return ok ? 0 : -1;
+}
+
+/* --- sealed mode ------------------------------------------------------------------------------ */
+
+struct airlock_sealed {
+    struct verifier_sealed_reader reader;
+    enum verifier_err err;
+    bool begun; /* the first piece came */
+    unsigned status;
+    void (*piece)(void *ctx, struct airlock_span data); /* during a call */
+    void *ctx;
+};
+
+/* The first chunk of an answer that is not 200 is its status, in a map: no JSON and no event stream begins like one. */
+static void take_piece(void *ctx, struct span data)
+{
+    struct airlock_sealed *s = ctx;
+    struct verifier_sealed_status status;
+    bool first = !s->begun;
+    s->begun = true;
+    if (first && verifier_sealed_status_parse(&status, data) == VERIFIER_OK)
+        s->status = status.status;
+    else if (data.len > 0)
+        s->piece(s->ctx, (struct airlock_span){data.data, data.len});
+}
+
+/* Seal into `w`; `*hpke` and `enc` open the answer. */
+static bool seal(const struct verifier_node *node, const struct airlock_sealed_ask *ask, struct writer *w,
+                 struct verifier_hpke *hpke, uint8_t enc[VERIFIER_KEY_LEN])
+{
+    struct verifier_sealed_head again, head = {.epoch = node->state.seal.epoch,
+                                               .endpoint = span_str(ask->endpoint),
+                                               .model = span_str(ask->model),
+                                               .max_tokens = ask->max_tokens,
+                                               .stream = ask->stream};
+    struct writer bytes = writer_with_max(VERIFIER_SEALED_HEAD_MAX);
+    memcpy(head.engine, node->statement.identity, sizeof head.engine);
+    bool ok = RAND_bytes(head.request, sizeof head.request) == 1;
+    verifier_sealed_head_encode(&bytes, &head); /* a head that does not parse again makes no sense */
+    ok = ok && writer_ok(&bytes) && verifier_sealed_head_parse(&again, writer_span(&bytes)) == VERIFIER_OK &&
+         verifier_sealed_request_seal(&head, node->state.seal.public, node->h_statement, node->state.policy.digest,
+                                      span_in(ask->json), w, hpke, enc);
+    writer_release(&bytes);
+    return ok;
+}
+
+struct airlock_sealed *airlock_sealed_request(const struct airlock_claims *claims, const struct airlock_sealed_ask *ask,
+                                              uint8_t **body, size_t *len)
+{
+    const struct verifier_node *node = &claims->inner->node;
+    struct airlock_sealed *s = calloc(1, sizeof *s);
+    struct verifier_hpke hpke = {0};
+    uint8_t enc[VERIFIER_KEY_LEN];
+    struct writer w = writer_with_max(ask->json.len + 2 * VERIFIER_SEALED_CHUNK_MAX);
+    *body = NULL;
+    *len = 0;
+    if (s && claims->inner->sealed && node->state.has_policy && seal(node, ask, &w, &hpke, enc) &&
+        (*body = malloc(w.len)) != NULL) {
+        memcpy(*body, w.data, w.len);
+        *len = w.len;
+        s->status = 200;
+        verifier_sealed_reader_init(&s->reader, &hpke, enc, take_piece, s);
+    } else {
+        free(s);
+        s = NULL;
+    }
+    verifier_hpke_wipe(&hpke);
+    writer_release(&w);
+    return s;
+}
+
+int airlock_sealed_feed(struct airlock_sealed *sealed, struct airlock_span bytes,
+                        void (*piece)(void *ctx, struct airlock_span data), void *ctx)
+{
+    sealed->piece = piece;
+    sealed->ctx = ctx;
+    sealed->err = verifier_sealed_reader_feed(&sealed->reader, span_in(bytes));
+    return sealed->err == VERIFIER_OK ? 0 : -1;
+}
+
+int airlock_sealed_end(struct airlock_sealed *sealed, void (*piece)(void *ctx, struct airlock_span data), void *ctx)
+{
+    sealed->piece = piece;
+    sealed->ctx = ctx;
+    sealed->err = verifier_sealed_reader_end(&sealed->reader);
+    return sealed->err == VERIFIER_OK ? 0 : -1;
+}
+
+const char *airlock_sealed_code(const struct airlock_sealed *sealed)
+{
+    return verifier_err_name(sealed->err);
+}
+
+unsigned airlock_sealed_status(const struct airlock_sealed *sealed)
+{
+    return sealed->status;
+}
+
+void airlock_sealed_free(struct airlock_sealed *sealed)
+{
+    if (sealed)
+        verifier_sealed_reader_release(&sealed->reader);
+    free(sealed);
 }
 
 /* --- 4. for people ---------------------------------------------------------------------------- */

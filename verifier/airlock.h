@@ -136,6 +136,37 @@ struct airlock_verdict {
 AIRLOCK_API int airlock_judge(const struct airlock_claims *claims, const struct airlock_rules *rules,
                               const struct airlock_seen *seen, uint64_t now, struct airlock_verdict *out);
 
+/* --- sealed mode: to one engine, past the proxy --------------------------------------------------
+ * Ask for AIRLOCK_CLIENT -> AIRLOCK_ENGINE (POST /.well-known/airlock/attest?engine=IDENTITY), check without an
+ * exporter, judge; then seal each request to that engine and send it as application/airlock-sealed. The proxy sees
+ * sizes only. */
+
+struct airlock_sealed; /* one request and its answer; airlock_sealed_free() */
+
+struct airlock_sealed_ask {
+    const char *endpoint, *model; /* "/v1/chat/completions"; both are seen by the proxy and must fit the body */
+    uint32_t max_tokens;          /* at least what the body asks for */
+    bool stream;
+    struct airlock_span json; /* the request's body; is padded with spaces to a size class */
+};
+
+/* Seal a request to the engine of `claims` (judged good). `*body` is malloc'ed: free() it. NULL when the claims are not
+ * of an engine with a sealing key, or without memory. Draws its own randomness. */
+AIRLOCK_API struct airlock_sealed *airlock_sealed_request(const struct airlock_claims *claims,
+                                                          const struct airlock_sealed_ask *ask, uint8_t **body,
+                                                          size_t *len);
+/* The answer's bytes as they come. `piece` gets what they open to, in order, from inside the call; nothing of a chunk
+ * that is not genuine. 0, or -1: forged or malformed, airlock_sealed_code() says how; stop and discard the answer. */
+AIRLOCK_API int airlock_sealed_feed(struct airlock_sealed *sealed, struct airlock_span bytes,
+                                    void (*piece)(void *ctx, struct airlock_span data), void *ctx);
+/* The answer's end. -1 with "seal_truncated" when it was cut: it is not complete. */
+AIRLOCK_API int airlock_sealed_end(struct airlock_sealed *sealed, void (*piece)(void *ctx, struct airlock_span data),
+                                   void *ctx);
+AIRLOCK_API const char *airlock_sealed_code(const struct airlock_sealed *sealed); /* "ok" or why; static */
+/* HTTP status of the answer: 200, or what its first chunk said. Good from the first piece on. */
+AIRLOCK_API unsigned airlock_sealed_status(const struct airlock_sealed *sealed);
+AIRLOCK_API void airlock_sealed_free(struct airlock_sealed *sealed); /* wipes its keys */
+
 /* --- 4. for people ---------------------------------------------------------------------------- */
 
 /* Every stage with its value, as stable JSON; free() it. NULL without memory. `claims` NULL: airlock_check() refused;

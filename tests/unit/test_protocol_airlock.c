@@ -8,6 +8,7 @@
 
 #include "unit/run.h"
 #include "unit/world.h"
+#include "verifier/sealed.h"
 
 static const uint8_t nonce[32] = {1, 2, 3};
 
@@ -202,9 +203,107 @@ START_TEST(a_client_gets_from_challenge_to_verdict)
 }
 END_TEST
 
+/* The engine's end of a sealed request: open it, answer it. */
+static void answer(const uint8_t *body, size_t len, unsigned status, struct writer *out)
+{
+    struct world_node *engine = &w.engine[0];
+    struct verifier_sealed_request req;
+    struct verifier_sealed_writer sw;
+    struct verifier_hpke hpke;
+    struct writer info = writer_with_max(256), plain = writer_with_max(4096), statement = writer_with_max(4096),
+                  first = writer_with_max(256);
+    struct verifier_sealed_status what = {.status = status, .type = span_str("application/json")};
+    uint8_t h_statement[64];
+    ck_assert_int_eq(verifier_sealed_request_parse(&req, span_of(body, len)), VERIFIER_OK);
+    ck_assert_int_eq(verifier_sealed_request_check(&req, engine->identity.public, 1), VERIFIER_OK);
+    ck_assert(span_is(req.head.model, "tiny"));
+    verifier_statement_encode(&statement, &engine->statement);
+    verifier_sha512(h_statement, writer_span(&statement));
+    verifier_sealed_info(&info, h_statement, w.policy_digest);
+    ck_assert(verifier_hpke_setup_r(&hpke, engine->seal.seed, req.enc, writer_span(&info)));
+    ck_assert_int_eq(verifier_sealed_request_open(&req, &hpke, &plain), VERIFIER_OK);
+    ck_assert_int_eq(memcmp(plain.data, "{\"prompt\":1}", 12), 0);
+    ck_assert(verifier_sealed_writer_begin(&sw, &hpke, req.enc, nonce, out));
+    if (status != 200) {
+        verifier_sealed_status_encode(&first, &what);
+        ck_assert(verifier_sealed_writer_chunk(&sw, writer_span(&first), false, out));
+    }
+    ck_assert(verifier_sealed_writer_chunk(&sw, span_str("{\"a\":"), false, out));
+    ck_assert(verifier_sealed_writer_chunk(&sw, span_str("1}"), true, out));
+    struct writer *all[] = {&info, &plain, &statement, &first};
+    for (size_t i = 0; i < 4; i++)
+        writer_release(all[i]);
+}
+
+static void collect(void *ctx, struct airlock_span data)
+{
+    writer_bytes(ctx, span_of(data.data, data.len));
+}
+
+START_TEST(a_sealed_request_is_answered)
+{
+    struct world_session s;
+    struct airlock_result why;
+    struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX), wire = writer_with_max(1u << 16),
+                  got = writer_with_max(1u << 16);
+    struct airlock_sealed_ask ask = {
+        .endpoint = "/v1/completions", .model = "tiny", .max_tokens = 8, .json = span_out(span_str("{\"prompt\":1}"))};
+    uint8_t *body;
+    size_t len;
+    world_open(&w);
+    world_session(&s, VERIFIER_CLIENT, &w.engine[0], 1, 0);
+    world_envelope(&w, &w.engine[0], &s, NULL, &envelope);
+    struct airlock_input in = {.envelope = span_out(writer_span(&envelope)),
+                               .challenge = {s.challenge, s.challenge_len},
+                               .verifier = AIRLOCK_CLIENT,
+                               .attester = AIRLOCK_ENGINE,
+                               .now = w.now};
+    struct airlock_claims *claims = airlock_check(&in, &why);
+    ck_assert_msg(claims != NULL, "%s at stage %d", why.code, why.stage);
+    for (unsigned status = 200; status <= 429; status += 229) {
+        struct airlock_sealed *sealed = airlock_sealed_request(claims, &ask, &body, &len);
+        ck_assert_ptr_nonnull(sealed);
+        writer_reset(&wire);
+        writer_reset(&got);
+        answer(body, len, status, &wire);
+        free(body);
+        for (size_t i = 0; i < wire.len; i++)
+            ck_assert_int_eq(airlock_sealed_feed(sealed, (struct airlock_span){wire.data + i, 1}, collect, &got), 0);
+        ck_assert_int_eq(airlock_sealed_end(sealed, collect, &got), 0);
+        ck_assert_uint_eq(airlock_sealed_status(sealed), status);
+        ck_assert(span_is(writer_span(&got), "{\"a\":1}"));
+        airlock_sealed_free(sealed);
+
+        sealed = airlock_sealed_request(claims, &ask, &body, &len); /* cut short */
+        writer_reset(&wire);
+        answer(body, len, status, &wire);
+        free(body);
+        ck_assert_int_eq(airlock_sealed_feed(sealed, (struct airlock_span){wire.data, wire.len - 100}, collect, &got),
+                         0);
+        ck_assert_int_eq(airlock_sealed_end(sealed, collect, &got), -1);
+        ck_assert_str_eq(airlock_sealed_code(sealed), "seal_truncated");
+        airlock_sealed_free(sealed);
+    }
+    ask.endpoint = "";
+    ck_assert_ptr_null(airlock_sealed_request(claims, &ask, &body, &len));
+    airlock_claims_free(claims);
+    struct writer proxy = writer_with_max(VERIFIER_ENVELOPE_MAX);
+    claims = attest(&proxy); /* a proxy has no sealing key */
+    ask.endpoint = "/v1/completions";
+    ck_assert_ptr_null(airlock_sealed_request(claims, &ask, &body, &len));
+    airlock_claims_free(claims);
+    writer_release(&proxy);
+    writer_release(&envelope);
+    writer_release(&wire);
+    writer_release(&got);
+    world_close(&w);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_add_test(t, a_client_gets_from_challenge_to_verdict);
+    tcase_add_test(t, a_sealed_request_is_answered);
     tcase_add_test(t, a_challenge_is_made_or_refused);
     tcase_add_test(t, nonsense_is_refused_with_a_reason);
     tcase_add_test(t, rules_that_cannot_be_read_say_where);
