@@ -1,5 +1,6 @@
 #include "engine/sample.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -75,8 +76,9 @@ bool sample_scratch_init(struct sample_scratch *s, size_t vocab)
 {
     s->item = calloc(vocab ? vocab : 1, sizeof *s->item);
     s->raw = calloc(vocab ? vocab : 1, sizeof *s->raw);
+    s->weight = calloc(vocab ? vocab : 1, sizeof *s->weight);
     s->cap = vocab;
-    if (s->item && s->raw)
+    if (s->item && s->raw && s->weight)
         return true;
     sample_scratch_release(s);
     return false;
@@ -88,17 +90,130 @@ void sample_scratch_release(struct sample_scratch *s)
         secret_wipe(s->item, s->cap * sizeof *s->item);
     if (s->raw)
         secret_wipe(s->raw, s->cap * sizeof *s->raw);
+    if (s->weight)
+        secret_wipe(s->weight, s->cap * sizeof *s->weight);
     free(s->item);
     free(s->raw);
+    free(s->weight);
     *s = (struct sample_scratch){0};
 }
 
-/* --- log-probabilities --------------------------------------------------------------------------------- */
+/* --- many exponentials ----------------------------------------------------------------------------------- */
 
-static bool is_number(float x)
+enum {
+    LANES = 4,          /* of one vector: what every x86-64 and aarch64 has */
+    BLOCK = 1024,       /* ids whose weights are summed before one of them is looked for; a multiple of LANES */
+    HEAP_MAX = 2048,    /* most candidates that are found by a heap; for more a threshold is searched */
+    NUCLEUS_FIRST = 64, /* candidates that top-p looks at first; usually they suffice */
+};
+
+typedef float vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t vector_int __attribute__((vector_size(4 * LANES)));
+
+static inline vector load(const float *from)
 {
-    return x > -INFINITY && x <= INFINITY; /* false for NaN and minus infinity */
+    vector v;
+    memcpy(&v, from, sizeof v);
+    return v;
 }
+
+static inline vector spread(float x)
+{
+    return x - (vector){0};
+}
+
+/* `yes` where the mask is all ones, else `no`. */
+static inline vector choose(vector_int mask, vector yes, vector no)
+{
+    return (vector)((mask & (vector_int)yes) | (~mask & (vector_int)no));
+}
+
+/* e^x for x <= 0, relative error below 2e-7; 0 below -87. 2^n times a polynomial of the rest: the coefficients are
+ * those of 2^f around 0. */
+static inline vector exp_below(vector x)
+{
+    vector_int tiny = x < -87.0f;
+    vector t = choose(tiny, spread(-87.0f), x) * 1.44269504f;
+    vector shifted = t + 12582912.0f; /* 1.5 * 2^23: the low bits of the sum are round(t) */
+    vector f = t - (shifted - 12582912.0f), p = spread(1.5403530e-4f);
+    p = p * f + 1.3333558e-3f;
+    p = p * f + 9.6181291e-3f;
+    p = p * f + 5.5504109e-2f;
+    p = p * f + 0.24022651f;
+    p = p * f + 0.69314718f;
+    p = p * f + 1.0f;
+    vector_int power = ((vector_int)shifted + 127) << 23;
+    return choose(tiny, spread(0), p * (vector)power);
+}
+
+static inline vector weigh_one(vector x, float most, float inverse, float least)
+{
+    return exp_below(choose(x >= least, (x - most) * inverse, spread(-100.0f)));
+}
+
+/* weight[i] = e^((logits[i] - most) * inverse); 0 for what is below `least`, minus infinity or NaN. */
+static void weigh(float *weight, const float *logits, size_t count, float most, float inverse, float least)
+{
+    size_t i = 0, rest;
+    for (; i + LANES <= count; i += LANES) {
+        vector w = weigh_one(load(logits + i), most, inverse, least);
+        memcpy(weight + i, &w, sizeof w);
+    }
+    if ((rest = count - i) > 0) {
+        float last[LANES] = {0};
+        memcpy(last, logits + i, rest * sizeof *last);
+        vector w = weigh_one(load(last), most, inverse, least);
+        memcpy(weight + i, &w, rest * sizeof *weight);
+    }
+}
+
+/* The sum of the weights that are `least` or more. */
+static double sum_from(const float *weight, size_t count, float least)
+{
+    vector lanes = {0};
+    double sum = 0;
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        vector w = load(weight + i);
+        lanes += choose(w >= least, w, spread(0));
+    }
+    for (; i < count; i++)
+        sum += weight[i] >= least ? (double)weight[i] : 0;
+    for (size_t k = 0; k < LANES; k++)
+        sum += (double)lanes[k];
+    return sum;
+}
+
+static double sum_all(const float *weight, size_t count, float least)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i += BLOCK)
+        sum += sum_from(weight + i, count - i < BLOCK ? count - i : BLOCK, least);
+    return sum;
+}
+
+static size_t count_from(const float *weight, size_t count, float least)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        n += weight[i] >= least;
+    return n;
+}
+
+/* log(sum(exp(logits))): blocks in id order. */
+static double log_sum(const float *logits, size_t vocab, float most)
+{
+    float weight[BLOCK];
+    double sum = 0;
+    for (size_t from = 0; from < vocab; from += BLOCK) {
+        size_t count = vocab - from < BLOCK ? vocab - from : BLOCK;
+        weigh(weight, logits + from, count, most, 1, -FLT_MAX);
+        sum += sum_from(weight, count, 0);
+    }
+    return (double)most + log(sum);
+}
+
+/* --- log-probabilities --------------------------------------------------------------------------------- */
 
 /* The most likely id, the lowest of equals; -1 when every logit is minus infinity or NaN. */
 static int32_t most_likely(const float *logits, size_t vocab)
@@ -113,16 +228,6 @@ static int32_t most_likely(const float *logits, size_t vocab)
     return best;
 }
 
-/* log(sum(exp(logits))), in id order. */
-static double log_sum(const float *logits, size_t vocab, float most)
-{
-    double sum = 0;
-    for (size_t i = 0; i < vocab; i++)
-        if (is_number(logits[i]))
-            sum += (double)expf(logits[i] - most);
-    return (double)most + log(sum);
-}
-
 /* Descending, the lower id first among equals. */
 static bool goes_before(float value, int32_t id, const struct sample_logprob *other)
 {
@@ -132,7 +237,8 @@ static bool goes_before(float value, int32_t id, const struct sample_logprob *ot
 static void find_top(struct sample_result *out, const float *logits, size_t vocab, size_t top)
 {
     for (size_t i = 0; i < vocab && top > 0; i++) {
-        if (!is_number(logits[i]) || (out->top_count == top && logits[i] <= out->top[top - 1].logprob))
+        /* NaN compares false */
+        if (!(logits[i] > (out->top_count == top ? out->top[top - 1].logprob : -INFINITY)))
             continue;
         size_t at = out->top_count < top ? out->top_count++ : top - 1;
         for (; at > 0 && goes_before(logits[i], (int32_t)i, &out->top[at - 1]); at--)
@@ -198,84 +304,130 @@ static int descending(const void *a, const void *b)
     return goes_before(x->logprob, x->id, y) ? -1 : goes_before(y->logprob, y->id, x) ? 1 : 0;
 }
 
-static void swap(struct sample_logprob *a, struct sample_logprob *b)
+/* The last of the order at item[0]: sift the item at `at` down. */
+static void sift(struct sample_logprob *item, size_t count, size_t at)
 {
-    struct sample_logprob t = *a;
-    *a = *b;
-    *b = t;
-}
-
-/* Move the `k` first of the order to the front, unsorted (Hoare's selection; the middle of three as pivot). */
-static void select_first(struct sample_logprob *item, size_t count, size_t k)
-{
-    size_t low = 0, high = count;
-    while (high - low > 1 && k > low && k < high) {
-        struct sample_logprob *a = &item[low], *b = &item[low + (high - low) / 2], *c = &item[high - 1];
-        if (descending(b, a) < 0)
-            swap(a, b);
-        if (descending(c, b) < 0)
-            swap(b, c);
-        if (descending(b, a) < 0)
-            swap(a, b);
-        struct sample_logprob pivot = *b;
-        size_t i = low, j = high - 1;
-        while (i <= j) {
-            while (descending(&item[i], &pivot) < 0)
-                i++;
-            while (descending(&item[j], &pivot) > 0)
-                j--;
-            if (i <= j) {
-                swap(&item[i], &item[j]);
-                i++;
-                if (j == 0)
-                    break;
-                j--;
-            }
-        }
-        if (k <= j)
-            high = j + 1;
-        else if (k >= i)
-            low = i;
-        else
+    struct sample_logprob moving = item[at];
+    for (size_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && descending(&item[child + 1], &item[child]) > 0)
+            child++;
+        if (descending(&item[child], &moving) <= 0)
             break;
+        item[at] = item[child];
     }
+    item[at] = moving;
 }
 
-static double weight(const struct sample_logprob *x)
+/* The `most` (at most HEAP_MAX) heaviest ids, heaviest first (by weight, then the lower id); those of weight 0 never.
+ * Returns how many. */
+static size_t heaviest(struct sample_logprob *item, size_t most, const float *weight, size_t vocab)
 {
-    return (double)expf(x->logprob);
+    size_t count = 0, i = 0;
+    for (; i < vocab && count < most; i++)
+        if (weight[i] > 0)
+            item[count++] = (struct sample_logprob){(int32_t)i, weight[i]};
+    for (size_t k = count / 2; k-- > 0;)
+        sift(item, count, k);
+    for (; i < vocab; i++)
+        if (weight[i] > item[0].logprob) { /* equals come later, so they go behind */
+            item[0] = (struct sample_logprob){(int32_t)i, weight[i]};
+            sift(item, count, 0);
+        }
+    qsort(item, count, sizeof *item, descending);
+    return count;
 }
 
-/* Keep the fewest first ones whose weight reaches `top_p` of `all`, at least one: sorted in growing steps, because
- * usually few are needed of many. Returns how many. */
-static size_t keep_top_p(struct sample_logprob *item, size_t count, float top_p)
+/* How many of the first, sorted `count` have together at least `share` of `all`; 0 when all of them have less. */
+static size_t nucleus(const struct sample_logprob *item, size_t count, double share, double all)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += (double)item[i].logprob;
+        if (sum >= share * all)
+            return i + 1;
+    }
+    return 0;
+}
+
+/* Positive floats are in the order of their bits: halve the range between 0 and 1 until the greatest threshold is
+ * found that keeps at least `count` ids (count > 0), or else at least the weight `mass`. Equal weights stay together.
+ */
+static float threshold(const float *weight, size_t vocab, size_t count, double mass, float low)
+{
+    uint32_t from, to = 0x3f800000; /* 1.0, the weight of the most likely: always kept */
+    memcpy(&from, &low, sizeof from);
+    while (from < to) {
+        uint32_t middle = from + (to - from + 1) / 2;
+        float least;
+        memcpy(&least, &middle, sizeof least);
+        bool enough = count ? count_from(weight, vocab, least) >= count : sum_all(weight, vocab, least) >= mass;
+        if (enough)
+            from = middle;
+        else
+            to = middle - 1;
+    }
+    memcpy(&low, &from, sizeof low);
+    return low;
+}
+
+static int32_t draw_of_items(const struct sample_logprob *item, size_t count, double uniform)
 {
     double all = 0, sum = 0;
     for (size_t i = 0; i < count; i++)
-        all += weight(&item[i]);
-    for (size_t done = 0, step = 64; done < count; step *= 4) {
-        size_t until = count - done < step ? count : done + step;
-        select_first(item + done, count - done, until - done);
-        qsort(item + done, until - done, sizeof *item, descending);
-        for (; done < until; done++) {
-            sum += weight(&item[done]);
-            if (sum >= (double)top_p * all)
-                return done + 1;
-        }
+        all += (double)item[i].logprob;
+    for (size_t i = 0; i + 1 < count; i++) {
+        sum += (double)item[i].logprob;
+        if (sum > uniform * all)
+            return item[i].id;
     }
-    return count;
+    return count ? item[count - 1].id : -1;
 }
 
-/* The candidates that min-p leaves, with temperature applied, relative to the most likely. */
-static size_t gather(const struct sample_params *p, const float *logits, size_t vocab, float most,
-                     struct sample_logprob *item)
+/* By whole blocks first, then inside the one that holds the target. */
+static int32_t draw_of_all(const float *weight, size_t vocab, float least, double uniform)
 {
-    float least = p->min_p > 0 ? most + logf(p->min_p) * p->temperature : -INFINITY;
-    size_t count = 0;
-    for (size_t i = 0; i < vocab; i++)
-        if (is_number(logits[i]) && logits[i] >= least)
-            item[count++] = (struct sample_logprob){(int32_t)i, (logits[i] - most) / p->temperature};
-    return count;
+    double target = uniform * sum_all(weight, vocab, least), sum = 0;
+    int32_t last = -1;
+    for (size_t from = 0; from < vocab; from += BLOCK) {
+        size_t count = vocab - from < BLOCK ? vocab - from : BLOCK;
+        double block = sum_from(weight + from, count, least);
+        if (sum + block <= target && from + count < vocab) {
+            sum += block;
+            continue;
+        }
+        for (size_t i = from; i < from + count; i++) {
+            if (!(weight[i] >= least && weight[i] > 0))
+                continue;
+            last = (int32_t)i;
+            sum += (double)weight[i];
+            if (sum > target)
+                return last;
+        }
+    }
+    return last;
+}
+
+/* top-k, then top-p of what is left. */
+static int32_t draw_filtered(const struct sample_params *p, struct sample_logprob *item, const float *weight,
+                             size_t vocab, double uniform)
+{
+    bool few = p->top_k > 0 && p->top_k <= HEAP_MAX;
+    float least = 0;
+    if (few || p->top_k == 0) {
+        size_t count = heaviest(item, few ? p->top_k : NUCLEUS_FIRST, weight, vocab), kept = few ? count : 0;
+        double all = 0;
+        for (size_t i = 0; few && i < count; i++)
+            all += (double)item[i].logprob;
+        if (p->top_p < 1)
+            kept = nucleus(item, count, (double)p->top_p, few ? all : sum_all(weight, vocab, 0));
+        if (kept || few)
+            return draw_of_items(item, kept ? kept : count, uniform);
+    }
+    if (p->top_k > 0)
+        least = threshold(weight, vocab, p->top_k, 0, 0);
+    if (p->top_p < 1)
+        least = threshold(weight, vocab, 0, (double)p->top_p * sum_all(weight, vocab, least), least);
+    return draw_of_all(weight, vocab, least, uniform);
 }
 
 static int32_t draw(const struct sample_params *p, const float *logits, size_t vocab, struct sample_scratch *scratch)
@@ -283,24 +435,15 @@ static int32_t draw(const struct sample_params *p, const float *logits, size_t v
     int32_t best = most_likely(logits, vocab);
     if (best < 0 || p->temperature < GREEDY_BELOW || isinf(logits[best]))
         return best;
-    struct sample_logprob *item = scratch->item;
-    size_t count = gather(p, logits, vocab, logits[best], item);
-    if (p->top_k > 0 && p->top_k < count) {
-        select_first(item, count, p->top_k);
-        count = p->top_k;
-    }
-    if (p->top_p < 1)
-        count = keep_top_p(item, count, p->top_p);
-    double all = 0, sum = 0;
-    for (size_t i = 0; i < count; i++)
-        all += weight(&item[i]);
-    double target = sample_uniform(p->seed, p->choice, p->position) * all;
-    for (size_t i = 0; i < count; i++) {
-        sum += weight(&item[i]);
-        if (sum > target)
-            return item[i].id;
-    }
-    return count ? item[count - 1].id : best;
+    float most = logits[best], least = p->min_p > 0 ? most + logf(p->min_p) * p->temperature : -FLT_MAX;
+    double uniform = sample_uniform(p->seed, p->choice, p->position);
+    weigh(scratch->weight, logits, vocab, most, 1 / p->temperature, least);
+    int32_t id;
+    if (p->top_k > 0 || p->top_p < 1)
+        id = draw_filtered(p, scratch->item, scratch->weight, vocab, uniform);
+    else
+        id = draw_of_all(scratch->weight, vocab, 0, uniform);
+    return id < 0 ? best : id;
 }
 
 void sample_pick(struct sample_result *out, const struct sample_params *p, const struct sample_history *history,

@@ -60,7 +60,7 @@ struct sample_result {
 /* Scratch for one thread. */
 struct sample_scratch {
     struct sample_logprob *item; /* owned */
-    float *raw;                  /* owned */
+    float *raw, *weight;         /* owned */
     size_t cap;
 };
 MUST_CHECK bool sample_scratch_init(struct sample_scratch *s, size_t vocab);

@@ -203,6 +203,29 @@ START_TEST(selection_is_exact_for_large_vocabularies)
 }
 END_TEST
 
+/* Wide nuclei and large k go by thresholds: half of equal weights lie in half of the mass. */
+START_TEST(wide_nuclei_are_exact)
+{
+    enum { MANY = 40000 };
+    static float logits[MANY];
+    struct sample_scratch big;
+    struct sample_result r;
+    struct sample_params p = plain();
+    ck_assert(sample_scratch_init(&big, MANY));
+    for (uint32_t round = 0; round < 40; round++) {
+        for (int i = 0; i < MANY; i++)
+            logits[i] = (float)i * 1e-4f; /* weights e^0 .. e^-4 */
+        p.position = round;
+        p.top_p = round % 2 ? 0.5f : 1;
+        p.top_k = round % 2 ? 0 : 10000;
+        sample_pick(&r, &p, NULL, logits, MANY, &big);
+        /* the heaviest ids with half of the mass: (1 - e^-x) = (1 - e^-4) / 2, x = 0.675 */
+        ck_assert_int_ge(r.id, round % 2 ? MANY - 6760 : MANY - 10000);
+    }
+    sample_scratch_release(&big);
+}
+END_TEST
+
 /* --- stop -------------------------------------------------------------------------------------------------- */
 
 struct sink {
@@ -328,6 +351,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, seeds_repeat_and_positions_differ);
     tcase_add_loop_test(t, frequencies_are_right, 0, 6);
     tcase_add_test(t, selection_is_exact_for_large_vocabularies);
+    tcase_add_test(t, wide_nuclei_are_exact);
     tcase_add_test(t, characters_are_whole);
     tcase_add_test(t, stop_strings_span_tokens);
     tcase_add_test(t, held_text_comes_out_at_the_end);
