@@ -22,8 +22,13 @@ enum { UNKNOWN = -2, DEAD = -1 };
 
 struct engine_grammar_vocab {
     const struct engine_tokenizer *tokenizer;
-    int32_t *ids;     /* owned: tokens that are text, in the order of their bytes */
-    uint16_t *common; /* owned: bytes shared with the token before */
+    int32_t *ids;        /* owned: tokens that are text, in the order of their bytes */
+    struct tail {        /* owned: what each adds to the one before */
+        uint32_t at;     /* its own bytes, in `bytes` */
+        uint16_t common; /* bytes shared with the token before */
+        uint16_t len;    /* all bytes: at most ENGINE_PIECE_MAX */
+    } * tails;
+    uint8_t *bytes; /* owned */
     size_t count, words;
     uint32_t *ends; /* owned: mask of the end tokens */
 };
@@ -80,12 +85,25 @@ static int by_bytes(const void *a, const void *b, void *tokenizer)
     return order ? order : x.len < y.len ? -1 : x.len > y.len;
 }
 
-static uint16_t shared_bytes(struct span a, struct span b)
+/* Lays the tokens' bytes out in the order of a walk, without what they share. */
+static bool lay_out(struct engine_grammar_vocab *v)
 {
-    uint16_t n = 0; /* pieces are at most ENGINE_PIECE_MAX bytes long */
-    while (n < a.len && n < b.len && a.data[n] == b.data[n])
-        n++;
-    return n;
+    struct span before = span_of(NULL, 0);
+    size_t total = 0, used = 0;
+    for (size_t i = 0; i < v->count; i++)
+        total += bytes_of(v->tokenizer, v->ids[i]).len;
+    v->bytes = malloc(total + 1);
+    for (size_t i = 0; v->bytes && i < v->count; i++) {
+        struct span own = bytes_of(v->tokenizer, v->ids[i]);
+        size_t n = 0;
+        while (n < before.len && n < own.len && before.data[n] == own.data[n])
+            n++;
+        v->tails[i] = (struct tail){(uint32_t)used, (uint16_t)n, (uint16_t)own.len};
+        memcpy(v->bytes + used, own.data + n, own.len - n);
+        used += own.len - n;
+        before = own;
+    }
+    return v->bytes != NULL;
 }
 
 struct engine_grammar_vocab *engine_grammar_vocab_open(const struct engine_tokenizer *t)
@@ -97,9 +115,9 @@ struct engine_grammar_vocab *engine_grammar_vocab_open(const struct engine_token
     v->tokenizer = t;
     v->words = (count + 31) / 32;
     v->ids = calloc(count, sizeof *v->ids);
-    v->common = calloc(count, sizeof *v->common);
+    v->tails = calloc(count, sizeof *v->tails);
     v->ends = calloc(v->words, sizeof *v->ends);
-    if (!v->ids || !v->common || !v->ends) {
+    if (!v->ids || !v->tails || !v->ends) {
         engine_grammar_vocab_close(v);
         return NULL;
     }
@@ -110,9 +128,10 @@ struct engine_grammar_vocab *engine_grammar_vocab_open(const struct engine_token
             v->ids[v->count++] = id;
     }
     qsort_r(v->ids, v->count, sizeof *v->ids, by_bytes, (void *)(uintptr_t)t);
-    for (size_t i = 1; i < v->count; i++)
-        v->common[i] = shared_bytes(bytes_of(t, v->ids[i - 1]), bytes_of(t, v->ids[i]));
-    return v;
+    if (lay_out(v))
+        return v;
+    engine_grammar_vocab_close(v);
+    return NULL;
 }
 
 void engine_grammar_vocab_close(struct engine_grammar_vocab *v)
@@ -120,7 +139,8 @@ void engine_grammar_vocab_close(struct engine_grammar_vocab *v)
     if (!v)
         return;
     free(v->ids);
-    free(v->common);
+    free(v->tails);
+    free(v->bytes);
     free(v->ends);
     free(v);
 }
@@ -428,19 +448,20 @@ static void walk(struct engine_grammar *g, engine_grammar_state s, uint32_t *wor
     const struct engine_grammar_vocab *v = g->vocab;
     int32_t at[ENGINE_PIECE_MAX + 1] = {s};
     for (size_t i = 0; i < v->count;) {
-        struct span bytes = bytes_of(v->tokenizer, v->ids[i]);
-        size_t k = v->common[i];
-        for (; k < bytes.len; k++) {
-            int32_t to = step(g, at[k], bytes.data[k]);
+        struct tail t = v->tails[i];
+        const uint8_t *bytes = v->bytes + t.at;
+        size_t k = t.common;
+        for (; k < t.len; k++) {
+            int32_t to = step(g, at[k], *bytes++);
             if (to < 0)
                 break;
             at[k + 1] = to;
         }
-        if (k == bytes.len)
+        if (k == t.len)
             words[v->ids[i] / 32] |= 1u << (v->ids[i] % 32);
         i++;
-        if (k < bytes.len) /* nothing that begins like this fits */
-            while (i < v->count && v->common[i] > k)
+        if (k < t.len) /* nothing that begins like this fits */
+            while (i < v->count && v->tails[i].common > k)
                 i++;
     }
 }

@@ -39,7 +39,8 @@ static void on_delta(struct watch *w, const struct tunnel_event *ev)
     uint32_t i = ev->index;
     ck_assert_uint_lt(i, 8);
     ck_assert(!w->finished[i] && utf8_is_valid(ev->text));
-    memcpy(w->text[i] + w->len[i], ev->text.data, ev->text.len);
+    if (ev->text.len > 0)
+        memcpy(w->text[i] + w->len[i], ev->text.data, ev->text.len);
     w->len[i] += ev->text.len;
     w->text[i][w->len[i]] = 0;
     for (size_t k = 0; k < tunnel_ids_count(ev->ids); k++)
@@ -72,7 +73,8 @@ static void on_event(void *ctx, const struct tunnel_event *ev)
     case TUNNEL_EVENT_RESULT:
         for (size_t k = 0; k < tunnel_ids_count(ev->ids); k++)
             w->ids[0][w->id_count[0]++] = (int32_t)tunnel_ids_at(ev->ids, k);
-        memcpy(w->text[0] + w->len[0], ev->text.data, ev->text.len);
+        if (ev->text.len > 0)
+            memcpy(w->text[0] + w->len[0], ev->text.data, ev->text.len);
         w->len[0] += ev->text.len;
         break;
     case TUNNEL_EVENT_ERROR:
