@@ -7,6 +7,7 @@
 
 enum {
     PIECE_SHOWN_MAX = 256,  /* bytes of one token in log-probabilities (tunnel/message.h) */
+    FORCED_MAX = 256,       /* bytes of text taken in at once without asking the model */
     RECORDS_BYTES = 8 << 10 /* what log-probabilities may take of one event; text has 4 KiB, the event 16 */
 };
 
@@ -347,6 +348,24 @@ static bool accept_token(struct engine *e, struct choice *c, const struct sample
     return c->generated == c->output_max;
 }
 
+/* What the grammar leaves no choice about needs no model: those tokens are taken in at once and computed together in
+ * the next step. All but the last, which may belong to one token with what follows. True when the choice is over. */
+static bool accept_forced(struct engine *e, struct choice *c, enum tunnel_finish *why)
+{
+    struct writer text = writer_with_max(FORCED_MAX);
+    struct engine_tokens ids = {.max = FORCED_MAX};
+    bool over = false;
+    if (!is_bound(c) || c->job->request->logprobs >= 0 || engine_tokenizer_leading_space(e->tokenizer))
+        return false; /* no probabilities without logits; and a text of its own would begin with a space */
+    engine_grammar_forced(c->job->grammar, c->at, &text);
+    if (engine_tokenizer_encode(e->tokenizer, writer_span(&text), 0, &ids) == ENGINE_OK)
+        for (size_t i = 0; i + 1 < ids.count && !over; i++)
+            over = accept_token(e, c, &(struct sample_result){.id = ids.ids[i]}, why);
+    engine_tokens_release(&ids);
+    writer_release(&text);
+    return over;
+}
+
 void choice_sample(struct engine *e, struct choice *c, float *logits)
 {
     struct sample_params p;
@@ -360,7 +379,7 @@ void choice_sample(struct engine *e, struct choice *c, float *logits)
         choice_finish(e, c, TUNNEL_FINISH_STOP);
         return;
     }
-    if (accept_token(e, c, &r, &why))
+    if (accept_token(e, c, &r, &why) || accept_forced(e, c, &why))
         choice_finish(e, c, why);
     else
         while (send_some(e, c))
