@@ -211,7 +211,8 @@ static bool relay_whole(struct relay *r, struct client *c, const struct response
     return ok && !r->attest_again;
 }
 
-/* The end of a stream that is whole: its last event says so. */
+/* The end of a stream that is whole: its last event says so. Streams of the Responses API have no [DONE]: their last
+ * event is named, and only its chunked framing shows that it is all there. */
 struct tail {
     char bytes[14];
     size_t len;
@@ -260,7 +261,7 @@ static bool relay_stream(struct relay *r, struct session *s, const struct respon
     }
     if (atomic_load(&r->cancelled))
         return false;
-    ok = ok && !expired && tail_is_done(&tail);
+    ok = ok && !expired && (tail_is_done(&tail) || strncmp(r->path, "/v1/responses", 13) == 0);
     if (expired)
         post_broken(r, "verdict_expired", "The proof for this connection ended: send the request again.");
     else if (!ok)

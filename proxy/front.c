@@ -227,6 +227,7 @@ enum route {
     ROUTE_MODELS,
     ROUTE_CHAT,
     ROUTE_COMPLETIONS,
+    ROUTE_RESPONSES,
     ROUTE_EMBEDDINGS,
     ROUTE_TOKENIZE,
     ROUTE_DETOKENIZE,
@@ -246,6 +247,7 @@ static const struct {
     {"/v1/models", ROUTE_MODELS, false, false},
     {"/v1/chat/completions", ROUTE_CHAT, true, false},
     {"/v1/completions", ROUTE_COMPLETIONS, true, false},
+    {"/v1/responses", ROUTE_RESPONSES, true, false},
     {"/v1/embeddings", ROUTE_EMBEDDINGS, true, false},
     {"/tokenize", ROUTE_TOKENIZE, true, false},
     {"/detokenize", ROUTE_DETOKENIZE, true, false},
@@ -321,17 +323,16 @@ static void dispatch(struct front *f, struct hx_req *r, enum route route)
             front_models(f, r, &caller);
         break;
     default: {
-        static const enum tunnel_task tasks[] = {[ROUTE_CHAT] = TUNNEL_CHAT,
-                                                 [ROUTE_COMPLETIONS] = TUNNEL_COMPLETION,
-                                                 [ROUTE_EMBEDDINGS] = TUNNEL_EMBED,
-                                                 [ROUTE_TOKENIZE] = TUNNEL_TOKENIZE,
-                                                 [ROUTE_DETOKENIZE] = TUNNEL_DETOKENIZE};
+        static const enum tunnel_task tasks[] = {
+            [ROUTE_CHAT] = TUNNEL_CHAT,         [ROUTE_COMPLETIONS] = TUNNEL_COMPLETION,
+            [ROUTE_RESPONSES] = TUNNEL_CHAT,    [ROUTE_EMBEDDINGS] = TUNNEL_EMBED,
+            [ROUTE_TOKENIZE] = TUNNEL_TOKENIZE, [ROUTE_DETOKENIZE] = TUNNEL_DETOKENIZE};
         if (!authorize(f, r, &caller))
             break;
         if (span_is(hx_req_header(r, "content-type"), "application/airlock-sealed"))
             front_infer_sealed(f, r, &caller);
         else
-            front_infer(f, r, tasks[route], &caller);
+            front_infer(f, r, tasks[route], route == ROUTE_RESPONSES, &caller);
         return;
     }
     }

@@ -18,7 +18,8 @@ struct job {
     struct hx_loop *loop;
     struct hx_req *req; /* NULL once gone */
     struct openai_request *in;
-    struct openai_response *out;
+    struct openai_response *out;        /* one of these two */
+    struct openai_responses *responses; /* POST /v1/responses */
     uint64_t backend_id;
     char tenant[POLICY_TENANT_NAME_MAX + 1];
     bool stream, sealed;
@@ -43,6 +44,14 @@ struct carried {
 
 /* --- end of life ------------------------------------------------------------------------------------- */
 
+static void job_free(struct job *j)
+{
+    openai_response_free(j->out);
+    openai_responses_free(j->responses);
+    openai_request_free(j->in);
+    free(j);
+}
+
 static void job_free_if_over(struct job *j)
 {
     if (j->req || !j->ended || j->busy)
@@ -51,9 +60,7 @@ static void job_free_if_over(struct job *j)
     atomic_fetch_add(&j->front->metrics.prompt_tokens, j->prompt_tokens);
     atomic_fetch_add(&j->front->metrics.completion_tokens, j->completion_tokens);
     atomic_fetch_sub(&j->front->jobs, 1);
-    openai_response_free(j->out);
-    openai_request_free(j->in);
-    free(j);
+    job_free(j);
 }
 
 static void on_gone(void *ctx)
@@ -126,7 +133,10 @@ static void fail(struct job *j, const struct openai_error *e, unsigned retry_aft
         j->finished = true;
         front_error_of(j->front, j->req, e, retry_after_s);
     } else {
-        openai_response_fail(j->out, e, &w);
+        if (j->responses)
+            openai_responses_fail(j->responses, e, &w);
+        else
+            openai_response_fail(j->out, e, &w);
         j->finished = true;
         hx_stream_send(j->req, writer_span(&w));
         if (j->req)
@@ -155,7 +165,7 @@ static void stream_event(struct job *j, const struct tunnel_event *ev)
 
     if (!hx_stream_is_open(j->req))
         open_stream(j);
-    over = openai_response_stream(j->out, ev, &w);
+    over = j->responses ? openai_responses_stream(j->responses, ev, &w) : openai_response_stream(j->out, ev, &w);
     rearm(j);
     if (writer_span(&w).len > 0)
         hx_stream_send(j->req, writer_span(&w));
@@ -171,11 +181,11 @@ static void collect_event(struct job *j, const struct tunnel_event *ev)
     struct writer w;
     int status;
 
-    if (!openai_response_collect(j->out, ev))
+    if (!(j->responses ? openai_responses_collect(j->responses, ev) : openai_response_collect(j->out, ev)))
         return;
     j->finished = true;
     w = writer_with_max(256 << 20);
-    status = openai_response_body(j->out, &w);
+    status = j->responses ? openai_responses_body(j->responses, &w) : openai_response_body(j->out, &w);
     if (writer_ok(&w) && status == 200)
         front_answer(j->front, j->req, status, "application/json", writer_span(&w));
     else
@@ -471,9 +481,9 @@ static void out_of_memory(struct front *f, struct hx_req *r)
     front_error(f, r, 503, "overloaded", NULL, "The server is short of memory: send the request again shortly.");
 }
 
-/* `in` is given away. */
+/* `in` and `responses` (maybe NULL) are given away. */
 static void submit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct openai_request *in,
-                   const char *asked_model)
+                   struct openai_responses *responses, const char *asked_model)
 {
     const struct front_backend *b = &f->config.backend;
     struct writer packed = writer_with_max(BACKEND_REQUEST_MAX);
@@ -485,17 +495,23 @@ static void submit(struct front *f, struct hx_req *r, const struct front_caller 
 
     if (!j) {
         openai_request_free(in);
+        openai_responses_free(responses);
         out_of_memory(f, r);
         return;
     }
     j->in = in;
+    j->responses = responses;
     j->stream = in->request.stream;
     if (RAND_bytes(in->request.id, sizeof in->request.id) == 1)
         policy_hex_print(span_of(in->request.id, 16), id);
     else
         id[0] = 0;
-    j->out = openai_response_open(in, id, asked_model, (uint64_t)time(NULL));
-    if (!j->out || !id[0] || !set_salt(caller, &in->request, salt) || !tunnel_request_pack(&packed, &in->request)) {
+    if (responses)
+        openai_responses_begin(responses, id, asked_model, (uint64_t)time(NULL));
+    else
+        j->out = openai_response_open(in, id, asked_model, (uint64_t)time(NULL));
+    if ((!j->out && !responses) || !id[0] || !set_salt(caller, &in->request, salt) ||
+        !tunnel_request_pack(&packed, &in->request)) {
         out_of_memory(f, r);
     } else if (allowed_engines(f, r, &allowed, &count)) {
         job_start(j);
@@ -505,9 +521,7 @@ static void submit(struct front *f, struct hx_req *r, const struct front_caller 
     }
     if (j) { /* refused above */
         front_usage_end(f, j->tenant, 0);
-        openai_response_free(j->out);
-        openai_request_free(j->in);
-        free(j);
+        job_free(j);
     }
     writer_release(&packed);
 }
@@ -533,10 +547,25 @@ static bool is_json(struct hx_req *r)
            (type.len >= 10 && strncasecmp((const char *)type.data, "text/plain", 10) == 0);
 }
 
-void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, struct front_caller *caller)
+/* The body of POST /v1/responses by way of the chat request that asks the same. */
+static struct openai_request *parse_responses(struct span body, struct openai_responses **out, struct openai_error *why)
+{
+    struct writer chat = writer_with_max(TUNNEL_REQUEST_MAX);
+    struct openai_request *in = NULL;
+
+    *out = openai_responses_parse(body, &chat, why);
+    if (*out && !(in = openai_request_parse(TUNNEL_CHAT, writer_span(&chat), why)))
+        openai_responses_rename(why);
+    writer_release(&chat);
+    return in;
+}
+
+void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, bool as_responses,
+                 struct front_caller *caller)
 {
     const struct policy_model *model;
     struct openai_request *in = NULL;
+    struct openai_responses *responses = NULL;
     struct openai_error why = {0};
     char asked[TUNNEL_NAME_MAX + 1];
 
@@ -546,7 +575,9 @@ void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, struc
         front_error(f, r, 400, "invalid_json", NULL, "The body must be JSON, sent with content-type application/json.");
         goto out;
     }
-    if (!(in = openai_request_parse(task, hx_req_body(r), &why))) {
+    in = as_responses ? parse_responses(hx_req_body(r), &responses, &why)
+                      : openai_request_parse(task, hx_req_body(r), &why);
+    if (!in) {
         front_error_of(f, r, &why, 1);
         goto out;
     }
@@ -556,9 +587,11 @@ void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, struc
     in->request.model = span_str(model->name);
     if (!admit(f, r, caller, &in->request))
         goto out;
-    submit(f, r, caller, in, asked[0] ? asked : model->name);
+    submit(f, r, caller, in, responses, asked[0] ? asked : model->name);
     in = NULL;
+    responses = NULL;
 out:
+    openai_responses_free(responses);
     openai_request_free(in);
     front_caller_release(caller);
 }

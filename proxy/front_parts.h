@@ -4,7 +4,7 @@
 
 #include "proxy/front.h"
 #include "proxy/metrics.h"
-#include "tunnel/openai.h"
+#include "tunnel/openai_responses.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -92,7 +92,8 @@ void front_ping(struct front *f, struct hx_req *r);
 void front_version(struct front *f, struct hx_req *r);
 void front_metrics(struct front *f, struct hx_req *r);
 /* Takes over what `caller` holds. */
-void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, struct front_caller *caller);
+void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, bool as_responses,
+                 struct front_caller *caller);
 void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *caller);
 
 /* Quotas of a tenant; `usage` may be NULL when none applies. */

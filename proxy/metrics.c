@@ -6,7 +6,8 @@
 
 static const double bounds_s[METRICS_BUCKETS] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 
-static const char *const names[METRICS_ROUTES] = {"chat", "completions", "models", "attest", "tokenize", "other"};
+static const char *const names[METRICS_ROUTES] = {"chat",   "completions", "responses", "models",
+                                                  "attest", "tokenize",    "other"};
 
 enum metrics_route metrics_route_of(struct span path)
 {
@@ -14,6 +15,8 @@ enum metrics_route metrics_route_of(struct span path)
         return METRICS_CHAT;
     if (span_is(path, "/v1/completions"))
         return METRICS_COMPLETIONS;
+    if (span_is(path, "/v1/responses"))
+        return METRICS_RESPONSES;
     if (path.len >= 10 && memcmp(path.data, "/v1/models", 10) == 0)
         return METRICS_MODELS;
     if (span_is(path, "/.well-known/airlock/attest"))

@@ -1,6 +1,7 @@
 #include "proxy/run.h"
 
 #include "tunnel/attest/attester.h"
+#include "tunnel/json.h"
 #include "tunnel/sandbox.h"
 #include "verifier/signed.h"
 
@@ -283,6 +284,7 @@ int run_proxy(const struct config *config)
     sigset_t signals;
     bool ok;
 
+    tunnel_json_wipe_memory();
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);

@@ -47,6 +47,63 @@ START_TEST(streams_a_chat_and_keeps_the_connection)
 }
 END_TEST
 
+#define RESPONSES "/v1/responses"
+
+START_TEST(answers_responses)
+{
+    static const char ask_text[] = "{\"model\":\"tiny\",\"input\":\"hi\"";
+    char *body, request[512];
+    fixture_start();
+    snprintf(request, sizeof request, "%s}", ask_text);
+    ck_assert_int_eq(ask("POST", RESPONSES, request, &body), 200);
+    ck_assert_ptr_nonnull(strstr(body, "\"object\":\"response\""));
+    ck_assert_ptr_nonnull(strstr(body, "\"text\":\"Hello world\""));
+    ck_assert_ptr_nonnull(strstr(body, "\"status\":\"completed\""));
+    ck_assert_ptr_nonnull(strstr(body, "\"total_tokens\":5"));
+    free(body);
+    snprintf(request, sizeof request, "%s,\"stream\":true}", ask_text);
+    ck_assert_int_eq(ask("POST", RESPONSES, request, &body), 200);
+    static const char *const events[] = {"response.created",           "response.in_progress",
+                                         "response.output_item.added", "response.content_part.added",
+                                         "response.output_text.delta", "response.output_text.done",
+                                         "response.content_part.done", "response.output_item.done",
+                                         "response.completed"};
+    const char *at = body;
+    for (size_t i = 0; i < sizeof events / sizeof events[0]; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "event: %s\n", events[i]);
+        at = strstr(at, line);
+        ck_assert_msg(at != NULL, "%s in %s", line, body);
+    }
+    ck_assert_ptr_null(strstr(body, "[DONE]"));
+    free(body);
+    ck_assert_int_eq(
+        ask("POST", RESPONSES, "{\"model\":\"tiny\",\"input\":\"x\",\"previous_response_id\":\"r\"}", &body), 400);
+    ck_assert_ptr_nonnull(strstr(body, "\"param\":\"previous_response_id\""));
+    free(body);
+    ck_assert_int_eq(ask("POST", RESPONSES, "{\"model\":\"tiny\",\"input\":\"x\",\"max_output_tokens\":0}", &body),
+                     400);
+    ck_assert_ptr_nonnull(strstr(body, "\"param\":\"max_output_tokens\""));
+    free(body);
+    ck_assert_int_eq(
+        ask("POST", RESPONSES,
+            "{\"model\":\"tiny\",\"input\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_image\"}]}]}", &body),
+        400);
+    free(body);
+    ck_assert_int_eq(
+        ask("POST", RESPONSES,
+            "{\"model\":\"tiny\",\"instructions\":\"be\",\"input\":[{\"role\":\"user\",\"content\":[{\"type\":"
+            "\"input_text\",\"text\":\"x\"}]},{\"type\":\"reasoning\"},{\"type\":\"function_call\",\"call_id\":\"c\","
+            "\"name\":\"f\",\"arguments\":\"{}\"},{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":"
+            "\"1\"}],\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"parameters\":{\"type\":\"object\"}},"
+            "{\"type\":\"web_search\"}],\"store\":false,\"include\":[]}",
+            &body),
+        200);
+    free(body);
+    fixture_stop();
+}
+END_TEST
+
 START_TEST(refuses_by_name)
 {
     static const struct {
@@ -313,6 +370,7 @@ static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, answers_a_chat);
     tcase_add_test(tests, streams_a_chat_and_keeps_the_connection);
+    tcase_add_test(tests, answers_responses);
     tcase_add_test(tests, refuses_by_name);
     tcase_add_test(tests, engine_errors_reach_the_client);
     tcase_add_test(tests, cancels_when_the_client_leaves);
