@@ -337,6 +337,8 @@ void engine_events(struct engine *e, uint64_t now_ms)
             admit(e);
             break;
         case TUNNEL_EV_STATS:
+            if (e->stats.len == 0)
+                b->metrics_ms = 0; /* the first ones show at once */
             writer_reset(&e->stats);
             writer_bytes(&e->stats, ev.body);
             break;

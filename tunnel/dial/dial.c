@@ -101,6 +101,7 @@ struct dial *dial_open(const struct dial_config *config, char why[256])
     if (!d)
         return NULL;
     d->config = *config;
+    d->stats = writer_with_max(TUNNEL_STATS_MAX);
     d->tls = tunnel_tls_open();
     d->resolve = tunnel_resolve_open();
     d->link = tunnel_link_open(config->link_fd, false, dial_now_ms());
@@ -136,6 +137,7 @@ void dial_close(struct dial *d)
     tunnel_resolve_close(d->resolve);
     for (size_t i = 0; i < d->target_count; i++)
         writer_release(&d->target[i].ask);
+    writer_release(&d->stats);
     tunnel_link_close(d->link);
     tunnel_tls_close(d->tls);
     attester_inbox_release(&d->inbox);
@@ -215,6 +217,8 @@ static void take_ask(struct dial *d, uint32_t keyd, struct span ask)
 
 static void take_stats(struct dial *d, struct span stats)
 {
+    writer_reset(&d->stats);
+    writer_bytes(&d->stats, stats);
     for (size_t i = 0; i < DIAL_PEERS_MAX; i++)
         if (d->peer[i].target && !d->peer[i].target->keyd && d->peer[i].state == PEER_UP)
             (void)tunnel_channel_stats(d->peer[i].channel, stats); /* the next ones come in a second */

@@ -5,6 +5,7 @@
 #include "tunnel/attest/attester.h"
 #include "tunnel/dial/dial.h"
 #include "tunnel/resolve.h"
+#include "tunnel/stats.h"
 
 /* What the configuration names: a proxy's or keyd's name and port. */
 struct target {
@@ -68,6 +69,7 @@ struct dial {
     uint32_t next_id, next_leaf;
     uint8_t policy_digest[64]; /* of the rules in force */
     bool has_rules;
+    struct writer stats;          /* the engine's newest, for a proxy that comes later */
     uint64_t rules_now, rules_ms; /* trusted seconds, and the monotonic time they were true at */
     bool draining, broken, over;
     uint64_t drain_ms;

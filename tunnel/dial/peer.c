@@ -264,6 +264,8 @@ static void opened(struct peer *p)
     dial_say(p->target->keyd ? "keyd up" : "proxy up", p->name, "ok");
     p->since_ms = dial_now_ms();
     tell(p, true, "ok");
+    if (!p->target->keyd && p->dial->stats.len)
+        (void)tunnel_channel_stats(p->channel, writer_span(&p->dial->stats));
     if (p->target->ask.len && tunnel_channel_ask(p->channel, writer_span(&p->target->ask)))
         writer_reset(&p->target->ask);
 }
