@@ -312,8 +312,12 @@ static bool has_registers(const struct policy_measurement *m, const struct verif
     return m->registers >> 4 == 0;
 }
 
+/* Under a paravisor the hardware measures the paravisor, not the guest: such a measurement admits any guest, and these
+ * rules have no words for the virtual TPM's registers. */
 static bool is_accepted_measurement(const struct policy_rules_program *program, const struct verifier_hw *hw)
 {
+    if (hw->tee == VERIFIER_TEE_AZURE || hw->tee == VERIFIER_TEE_GCP)
+        return false;
     for (size_t i = 0; i < program->count; i++) {
         const struct policy_measurement *m = &program->measurement[i];
         if (m->tee == hw->tee && memcmp(m->digest, hw->measurement, sizeof m->digest) == 0 && has_registers(m, hw))
@@ -358,7 +362,7 @@ static bool check_tdx(struct judge *j, const struct verifier_tcb_result *tcb, co
 static bool check_collateral(struct judge *j, const struct verifier_hw *hw)
 {
     uint64_t age = j->rules->collateral_age;
-    if (age == 0 || hw->simulated || hw->collateral_at == UINT64_MAX)
+    if (age == 0 || hw->simulated || hw->collateral_at == 0 || hw->collateral_at == UINT64_MAX)
         return true;
     if (hw->collateral_at + age <= j->now)
         return refuse_numbers(j, 11, VERIFIER_E_COLLATERAL_TOO_OLD, "collateral of", hw->collateral_at,
@@ -377,7 +381,7 @@ static bool check_platform(struct judge *j, const struct verifier_hw *hw)
         return REFUSE(j, 11, VERIFIER_E_PRODUCT_NOT_ACCEPTED, hw->product, "a processor line that the rules list");
     if (hw->tee == VERIFIER_TEE_TDX)
         return check_tdx(j, &hw->tdx.tcb, line);
-    if (line && hw->tee == VERIFIER_TEE_SNP &&
+    if (line && (hw->tee == VERIFIER_TEE_SNP || hw->tee == VERIFIER_TEE_AZURE) &&
         (is_below(&hw->snp.reported, line) || is_below(&hw->snp.committed, line))) {
         const struct verifier_tcb *tcb = &hw->snp.reported;
         verifier_note_observed(&j->out->refusal.note, "%s boot loader %u, TEE %u, SNP %u, microcode %u, FMC %u",

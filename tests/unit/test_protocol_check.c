@@ -240,6 +240,47 @@ START_TEST(a_machine_counts_by_list_by_fleet_or_by_simulation)
 }
 END_TEST
 
+/* Every seventh byte of an engine's evidence, another bit each time: all of it is under some signature. */
+START_TEST(no_byte_of_the_evidence_may_change)
+{
+    struct world_session s;
+    struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX);
+    size_t tried = 0;
+    world_session(&s, VERIFIER_PROXY, &w.engine[0], 1, 0);
+    world_envelope(&w, &w.engine[0], &s, NULL, &envelope);
+    for (size_t at = 0; at < envelope.len; at += 7) {
+        envelope.data[at] ^= (uint8_t)(1u << at % 8);
+        struct verifier_input in = world_input(&w, &s, writer_span(&envelope));
+        ck_assert_msg(world_judge(&w, &in, NULL, NULL).refusal.code != VERIFIER_OK, "byte %zu", at);
+        envelope.data[at] ^= (uint8_t)(1u << at % 8);
+        tried++;
+    }
+    struct verifier_input in = world_input(&w, &s, writer_span(&envelope));
+    passes(world_judge(&w, &in, NULL, NULL));
+    ck_assert_uint_gt(tried, 1000);
+    writer_release(&envelope);
+}
+END_TEST
+
+/* Cut anywhere, it is refused at stage 1. */
+START_TEST(cut_evidence_is_refused)
+{
+    struct world_session s;
+    struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX);
+    world_session(&s, VERIFIER_CLIENT, &w.proxy, 1, 8);
+    world_envelope(&w, &w.proxy, &s, NULL, &envelope);
+    for (size_t len = 0; len < envelope.len; len += 1 + len / 64) {
+        uint8_t *exact = malloc(len + 1); /* a block of its own: a sanitizer sees a read past it */
+        ck_assert_ptr_nonnull(exact);
+        memcpy(exact, envelope.data, len);
+        struct verifier_input in = world_input(&w, &s, span_of(exact, len));
+        ck_assert_int_eq(world_judge(&w, &in, NULL, NULL).refusal.stage, 1);
+        free(exact);
+    }
+    writer_release(&envelope);
+}
+END_TEST
+
 START_TEST(rules_of_nothing_accept_nothing)
 {
     struct policy_rules zero = {0};
@@ -273,6 +314,8 @@ static void add_tests(TCase *t)
     tcase_add_test(t, an_older_version_passes_only_in_its_grace);
     tcase_add_test(t, platforms_count_line_by_line);
     tcase_add_test(t, a_machine_counts_by_list_by_fleet_or_by_simulation);
+    tcase_add_test(t, no_byte_of_the_evidence_may_change);
+    tcase_add_test(t, cut_evidence_is_refused);
     tcase_add_test(t, rules_of_nothing_accept_nothing);
     tcase_add_test(t, key_sets_follow_one_another);
     tcase_add_test(t, parts_by_digest_are_taken_only_when_listed_and_held);
