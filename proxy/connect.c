@@ -1,10 +1,10 @@
 /* connect.c - the local door of `airlock connect`: who may call, what is forwarded. */
 #include "proxy/connect_parts.h"
 
+#include "tunnel/json.h"
 #include "verifier/base/secret.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -16,9 +16,6 @@ void connect_error(struct writer *w, const char *type, const char *code, const c
                    const struct airlock_result *refusal)
 {
     json_t *e = json_pack("{s:s,s:s,s:n,s:s?}", "message", message, "type", type, "param", "code", code);
-    json_t *root;
-    char *text;
-
     if (e && refusal) {
         json_object_set_new(e, "stage", json_integer(refusal->stage));
         json_object_set_new(e, "observed", json_string(refusal->observed));
@@ -29,11 +26,10 @@ void connect_error(struct writer *w, const char *type, const char *code, const c
             json_object_set_new(e, "inner_stage", json_integer(refusal->inner_stage));
         }
     }
-    root = e ? json_pack("{s:o}", "error", e) : NULL;
-    text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    writer_str(w, text ? text : "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\"}}");
-    free(text);
-    json_decref(root);
+    if (e)
+        tunnel_json_write(w, json_pack("{s:o}", "error", e));
+    else
+        writer_str(w, "{\"error\":{\"message\":\"out of memory\",\"type\":\"server_error\"}}");
 }
 
 static void refuse(struct hx_req *r, int status, const char *type, const char *code, const char *message)

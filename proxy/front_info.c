@@ -1,18 +1,18 @@
 /* front_info.c - routes that only tell: models, health, ping, version, metrics, policy. */
 #include "proxy/front_parts.h"
 
-#include <jansson.h>
+#include "tunnel/json.h"
 
 static void answer_json(struct front *f, struct hx_req *r, int status, json_t *body)
 {
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    struct writer w = writer_with_max(1 << 20);
 
-    if (text)
-        front_answer(f, r, status, "application/json", span_str(text));
+    tunnel_json_write(&w, body);
+    if (writer_ok(&w))
+        front_answer(f, r, status, "application/json", writer_span(&w));
     else
         front_error(f, r, 500, NULL, NULL, "The server had a fault; request id %s.", hx_req_id(r));
-    free(text);
-    json_decref(body);
+    writer_release(&w);
 }
 
 /* --- models ----------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "proxy/client.h"
 #include "proxy/front.h"
 #include "proxy/tls.h"
+#include "tunnel/json.h"
 #include "tunnel/message.h"
 
 #include <pthread.h>
@@ -221,6 +222,7 @@ static void fixture_start_with(struct front_config config)
     char why[256] = "";
     struct tls_server tls = {.authority = fixture.ca_file, .names = {"127.0.0.1", "localhost"}, .http2 = config.http2};
 
+    tunnel_json_wipe_memory(); /* as the programs do */
     strcpy(fixture.folder, "/tmp/airlock-test-XXXXXX");
     ck_assert(mkdtemp(fixture.folder) != NULL);
     snprintf(fixture.ca_file, sizeof fixture.ca_file, "%s/ca.pem", fixture.folder);
