@@ -11,6 +11,7 @@
 
 #define FILE_LEN_MAX ((uint64_t)1 << 42)
 #define READ_STEP ((size_t)64 << 20)
+#define DONTNEED_LOCKED 24 /* MADV_DONTNEED_LOCKED of Linux 5.18; older headers lack it */
 
 static size_t page_round(size_t len)
 {
@@ -177,8 +178,9 @@ void engine_files_discard(struct span part)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     uintptr_t first = ((uintptr_t)part.data + page - 1) / page * page;
     uintptr_t end = ((uintptr_t)part.data + part.len) / page * page;
-    if (end > first)
-        madvise((void *)first, end - first, MADV_DONTNEED);
+    if (end <= first || madvise((void *)first, end - first, MADV_DONTNEED) == 0)
+        return;
+    madvise((void *)first, end - first, DONTNEED_LOCKED); /* memory locked against swap refuses the plain form */
 }
 
 void engine_files_release(struct engine_files *files)

@@ -232,10 +232,20 @@ static void feed_forward_half(struct pass *p)
 
 /* --- the end: logits of the rows that want them ----------------------------------------------------- */
 
-static void soften_row(const struct model_spec *s, float *logits)
+#define SOFTEN_TASK 8192 /* logits of a task */
+
+struct soften {
+    float *logits;
+    size_t count;
+    float cap;
+};
+
+static void soften_task(void *ctx, int index)
 {
-    for (int i = 0; s->final_softcap > 0 && i < s->vocab; i++)
-        logits[i] = s->final_softcap * tanhf(logits[i] / s->final_softcap);
+    const struct soften *s = ctx;
+    size_t from = (size_t)index * SOFTEN_TASK, to = from + SOFTEN_TASK < s->count ? from + SOFTEN_TASK : s->count;
+    for (size_t i = from; i < to; i++)
+        s->logits[i] = s->cap * tanhf(s->logits[i] / s->cap);
 }
 
 static float *write_logits(struct engine_model *m, float *logits)
@@ -251,9 +261,10 @@ static float *write_logits(struct engine_model *m, float *logits)
         return logits;
     struct kern_product head = {m->head.data ? &m->head : &m->embed, NULL, logits, (size_t)s->vocab, false};
     kern_products(m->pool, m->ops, &head, 1, &w->normed, wanted);
-    for (int i = 0; i < wanted; i++)
-        soften_row(s, logits + (size_t)i * (size_t)s->vocab);
-    return logits + (size_t)wanted * (size_t)s->vocab;
+    struct soften soften = {logits, (size_t)wanted * (size_t)s->vocab, s->final_softcap};
+    if (soften.cap > 0)
+        kern_pool_run(m->pool, soften_task, &soften, (int)((soften.count + SOFTEN_TASK - 1) / SOFTEN_TASK));
+    return logits + soften.count;
 }
 
 static float *run_pass(struct engine_model *m, struct engine_kv *kv, float *logits)
