@@ -460,6 +460,22 @@ static bool lists_text(const char *list, size_t stride, size_t count, const char
     return count == 0 && when_empty;
 }
 
+/* What the vendor says about the device's certificates: all of them, and lately enough. */
+static bool check_status(struct judge *j, const struct verifier_device_claims *d)
+{
+    uint64_t age = j->rules->collateral_age;
+    if (!d->status_good && !j->rules->gpus.ocsp_optional && !d->simulated && !IGNORED("gpus.ocsp"))
+        return REFUSE(j, 11, VERIFIER_E_OCSP_MISSING, "a device certificate without the vendor's status",
+                      "a status of each, or gpus.ocsp = \"optional\"");
+    if (age == 0 || d->status_at == UINT64_MAX || d->status_at == 0)
+        return true;
+    if (d->status_at + age <= j->now)
+        return refuse_numbers(j, 11, VERIFIER_E_COLLATERAL_TOO_OLD, "certificate status of", d->status_at,
+                              "at most this many seconds old:", age);
+    bound(j, d->status_at + age, "age of collateral");
+    return true;
+}
+
 static bool check_device(struct judge *j, const struct verifier_device_claims *d)
 {
     const struct policy_gpus *g = &j->rules->gpus;
@@ -468,6 +484,8 @@ static bool check_device(struct judge *j, const struct verifier_device_claims *d
         return REFUSE(j, 11, VERIFIER_E_SIMULATED, "simulated device evidence", "a real accelerator");
     if (d->expires > 0)
         bound(j, d->expires, "device certificate");
+    if (!check_status(j, d))
+        return false;
     if (d->is_switch)
         return true;
     if (!lists_text(g->driver[0], sizeof g->driver[0], g->driver_count, d->driver, unknown))

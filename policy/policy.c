@@ -188,10 +188,14 @@ static bool all_digits(const char *s)
 
 void policy_gpus_parse(struct policy_group *g, bool unknown_is_report, struct policy_gpus *gpus)
 {
+    static const char *const ocsp_names[] = {"required", "optional"};
     struct policy_group u = policy_group_child(g, "gpus", POLICY_OPTIONAL);
+    size_t ocsp = 0;
     gpus->min = number(&u, "min", 0, 0, VERIFIER_DEVICES_MAX);
     gpus->max = number(&u, "max", gpus->min, gpus->min, VERIFIER_DEVICES_MAX);
     policy_group_bool(&u, "ppcie", POLICY_OPTIONAL, &gpus->ppcie);
+    policy_group_choice(&u, "ocsp", POLICY_OPTIONAL, ocsp_names, COUNT(ocsp_names), &ocsp);
+    gpus->ocsp_optional = ocsp == 1;
     policy_group_texts(&u, "drivers", POLICY_OPTIONAL, 0, POLICY_GPU_TEXTS_MAX, gpus->driver[0], sizeof gpus->driver[0],
                        &gpus->driver_count);
     policy_group_texts(&u, "vbios", POLICY_OPTIONAL, 0, POLICY_GPU_TEXTS_MAX, gpus->vbios[0], sizeof gpus->vbios[0],

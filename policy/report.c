@@ -71,9 +71,9 @@ static json_t *devices(const struct verifier_node *node)
     json_t *out = json_array();
     for (size_t i = 0; i < node->device_count; i++) {
         const struct verifier_device_claims *d = &node->devices[i];
-        json_array_append_new(out, json_pack("{ss ss ss ss ss sb}", "kind", d->is_switch ? "switch" : "gpu", "arch",
+        json_array_append_new(out, json_pack("{ss ss ss ss ss sb sb}", "kind", d->is_switch ? "switch" : "gpu", "arch",
                                              d->arch, "ueid", d->ueid, "driver", d->driver, "vbios", d->vbios,
-                                             "simulated", d->simulated));
+                                             "simulated", d->simulated, "ocsp_good", d->status_good));
     }
     return out;
 }

@@ -245,9 +245,9 @@ static enum verifier_err check_links(const struct verifier_chain *c, enum verifi
 
 /* --- time --------------------------------------------------------------------------------------- */
 
-/* Seconds since 1970 of a certificate's time; false when it is malformed or before 1970. */
-static bool seconds_of(const ASN1_TIME *t, uint64_t *out)
+bool verifier_chain_seconds(const void *asn1_time, uint64_t *out)
 {
+    const ASN1_TIME *t = asn1_time;
     struct tm tm;
     time_t s;
 
@@ -275,8 +275,8 @@ static enum verifier_err check_validity(struct verifier_chain *c, uint64_t now, 
     for (size_t i = 0; i < c->count; i++) {
         uint64_t from, to;
 
-        if (!seconds_of(X509_get0_notBefore(cert_at(c, i)), &from) ||
-            !seconds_of(X509_get0_notAfter(cert_at(c, i)), &to))
+        if (!verifier_chain_seconds(X509_get0_notBefore(cert_at(c, i)), &from) ||
+            !verifier_chain_seconds(X509_get0_notAfter(cert_at(c, i)), &to))
             return VERIFIER_E_PARSE;
         if (now < from || now > to) {
             note_time(why, c, i, from, to, now);
@@ -348,7 +348,8 @@ static enum verifier_err check_crl(struct verifier_chain *c, X509_CRL *crl, X509
         return VERIFIER_E_PARSE;
     if (!is_form(alg, form) || X509_CRL_verify(crl, X509_get0_pubkey(issuer)) != 1)
         return VERIFIER_E_CRL_SIGNATURE;
-    if (!seconds_of(X509_CRL_get0_lastUpdate(crl), &from) || !seconds_of(X509_CRL_get0_nextUpdate(crl), &to))
+    if (!verifier_chain_seconds(X509_CRL_get0_lastUpdate(crl), &from) ||
+        !verifier_chain_seconds(X509_CRL_get0_nextUpdate(crl), &to))
         return VERIFIER_E_PARSE; /* a list without an end would be valid for ever */
     if (now < from || now > to) {
         verifier_note_observed(why, "revocation list valid from %llu to %llu", (unsigned long long)from,

@@ -1,4 +1,5 @@
-/* chain.h - certificates: from a leaf to a pinned root. The only user of X509_* in the project's verifier.
+/* chain.h - certificates: from a leaf to a pinned root. With ocsp.c the only user of X509_* in the project's
+ * verifier.
  * Chains are exact: so many certificates, each issued by the next, each signed in the one form the format allows,
  * the last one byte-equal to an anchor. No path building, no system store, no name matching, no network.
  * Source: attestation.md § 0; RFC 5280 for the fields. */
@@ -58,6 +59,8 @@ MUST_CHECK bool verifier_chain_point(const struct verifier_chain *c, size_t i, e
 MUST_CHECK bool verifier_chain_name(const struct verifier_chain *c, size_t i, char *out, size_t cap);
 /* The subject's only serialNumber attribute (not the certificate's number), likewise. */
 MUST_CHECK bool verifier_chain_serial(const struct verifier_chain *c, size_t i, char *out, size_t cap);
+/* Seconds since 1970 of an ASN1_TIME or ASN1_GENERALIZEDTIME; false when it is NULL, malformed or before 1970. */
+MUST_CHECK bool verifier_chain_seconds(const void *asn1_time, uint64_t *out);
 /* The content of the extension with this dotted OID, borrowed from the chain. False when absent or repeated. */
 MUST_CHECK bool verifier_chain_extension(const struct verifier_chain *c, size_t i, const char *oid, struct span *out);
 

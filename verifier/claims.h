@@ -15,7 +15,9 @@ struct verifier_device_claims {
     char arch[16]; /* "GH100", "LS_10" */
     char ueid[65]; /* decimal digits */
     char driver[32], vbios[32];
-    uint64_t expires; /* earliest authenticated expiry; 0: none */
+    bool status_good;   /* the vendor answered for every certificate (OCSP) and calls it good */
+    uint64_t status_at; /* earliest date of those answers; UINT64_MAX: none */
+    uint64_t expires;   /* earliest authenticated expiry; 0: none */
 };
 
 /* One node. Spans point into the claims' own memory. */

@@ -13,8 +13,9 @@ enum verifier_err verifier_device_verify(struct verifier_device_claims *out, str
     struct verifier_gpu gpu;
     enum verifier_err err = verifier_gpu_verify(&gpu, report, chain, chain_count, nonce, now, why);
 
-    (void)collateral; /* reference files are compared later; online status answers are not read */
     memset(out, 0, sizeof *out);
+    if (err == VERIFIER_OK)
+        err = verifier_gpu_status(&gpu, chain, chain_count, collateral->ocsp, collateral->ocsp_count, now, why);
     if (err != VERIFIER_OK)
         return err;
     out->is_switch = gpu.is_switch;
@@ -23,6 +24,8 @@ enum verifier_err verifier_device_verify(struct verifier_device_claims *out, str
     memcpy(out->ueid, gpu.ueid, sizeof gpu.ueid);
     memcpy(out->driver, gpu.driver, sizeof gpu.driver);
     memcpy(out->vbios, gpu.vbios, sizeof gpu.vbios);
+    out->status_good = gpu.status_good;
+    out->status_at = gpu.status_at;
     out->expires = gpu.expires;
     return VERIFIER_OK;
 }

@@ -6,7 +6,8 @@
 #include "verifier/claims.h"
 #include "verifier/err.h"
 
-/* Prove one report (request and response) by its chain (DER, leaf first): chain, signature, `nonce`, in this order.
+/* Prove one report (request and response) by its chain (DER, leaf first): chain, signature, `nonce`, then
+ * revocation as far as the collateral answers (status_good: it does for every certificate), in this order.
  * On VERIFIER_OK `*out` holds facts; otherwise it is zero. `why` may be NULL. */
 MUST_CHECK enum verifier_err verifier_device_verify(struct verifier_device_claims *out, struct span report,
                                                     const struct span *chain, size_t chain_count,

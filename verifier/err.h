@@ -135,6 +135,17 @@
     X(NONCE_MISMATCH, "nonce_mismatch", "The evidence answers another nonce; attest again.")                           \
     X(NOT_A_CA, "not_a_ca", "A certificate in the chain is not one of an authority.")                                  \
     X(NOT_A_QUOTE, "not_a_quote", "The TPM structure is not a quote.")                                                 \
+    X(OCSP_DELEGATE, "ocsp_delegate", "A certificate's status is signed by a key that may not sign statuses.")         \
+    X(OCSP_EXPIRED, "ocsp_expired", "A certificate's status is out of date; fetch it again.")                          \
+    X(OCSP_HOLD, "ocsp_hold", "The vendor has suspended a certificate; do not use this machine until it is lifted.")   \
+    X(OCSP_ISSUER, "ocsp_issuer", "A certificate's status is not signed by the certificate's issuer.")                 \
+    X(OCSP_MISMATCH, "ocsp_mismatch", "The certificate statuses given are about other certificates.")                  \
+    X(OCSP_MISSING, "ocsp_missing", "The vendor's status of the device's certificates is missing; fetch it.")          \
+    X(OCSP_NOT_YET_VALID, "ocsp_not_yet_valid", "A certificate's status is not valid yet; check the clock.")           \
+    X(OCSP_PARSE, "ocsp_parse", "A certificate's status cannot be read; fetch it again.")                              \
+    X(OCSP_SIGNATURE, "ocsp_signature", "A certificate's status has a wrong signature; it was changed.")               \
+    X(OCSP_STATUS, "ocsp_status", "The responder sent an error instead of a certificate's status; fetch it again.")    \
+    X(OCSP_UNKNOWN, "ocsp_unknown", "The vendor does not know a certificate; do not use this machine.")                \
     X(PARSE, "parse", "The evidence cannot be read; it was changed or is of another format.")                          \
     X(PCEID_MISMATCH, "pceid_mismatch", "The collateral is for another provisioning enclave.")                         \
     X(PCR_MISMATCH, "pcr_mismatch", "The boot measurements are not the quoted or the expected ones.")                  \

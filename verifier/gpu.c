@@ -8,6 +8,7 @@
 
 #include "verifier/chain.h"
 #include "verifier/der.h"
+#include "verifier/ocsp.h"
 
 #define CERTS 5
 #define OID_COMPOSITE "2.23.133.5.4.1" /* Hopper and LS_10: TCG DICE CompositeDeviceID */
@@ -203,6 +204,30 @@ enum verifier_err verifier_gpu_verify(struct verifier_gpu *out, struct span repo
         err = prove(out, &c, nonce, now, why);
     out->simulated = c.anchor.simulated;
     out->expires = c.expires;
+    verifier_chain_close(&c);
+    return err;
+}
+
+/* --- revocation ------------------------------------------------------------------------------------------------- */
+
+enum verifier_err verifier_gpu_status(struct verifier_gpu *out, const struct span *chain, size_t chain_count,
+                                      const struct span *responses, size_t count, uint64_t now,
+                                      struct verifier_note *why)
+{
+    struct verifier_chain c = {0};
+    enum verifier_err err = verifier_chain_open(&c, chain, chain_count, CERTS, why);
+    size_t good = 0;
+
+    for (size_t i = 1; err == VERIFIER_OK && i + 1 < CERTS; i++) {
+        err = verifier_ocsp_check(&c, i, responses, count, now, why);
+        good += err == VERIFIER_OK;
+        if (verifier_ocsp_is_silence(err))
+            err = VERIFIER_OK;
+    }
+    out->status_good = err == VERIFIER_OK && good == CERTS - 2;
+    out->status_at = c.issued;
+    if (c.expires < out->expires)
+        out->expires = c.expires;
     verifier_chain_close(&c);
     return err;
 }

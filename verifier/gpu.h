@@ -16,6 +16,8 @@ struct verifier_gpu {
     bool has_fwid;            /* the report names its firmware (driver 550 and later) */
     uint8_t cert_fwid[48];    /* the leaf's */
     char driver[32], vbios[32], project[16], project_sku[16], chip_sku[16], chip_info[16]; /* empty: not reported */
+    bool status_good;   /* verifier_gpu_status(): the vendor calls every certificate good */
+    uint64_t status_at; /* earliest thisUpdate of those answers; UINT64_MAX: none */
     uint64_t expires;
 };
 
@@ -23,6 +25,12 @@ struct verifier_gpu {
  * chain's reasons, _ARCH_MISMATCH, _FWID_MISMATCH, _BAD_SIGNATURE, _NONCE_MISMATCH. */
 MUST_CHECK enum verifier_err verifier_gpu_verify(struct verifier_gpu *out, struct span report, const struct span *chain,
                                                  size_t chain_count, const uint8_t *nonce, uint64_t now,
+                                                 struct verifier_note *why);
+/* The vendor's word on the certificates of a report that was proven by `chain`: those above the leaf, which the device
+ * itself signs. Lowers out->expires. VERIFIER_OK: nothing speaks against the device, and out->status_good tells whether
+ * each of the three was answered for. Else ocsp.h's reasons. */
+MUST_CHECK enum verifier_err verifier_gpu_status(struct verifier_gpu *out, const struct span *chain, size_t chain_count,
+                                                 const struct span *responses, size_t count, uint64_t now,
                                                  struct verifier_note *why);
 /* A reference file fits a version of the report: VERIFIER_E_RIM_VERSION_MISMATCH. */
 MUST_CHECK enum verifier_err verifier_gpu_rim_fits(const struct verifier_rim *rim, const char *version,

@@ -313,6 +313,27 @@ static struct policy_verdict no_device_where_the_rules_want_one(struct world *w)
     return engine(w);
 }
 
+static struct policy_verdict fewer_devices_than_the_rules_want(struct world *w)
+{
+    world_devices(w, &w->engine[0], one_gpu);
+    w->rules.gpus.min = 2;
+    return engine(w);
+}
+
+static struct policy_verdict more_devices_than_the_rules_allow(struct world *w)
+{
+    world_devices(w, &w->engine[0], two_gpus);
+    w->rules.gpus.max = 1;
+    return engine(w);
+}
+
+static struct policy_verdict device_of_unknown_standing(struct world *w)
+{
+    static const char *const silent[] = {"1001", "9002", NULL};
+    world_devices(w, &w->engine[0], silent);
+    return engine(w);
+}
+
 /* --- engines that a proxy shows --------------------------------------------------------------------------- */
 
 static void edit_engine_not_served(struct world *w, struct verifier_envelope *e)
@@ -582,6 +603,12 @@ const struct attack attacks[] = {
     {"accelerator open to debugging", "state.cc", VERIFIER_E_CC_NOT_ACCEPTED, 11, 0, devices_in_debug_mode},
     {"no accelerator where one is wanted", "gpus.count", VERIFIER_E_DEVICES_NOT_ACCEPTED, 11, 0,
      no_device_where_the_rules_want_one},
+    {"fewer accelerators than the rules want", "gpus.count", VERIFIER_E_DEVICES_NOT_ACCEPTED, 11, 0,
+     fewer_devices_than_the_rules_want},
+    {"more accelerators than the rules allow", "gpus.count", VERIFIER_E_DEVICES_NOT_ACCEPTED, 11, 0,
+     more_devices_than_the_rules_allow},
+    {"accelerator whose certificates the vendor may have revoked", "gpus.ocsp", VERIFIER_E_OCSP_MISSING, 11, 0,
+     device_of_unknown_standing},
     {"engine that the proxy does not serve", "state.serves.root", VERIFIER_E_ENGINE_ROOT, 10, 0, engine_not_served},
     {"one engine shown twice", "engine.identity", VERIFIER_E_ENGINE_DUPLICATE, 10, 0, engine_twice},
     {"old entry of a lagging proxy", "engine.checked_at", VERIFIER_E_ENGINE_OLD, 10, 0, old_engine},
