@@ -356,10 +356,10 @@ wait_until_served
 step "verifying"
 "$A" verify "https://127.0.0.1:$HTTPS0" --acceptance "$STATE/texts/acceptance.conf" ||
     fail "the service was not verified" "the verdict above says at which stage" "see the logs in $LOGS"
-write_info
 step "asking"
 ask "What is the capital of France? Answer in one sentence." "Once upon a time" || fail "no verified answer came" "see above and $LOGS"
 step "verified answer"
+write_info
 [ $ONCE = 0 ] || { stop_daemons; exit 0; }
 ready_lines
 while :; do

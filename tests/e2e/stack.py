@@ -34,10 +34,11 @@ def tiny_model():
 
 
 def demo_model():
-    path = os.environ.get("MODEL", "")
-    if not path or not os.path.exists(path):
-        raise Skip("the demo model is not there")
-    return pathlib.Path(path)
+    cache = os.environ.get("AIRLOCK_MODELS") or os.environ.get("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache")) + "/airlock/models"
+    path = pathlib.Path(cache) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not path.exists():
+        raise Skip(f"the demo model is not there ({path})")
+    return path
 
 
 class Stack:

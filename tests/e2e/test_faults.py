@@ -64,12 +64,24 @@ def refresh():
     stack.info = json.loads((stack.dir / "state" / "demo.json").read_text())
 
 
-def fault(name, sig, url=None, ends=True):
+def parent(pid):
+    return int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1])
+
+
+def whole():
+    """Every unit is up: both proxies would serve and demo.json names living processes."""
     refresh()
+    return (all(stack.call("GET", "/health", url=u)[0] == 200 for u in stack.info["proxy_urls"]) and healthy()
+            and all(os.path.exists(f"/proc/{pid}") for ids in stack.pids().values() for pid in ids))
+
+
+def fault(name, sig, url=None, ends=True, below=None):
+    wait_until(whole, 60, "the whole to be up")
     reader = Reader(url)
     reader.start()
     assert reader.first.wait(30) and reader.ended is None, f"the stream did not start: {vars(reader)}"
-    pid, at = one_pid(name), time.monotonic()
+    pid = next(p for p in stack.pids()[name] if below is None or parent(p) == one_pid(below))
+    at = time.monotonic()
     os.kill(pid, sig)
     try:
         if ends:
@@ -106,8 +118,12 @@ def freeze_tunnel():
     fault("airlock-tunnel", signal.SIGSTOP)
 
 
-def kill_attester():
-    fault("airlock-attester", signal.SIGKILL)
+def kill_the_attester_of_the_engine():
+    fault("airlock-attester", signal.SIGKILL, below="airlock-engine")
+
+
+def freeze_the_attester_stops_no_stream():
+    fault("airlock-attester", signal.SIGSTOP, below="airlock-engine", ends=False)
 
 
 def kill_the_proxy_in_use():
@@ -115,8 +131,26 @@ def kill_the_proxy_in_use():
     fault("airlock-proxy", signal.SIGKILL, url=url)
 
 
+def freeze_the_proxy_in_use():
+    """connect must notice by itself: no end of the connection tells it."""
+    reader = Reader()
+    wait_until(whole, 60, "the whole to be up")
+    reader.start()
+    assert reader.first.wait(30) and reader.ended is None
+    at = time.monotonic()
+    pids = stack.pids()["airlock-proxy"]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        reader.join(ERROR_WITHIN + 1)
+        assert reader.ended is not None and reader.error and reader.ended - at <= ERROR_WITHIN, vars(reader)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
 def the_other_proxy_keeps_serving():
-    refresh()
+    wait_until(whole, 60, "the whole to be up")
     pid = one_pid("airlock-proxy")
     os.kill(pid, signal.SIGKILL)
     status, _, data = stack.call("POST", "/v1/completions", {"model": stack.info["model"], "prompt": "Hi", "max_tokens": 1},
@@ -156,8 +190,9 @@ def main():
         print(f"SKIP faults: {why}\nfaults: 0 passed, 0 failed, 1 skipped")
         sys.exit(77)
     with Stack(model) as stack:
-        run([a_client_that_leaves_frees_the_engine, kill_engine, freeze_engine, kill_tunnel, freeze_tunnel, kill_attester,
-             kill_the_proxy_in_use, the_other_proxy_keeps_serving, keyd_away_stops_no_stream])
+        run([a_client_that_leaves_frees_the_engine, kill_engine, freeze_engine, kill_tunnel, freeze_tunnel, kill_the_attester_of_the_engine,
+             freeze_the_attester_stops_no_stream, kill_the_proxy_in_use, freeze_the_proxy_in_use,
+             the_other_proxy_keeps_serving, keyd_away_stops_no_stream])
 
 
 main()
