@@ -118,6 +118,34 @@ static const char *stage_result(int n, const struct verifier_refusal *r)
     return n == r->stage ? "failed" : order[n] < failed ? "passed" : "not reached";
 }
 
+/* What stage `n` found at the node, in a few words; "" where the name says it all. */
+static json_t *stage_value(int n, const struct verifier_claims *c)
+{
+    const struct verifier_node *node = &c->node;
+    switch (n) {
+    case 2:
+        return json_string(c->sealed ? "none: sealed to the engine's own key" : "TLS 1.3, a full handshake of its own");
+    case 3:
+        return json_sprintf("%s to %s", verifier_role_names[c->verifier], verifier_role_names[c->attester]);
+    case 5:
+        return json_sprintf("%s, %s%s", verifier_tee_names[node->hw.tee], node->hw.product,
+                            node->hw.simulated ? ", simulated" : "");
+    case 6:
+        return json_string(c->sealed ? "binds this challenge and the sealing key" : "binds this very connection");
+    case 7:
+        return json_sprintf("%zu devices", node->device_count);
+    case 8:
+        return json_sprintf("%.*s %.*s", (int)node->statement.program.len, (const char *)node->statement.program.data,
+                            (int)node->statement.version.len, (const char *)node->statement.version.data);
+    case 9:
+        return json_sprintf("policy version %u", node->state.has_policy ? node->state.policy.version : 0);
+    case 10:
+        return json_sprintf("%zu engines", c->engine_count);
+    default:
+        return json_string("");
+    }
+}
+
 static json_t *stages(const struct verifier_claims *claims, const struct policy_verdict *v)
 {
     static const char *const names[] = {"shape and sizes",
@@ -138,7 +166,12 @@ static json_t *stages(const struct verifier_claims *claims, const struct policy_
             result = "not needed";
         if (n == 10 && claims && claims->engine_count == 0 && strcmp(result, "passed") == 0)
             result = "not asked";
-        json_array_append_new(out, json_pack("{si ss ss}", "stage", n, "name", names[n - 1], "result", result));
+        bool failed = v->refusal.stage == n;
+        json_t *value = failed   ? json_string(v->refusal.note.observed)
+                        : claims ? stage_value(n, claims)
+                                 : json_string("");
+        json_array_append_new(
+            out, json_pack("{si ss ss so}", "stage", n, "name", names[n - 1], "result", result, "value", value));
     }
     return out;
 }

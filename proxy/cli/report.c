@@ -119,8 +119,9 @@ static void print_stages(json_t *stages)
 
     json_array_foreach(stages, i, stage)
     {
-        printf("%2" JSON_INTEGER_FORMAT "  %-20s %s\n", json_integer_value(json_object_get(stage, "stage")),
-               json_string_value(json_object_get(stage, "name")), json_string_value(json_object_get(stage, "result")));
+        printf("%2" JSON_INTEGER_FORMAT "  %-20s %-12s %s\n", json_integer_value(json_object_get(stage, "stage")),
+               json_string_value(json_object_get(stage, "name")), json_string_value(json_object_get(stage, "result")),
+               json_string_value(json_object_get(stage, "value")));
     }
 }
 
