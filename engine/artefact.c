@@ -120,7 +120,7 @@ bool engine_artefact_root(const struct engine_files *files, uint8_t root[64])
 
 /* --- the manifest --------------------------------------------------------------------------------- */
 
-static void encode_manifest(struct writer *w, const struct engine_artefact *a)
+void engine_artefact_encode(struct writer *w, const struct engine_artefact *a)
 {
     writer_map(w, 5);
     writer_key(w, "v");
@@ -158,11 +158,12 @@ static void decode_file(struct reader *r, struct engine_artefact_file *f)
     reader_bin_copy(r, f->root, 64);
 }
 
-static bool decode_manifest(struct engine_artefact *out, struct span bytes)
+bool engine_artefact_parse(struct engine_artefact *out, struct span bytes)
 {
     struct reader r = reader_over(bytes);
     uint8_t root[64];
 
+    *out = (struct engine_artefact){0};
     reader_map(&r, 5);
     reader_key(&r, "v");
     reader_uint(&r, 1, 1);
@@ -184,7 +185,10 @@ static bool decode_manifest(struct engine_artefact *out, struct span bytes)
     }
     out->count = count;
     out->sealed = true;
-    return reader_end(&r) && root_of(out, root) && memcmp(root, out->root, 64) == 0;
+    if (reader_end(&r) && root_of(out, root) && memcmp(root, out->root, 64) == 0)
+        return true;
+    engine_artefact_release(out);
+    return false;
 }
 
 static int open_in(const char *folder, const char *name, int flags, mode_t mode)
@@ -258,7 +262,7 @@ bool engine_artefact_read(struct engine_artefact *out, const char *folder, struc
         engine_problem_set(why, ENGINE_E_IO, "the manifest in %s cannot be read", folder);
         goto out;
     }
-    good = decode_manifest(out, span_of(bytes, (size_t)st.st_size));
+    good = engine_artefact_parse(out, span_of(bytes, (size_t)st.st_size));
     if (!good)
         engine_problem_set(why, ENGINE_E_FORMAT, "the manifest in %s is damaged; copy the sealed model again", folder);
 out:
@@ -420,8 +424,8 @@ static bool write_manifest(const char *folder, const struct engine_artefact *a, 
 {
     struct writer w = writer_with_max(ENGINE_ARTEFACT_MANIFEST_MAX);
     struct engine_artefact check = {0};
-    encode_manifest(&w, a);
-    bool good = writer_ok(&w) && decode_manifest(&check, writer_span(&w));
+    engine_artefact_encode(&w, a);
+    bool good = writer_ok(&w) && engine_artefact_parse(&check, writer_span(&w));
     engine_artefact_release(&check);
     if (!good) {
         engine_problem_set(why, ENGINE_E_LIMIT, "too many files, or a file's name is not plain UTF-8");

@@ -21,6 +21,7 @@
 
 #include "engine/files.h"
 #include "verifier/base/secret.h"
+#include "verifier/base/writer.h"
 
 enum { ENGINE_ARTEFACT_CHUNK = 1 << 20, ENGINE_ARTEFACT_MANIFEST_MAX = 248 << 10 };
 
@@ -43,6 +44,11 @@ typedef void engine_artefact_progress(void *ctx, uint64_t done, uint64_t total);
 
 /* Is `path` a folder with a manifest? */
 bool engine_artefact_is_sealed(const char *path);
+
+/* A manifest's bytes, which must be exactly what engine_artefact_encode() writes, and whose root must follow from its
+ * files. False: `*out` is empty. */
+MUST_CHECK bool engine_artefact_parse(struct engine_artefact *out, struct span bytes);
+void engine_artefact_encode(struct writer *w, const struct engine_artefact *in);
 
 /* Read and check a sealed folder's manifest: its shape, and that its root follows from its files. */
 MUST_CHECK bool engine_artefact_read(struct engine_artefact *out, const char *folder, struct engine_problem *why);
