@@ -676,6 +676,18 @@ static void define_macro(struct render *r, struct scope *scope, const struct nod
     scope_set(r, scope, n->text, (struct value){.kind = V_MACRO, .macro = m});
 }
 
+static void execute_with(struct render *r, struct scope *scope, const struct node *n)
+{
+    struct scope *inner = render_get(r, sizeof *inner);
+    if (!inner)
+        return;
+    inner->parent = scope;
+    for (size_t i = 0; i < n->count && !r->err; i++)
+        scope_set(r, inner, n->kids[i]->text, eval(r, scope, n->kids[i]->a));
+    if (!r->err)
+        execute(r, inner, n->b);
+}
+
 static void execute_inside(struct render *r, struct scope *scope, const struct node *n)
 {
     struct value v;
@@ -706,6 +718,9 @@ static void execute_inside(struct render *r, struct scope *scope, const struct n
     case N_CAPTURE:
     case N_FILTER_BLOCK:
         execute_capture(r, scope, n);
+        break;
+    case N_WITH:
+        execute_with(r, scope, n);
         break;
     case N_MACRO:
         define_macro(r, scope, n);

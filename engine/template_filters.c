@@ -315,6 +315,25 @@ static struct value filter_reverse(struct render *r, struct value v, const struc
     return slice(r, v, value_none(), value_none(), value_int(-1));
 }
 
+static struct value filter_batch(struct render *r, struct value v, const struct arguments *args)
+{
+    struct value all = value_items(r, v), fill = argument(args, 1, "fill_with", value_none());
+    int64_t size = integer(args, 0, "linecount", 0);
+    if (r->err || size < 1 || size > 100000)
+        return render_fail(r, ENGINE_E_VALUE, "batch needs a size");
+    size_t n = all.list->count, rows = (n + (size_t)size - 1) / (size_t)size;
+    struct value out = value_list(r, rows);
+    for (size_t i = 0; i < rows && !r->err; i++) {
+        size_t left = n - i * (size_t)size, len = left < (size_t)size ? left : (size_t)size;
+        struct value row = value_list(r, fill.kind == V_NONE ? len : (size_t)size);
+        for (size_t k = 0; row.kind == V_LIST && k < row.list->count; k++)
+            row.list->items[k] = k < len ? all.list->items[i * (size_t)size + k] : fill;
+        if (!r->err)
+            out.list->items[i] = row;
+    }
+    return out;
+}
+
 /* What `map`, `select` and the like do to one item: test or filter `name` with the arguments after the first `skip`. */
 static struct arguments rest_of(const struct arguments *args, size_t skip)
 {
@@ -505,43 +524,19 @@ static const struct {
     const char *name;
     filter_fn *run;
 } filters[] = {
-    {"abs", filter_abs},
-    {"capitalize", filter_capitalize},
-    {"count", filter_length},
-    {"d", filter_default},
-    {"default", filter_default},
-    {"dictsort", filter_dictsort},
-    {"e", filter_escape},
-    {"escape", filter_escape},
-    {"first", filter_first},
-    {"float", filter_float},
-    {"indent", filter_indent},
-    {"int", filter_int},
-    {"items", filter_items},
-    {"join", filter_join},
-    {"last", filter_last},
-    {"length", filter_length},
-    {"list", filter_list},
-    {"lower", filter_lower},
-    {"map", filter_map},
-    {"max", filter_max},
-    {"min", filter_min},
-    {"reject", filter_reject},
-    {"rejectattr", filter_rejectattr},
-    {"replace", filter_replace},
-    {"reverse", filter_reverse},
-    {"round", filter_round},
-    {"safe", filter_safe},
-    {"select", filter_select},
-    {"selectattr", filter_selectattr},
-    {"sort", filter_sort},
-    {"string", filter_string},
-    {"sum", filter_sum},
-    {"title", filter_title},
-    {"tojson", filter_tojson},
-    {"trim", filter_trim},
-    {"unique", filter_unique},
-    {"upper", filter_upper},
+    {"abs", filter_abs},           {"batch", filter_batch},     {"capitalize", filter_capitalize},
+    {"count", filter_length},      {"d", filter_default},       {"default", filter_default},
+    {"dictsort", filter_dictsort}, {"e", filter_escape},        {"escape", filter_escape},
+    {"first", filter_first},       {"float", filter_float},     {"indent", filter_indent},
+    {"int", filter_int},           {"items", filter_items},     {"join", filter_join},
+    {"last", filter_last},         {"length", filter_length},   {"list", filter_list},
+    {"lower", filter_lower},       {"map", filter_map},         {"max", filter_max},
+    {"min", filter_min},           {"reject", filter_reject},   {"rejectattr", filter_rejectattr},
+    {"replace", filter_replace},   {"reverse", filter_reverse}, {"round", filter_round},
+    {"safe", filter_safe},         {"select", filter_select},   {"selectattr", filter_selectattr},
+    {"sort", filter_sort},         {"string", filter_string},   {"sum", filter_sum},
+    {"title", filter_title},       {"tojson", filter_tojson},   {"trim", filter_trim},
+    {"unique", filter_unique},     {"upper", filter_upper},
 };
 
 struct value filter(struct render *r, struct span name, struct value v, const struct arguments *args)

@@ -93,6 +93,7 @@ enum node_kind {
     N_SET,          /* a: target, b: value */
     N_CAPTURE,      /* a: target, b: body: {% set x %}..{% endset %} */
     N_MACRO,        /* text: name, kids: N_NAMED parameters (a: default or NULL), d: body */
+    N_WITH,         /* kids: N_NAMED, b: body */
     N_FILTER_BLOCK, /* a: filter chain over N_CAPTURED, b: body */
     N_BREAK,
     N_CONTINUE,

@@ -689,6 +689,31 @@ static struct node *parse_filter_block(struct parser *p)
     return n;
 }
 
+static struct node *parse_with(struct parser *p)
+{
+    static const char *const last[] = {"endwith", NULL};
+    struct node *n = node(p, N_WITH);
+    while (n && p->at->kind == T_NAME) {
+        struct node *named = node(p, N_NAMED);
+        if (!named)
+            return NULL;
+        named->text = p->at->text;
+        p->at++;
+        if (!expect(p, T_OPERATOR, "="))
+            return NULL;
+        named->a = expression(p);
+        add_kid(p, n, named);
+        if (!accept_operator(p, ","))
+            break;
+    }
+    end_block(p);
+    struct node *inside = body(p, last);
+    if (n)
+        n->b = inside;
+    expect(p, T_NAME, "endwith");
+    return n;
+}
+
 static struct node *parse_macro(struct parser *p)
 {
     static const char *const last[] = {"endmacro", NULL};
@@ -740,6 +765,8 @@ static struct node *statement(struct parser *p)
         n = parse_set(p);
     else if (accept_name(p, "macro"))
         n = parse_macro(p);
+    else if (accept_name(p, "with"))
+        n = parse_with(p);
     else if (accept_name(p, "filter"))
         n = parse_filter_block(p);
     else if (accept_name(p, "generation"))

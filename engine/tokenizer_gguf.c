@@ -16,14 +16,30 @@ static const struct {
     enum engine_pretokenizer pre;
     bool whole_first, compose, add_bos; /* what the key does not say */
 } pretokenizers[] = {
-    {"gpt-2", ENGINE_PRE_GPT2, false, false, false},     {"gpt2", ENGINE_PRE_GPT2, false, false, false},
-    {"phi-2", ENGINE_PRE_GPT2, false, false, false},     {"olmo", ENGINE_PRE_GPT2, false, false, false},
-    {"llama-bpe", ENGINE_PRE_LLAMA3, true, false, true}, {"llama3", ENGINE_PRE_LLAMA3, true, false, true},
-    {"llama-v3", ENGINE_PRE_LLAMA3, true, false, true},  {"deepseek-r1-qwen", ENGINE_PRE_QWEN2, false, true, true},
-    {"dbrx", ENGINE_PRE_LLAMA3, false, false, false},    {"smaug-bpe", ENGINE_PRE_LLAMA3, false, false, false},
-    {"qwen2", ENGINE_PRE_QWEN2, false, true, false},     {"smollm", ENGINE_PRE_DIGITS, false, false, false},
-    {"refact", ENGINE_PRE_DIGITS, false, false, false},  {"starcoder", ENGINE_PRE_DIGITS, false, false, false},
-    {"gpt-4o", ENGINE_PRE_O200K, false, false, false},   {"tekken", ENGINE_PRE_TEKKEN, true, false, true},
+    {"gpt-2", ENGINE_PRE_GPT2, false, false, false},
+    {"gpt2", ENGINE_PRE_GPT2, false, false, false},
+    {"phi-2", ENGINE_PRE_GPT2, false, false, false},
+    {"jais", ENGINE_PRE_GPT2, false, false, false},
+    {"olmo", ENGINE_PRE_GPT2, false, true, false},
+    {"mpt", ENGINE_PRE_GPT2, false, true, false},
+    {"llama-bpe", ENGINE_PRE_LLAMA3, true, false, true},
+    {"llama3", ENGINE_PRE_LLAMA3, true, false, true},
+    {"llama-v3", ENGINE_PRE_LLAMA3, true, false, true},
+    {"pixtral", ENGINE_PRE_LLAMA3, true, false, true},
+    {"falcon3", ENGINE_PRE_LLAMA3, true, false, true},
+    {"dbrx", ENGINE_PRE_LLAMA3, false, false, false},
+    {"smaug-bpe", ENGINE_PRE_LLAMA3, false, false, false},
+    {"qwen2", ENGINE_PRE_QWEN2, false, true, false},
+    {"deepseek-r1-qwen", ENGINE_PRE_QWEN2, false, true, true},
+    {"smollm", ENGINE_PRE_DIGITS, false, false, false},
+    {"refact", ENGINE_PRE_DIGITS, false, false, false},
+    {"starcoder", ENGINE_PRE_DIGITS, false, false, false},
+    {"codeshell", ENGINE_PRE_DIGITS, false, false, false},
+    {"exaone", ENGINE_PRE_DIGITS, false, false, false},
+    {"command-r", ENGINE_PRE_DIGITS, false, true, false},
+    {"gpt-4o", ENGINE_PRE_O200K, false, false, false},
+    {"llama4", ENGINE_PRE_O200K, false, false, true},
+    {"tekken", ENGINE_PRE_TEKKEN, true, false, true},
 };
 
 static bool refuse(struct engine_problem *why, enum engine_err err, const char *key, const char *what)

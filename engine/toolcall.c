@@ -117,6 +117,8 @@ static void give(struct engine_toolcall *o, enum tunnel_channel_name channel, st
 static void give_content(struct engine_toolcall *o, struct span text)
 {
     size_t end = text.len;
+    if (text.len == 0)
+        return;
     while (end > 0 && is_blank(text.data[end - 1]))
         end--;
     if (end > 0) {
@@ -386,14 +388,15 @@ static void step_mistral(struct engine_toolcall *o)
 
 static void step_llama3(struct engine_toolcall *o)
 {
-    struct span s = writer_span(&o->held), rest = trimmed(s);
-    if (o->call == CALL_BEGIN && rest.len > 0) {
-        if (starts_with(rest, "{"))
-            o->call = CALL_INSIDE;
-        else if (starts_with(rest, PYTHON)) /* as text, from a vocabulary that shows it */
+    while (o->call == CALL_BEGIN) {
+        struct span s = writer_span(&o->held), rest = trimmed(s);
+        if (starts_with(rest, PYTHON)) { /* it only says that a call follows */
             drop(&o->held, (size_t)(rest.data - s.data) + strlen(PYTHON));
-        else if (partial(rest, PYTHON) < rest.len)
-            o->call = CALL_OUTSIDE;
+            continue;
+        }
+        if (rest.len == 0 || (rest.len < strlen(PYTHON) && partial(rest, PYTHON) == rest.len))
+            return;
+        o->call = starts_with(rest, "{") ? CALL_INSIDE : CALL_OUTSIDE;
     }
     if (o->call == CALL_OUTSIDE) {
         give_content(o, writer_span(&o->held));

@@ -67,6 +67,8 @@ static const struct {
     {"  {% if true %}\n  x\n  {% endif %}\n y\n", "  x\n y"},
     {"a\n   {%- if true %}\n b\n{%- endif +%}\n c", "a b\n c"},
     {"x\n  {{ 1 }}\n  {# c #}\n y\n", "x\n  1\n y"},
+    {"{% with a = n, b = 2 %}{{ a + b }}{% endwith %}{{ a is defined }}{{ [1,2,3]|batch(2, 0)|list }}",
+     "5False[[1, 2], [3, 0]]"},
     {"{% raw %}{{ not }}{% endraw %}{{ \"a\" \"b\" '\\u00e9' }}", "{{ not }}ab\xc3\xa9"},
     {"{{ messages[0].content|trim }}{{ bos_token }}{{ eos_token }}{{ tools is none }}", "Hi<s></s>True"},
     {"{{ loop is defined }}{% for o in objs %}{{ loop.previtem.n if not loop.first }}{{ loop.last }}{% endfor %}",
