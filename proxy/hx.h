@@ -138,6 +138,7 @@ void hx_req_break(struct hx_req *r); /* end it now, as a failure */
 void hx_req_refuse(struct hx_req *r, int status, const char *message);
 void hx_filter_setup(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **slot);
 const char *hx_reason(int status);
+void hx_make_id(char id[HX_ID_MAX + 1]);
 
 struct hx_handler_slot {
     h2o_handler_t super;

@@ -124,7 +124,7 @@ static bool is_good_id(struct span id)
     return true;
 }
 
-static void make_id(char id[HX_ID_MAX + 1])
+void hx_make_id(char id[HX_ID_MAX + 1])
 {
     uint8_t random[12];
 
@@ -143,7 +143,7 @@ static void set_id(struct hx_req *r)
         memcpy(r->id, own.data, own.len);
         r->id[own.len] = 0;
     } else {
-        make_id(r->id);
+        hx_make_id(r->id);
     }
 }
 
@@ -596,7 +596,7 @@ void hx_filter_setup(h2o_filter_t *self, h2o_req_t *req, h2o_ostream_t **slot)
     /* An answer without our header is the library's own, in plain text: say the same in the API's shape. */
     if (h2o_find_header_by_str(&req->res.headers, H2O_STRLIT("x-request-id"), -1) < 0) {
         handler->error_body(req->res.status, library_message(req->res.status), body, sizeof body);
-        make_id(id);
+        hx_make_id(id);
         begin(req, req->res.status, "application/json", "no-store", id);
         swap = (struct swap *)hx_add_ostream(req, sizeof *swap, slot);
         swap->super.do_send = swap_send;

@@ -34,13 +34,16 @@ static void refusal_sent(h2o_socket_t *sock, const char *err)
 static void refuse(struct hx_conn *c, const struct hx_refusal *what)
 {
     static const char format[] = "HTTP/1.1 %d %s\r\nconnection: close\r\ncontent-type: application/json\r\n"
-                                 "cache-control: no-store\r\nx-content-type-options: nosniff\r\n%s%s%s%s"
-                                 "content-length: %zu\r\n\r\n%s";
+                                 "cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+                                 "x-request-id: %s\r\n%s%s%s%scontent-length: %zu\r\n\r\n%s";
     bool more = what->header.name != NULL;
-    int len =
-        asprintf(&c->refusal, format, what->status, hx_reason(what->status), more ? what->header.name : "",
-                 more ? ": " : "", more ? what->header.value : "", more ? "\r\n" : "", strlen(what->body), what->body);
+    char id[HX_ID_MAX + 1];
+    int len;
 
+    hx_make_id(id);
+    len =
+        asprintf(&c->refusal, format, what->status, hx_reason(what->status), id, more ? what->header.name : "",
+                 more ? ": " : "", more ? what->header.value : "", more ? "\r\n" : "", strlen(what->body), what->body);
     if (len < 0) {
         c->refusal = NULL;
         hx_conn_shut(c);
