@@ -423,13 +423,14 @@ static bool admit(struct sched *s, struct plan *p, struct sched_seq *seq)
     return true;
 }
 
-size_t sched_plan(struct sched *s, struct sched_row *rows, uint32_t prefill_max)
+size_t sched_plan(struct sched *s, struct sched_row *rows, uint32_t beside, uint32_t alone)
 {
     struct plan p = {.rows = rows, .tokens = s->config.step_tokens, .logits = s->config.step_logits};
     p.prefill = p.tokens;
     plan_running(s, &p, true);
-    if (p.count > 0 && prefill_max > 0)
-        p.prefill = prefill_max < s->config.block_tokens ? s->config.block_tokens : prefill_max;
+    uint32_t prefill = p.count > 0 ? beside : alone;
+    if (prefill > 0)
+        p.prefill = prefill < s->config.block_tokens ? s->config.block_tokens : prefill;
     plan_running(s, &p, false);
     struct sched_seq *next;
     for (struct sched_seq *seq = s->waiting.first; seq && !p.preempted; seq = next) {

@@ -99,9 +99,10 @@ MUST_CHECK enum sched_err sched_add(struct sched *s, struct sched_seq *seq);
 /* At any time between steps; frees its blocks. Nothing happens when it is out. */
 void sched_remove(struct sched *s, struct sched_seq *seq);
 
-/* Choose the next step's rows, at most seqs_max, no more than `prefill_max` prompt tokens (0: the whole budget) if any
- * row decodes. Returns their number; 0: nothing to do now. Tables cover all positions of the rows. */
-size_t sched_plan(struct sched *s, struct sched_row *rows, uint32_t prefill_max);
+/* Choose the next step's rows, at most seqs_max, with no more than `beside` prompt tokens if any row decodes, else no
+ * more than `alone` (0: the whole budget). Returns their number; 0: nothing to do now. Tables cover all positions of
+ * the rows. */
+size_t sched_plan(struct sched *s, struct sched_row *rows, uint32_t beside, uint32_t alone);
 /* The step is done: the rows' tokens are computed. */
 void sched_commit(struct sched *s, const struct sched_row *rows, size_t count);
 

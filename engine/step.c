@@ -5,8 +5,9 @@
 
 enum {
     IDLE_MS = 20, /* how long to wait when jobs exist but none may run (held, or the queue is stuck) */
-    MIXED_STEP_NS =
-        150000000, /* aim of a step that computes prompts beside decoding: nobody's next token waits longer */
+    /* Aims of steps that compute prompts: beside decoding nobody's next token waits longer; alone, no newcomer. */
+    MIXED_STEP_NS = 150000000,
+    ALONE_STEP_NS = 600000000,
 };
 
 /* --- jobs in and out ------------------------------------------------------------------------------------------- */
@@ -78,10 +79,10 @@ static void end_cancelled(struct engine *e)
 
 /* --- one step ---------------------------------------------------------------------------------------------------- */
 
-/* How many prompt tokens fit into a step that others wait for, by what prompt tokens cost lately. */
-static uint32_t mixed_prefill(const struct engine *e)
+/* How many prompt tokens a step of `aim` nanoseconds has, by what they cost lately. */
+static uint32_t prefill_for(const struct engine *e, uint64_t aim)
 {
-    uint64_t tokens = e->token_ns ? MIXED_STEP_NS / e->token_ns : 0;
+    uint64_t tokens = e->token_ns ? aim / e->token_ns + 1 : 0;
     return tokens > e->options.step_tokens ? e->options.step_tokens : (uint32_t)tokens;
 }
 
@@ -176,7 +177,7 @@ static void fail_all(struct engine *e)
 /* False when nothing could run. */
 static bool step(struct engine *e)
 {
-    size_t rows = sched_plan(&e->sched, e->rows, mixed_prefill(e));
+    size_t rows = sched_plan(&e->sched, e->rows, prefill_for(e, MIXED_STEP_NS), prefill_for(e, ALONE_STEP_NS));
     if (rows == 0)
         return false;
     if (!run_model(e, rows)) {

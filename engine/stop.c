@@ -13,7 +13,7 @@ void stop_init(struct stop *s, const struct span *strings, size_t count, bool in
     s->text = writer_with_max(64 << 20);
     s->tail = writer_with_max(8 << 10);
     for (size_t i = 0; i < count && s->count < STOP_STRINGS_MAX; i++) {
-        if (strings[i].len == 0)
+        if (strings[i].len == 0 || !utf8_is_valid(strings[i]))
             continue;
         s->string[s->count++] = strings[i];
         if (strings[i].len > s->longest)

@@ -27,7 +27,8 @@ struct stop {
     size_t end_first, end_count, end_cap;
 };
 
-/* `strings` are borrowed as long as `s`; empty ones are ignored. `skip_space`: engine_tokenizer_leading_space(). */
+/* `strings` are borrowed as long as `s`; empty and ill-formed ones are ignored: no text holds them. `skip_space`:
+ * engine_tokenizer_leading_space(). */
 void stop_init(struct stop *s, const struct span *strings, size_t count, bool include, bool skip_space);
 void stop_release(struct stop *s);
 

@@ -85,7 +85,7 @@ static void check_output(const struct job *j)
 static size_t step(struct sched *s, uint32_t prefill_max)
 {
     struct sched_row rows[SEQS];
-    size_t n = sched_plan(s, rows, prefill_max);
+    size_t n = sched_plan(s, rows, prefill_max, prefill_max ? 3 * prefill_max : 0);
     uint32_t tokens = 0, logits = 0;
     for (size_t i = 0; i < n; i++) {
         tokens += rows[i].count;
