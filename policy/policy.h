@@ -1,7 +1,7 @@
 /* policy.h - the owner's policy text: where and how a model may run. Text in, plain struct out.
- * Fields and their meaning: design.md § Documents ("Policy states"), protocol.md § Fields. Nothing here can be
- * overridden at run time. Pure: no files, no clock; a caller checks the signatures before it parses. Format: README's
- * policy chapter, or `airlock policy init`, which writes a commented one. */
+ * Nothing here can be overridden at run time. Pure: no files, no clock; a caller checks the signatures before it
+ * parses. What stage 9 needs of it: PROTOCOL.md § Signed objects; a commented text with every field: `airlock policy
+ * init`. */
 #ifndef POLICY_POLICY_H
 #define POLICY_POLICY_H
 

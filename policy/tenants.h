@@ -1,7 +1,7 @@
 /* tenants.h - who may use the service: the tenants file, signed by the key that the policy names for it.
  * API keys stand there only as hashes: SHA-256(lp("airlock api key v1") || lp(salt) || lp(key)), a salt per tenant.
  * A lookup always hashes and compares against every tenant, so its time tells nothing about which one matched.
- * Pure: no files, no clock. Format: design.md § Documents, protocol.md § Time and rollback. */
+ * Pure: no files, no clock. PROTOCOL.md § Signed objects, § First start. */
 #ifndef POLICY_TENANTS_H
 #define POLICY_TENANTS_H
 
