@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 
 enum { RELAY_PATH_MAX = 2048, RELAY_FIELD_MAX = 1024, RELAY_OUTSTANDING = 256 << 10, RELAY_WHOLE_MAX = 256 << 20 };
+/* A running stream that is silent so long is lost: a proxy says something every FRONT_KEEP_ALIVE_MS. */
+enum { CONNECT_SILENCE_MS = 4000 };
 
 /* One request on its way. The loop holds one reference, its worker one, each message on its way to the loop one. */
 struct relay {

@@ -253,7 +253,7 @@ static bool relay_stream(struct relay *r, struct session *s, const struct respon
 
     snprintf(open->type, sizeof open->type, "%s", head->content_type);
     post(open);
-    while ((ok = client_body(s->client, r->connect->config.request_ms, &piece, why)) && piece.len > 0) {
+    while ((ok = client_body(s->client, CONNECT_SILENCE_MS, &piece, why)) && piece.len > 0) {
         if ((expired = (uint64_t)time(NULL) >= s->valid_until) || atomic_load(&r->cancelled))
             break;
         tail_add(&tail, piece);

@@ -111,7 +111,7 @@ static void on_silence(void *ctx);
 static void rearm(struct job *j)
 {
     if (j->req && j->stream && !j->finished)
-        hx_req_alarm(j->req, FRONT_KEEP_ALIVE_MS, on_silence);
+        hx_req_alarm(j->req, hx_stream_is_open(j->req) ? FRONT_KEEP_ALIVE_MS : FRONT_PATIENCE_MS, on_silence);
 }
 
 /* Nothing to say for a while: keep the way open through proxies that drop idle connections. */

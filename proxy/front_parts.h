@@ -10,7 +10,8 @@
 #include <stdatomic.h>
 
 enum {
-    FRONT_KEEP_ALIVE_MS = 15000,
+    FRONT_PATIENCE_MS = 15000,  /* before the first event: then the stream opens with a comment */
+    FRONT_KEEP_ALIVE_MS = 2000, /* between events: half of what airlock connect waits (CONNECT_SILENCE_MS) */
     FRONT_ENVELOPE_MAX = 1 << 20,
     FRONT_CHALLENGE_MAX = 4096,
     FRONT_BUDGETS = 4096, /* addresses whose challenges are counted */
