@@ -12,6 +12,8 @@
 
 #include "engine/node_parts.h"
 
+enum { REAP_MS = 1000 };
+
 static volatile sig_atomic_t stop_signals;
 
 static void on_signal(int sig)
@@ -149,6 +151,17 @@ static void loop(struct node *n)
 /* --- all of it
  * ---------------------------------------------------------------------------------------------------------- */
 
+/* Both children end when their descriptors close. One that is frozen is not waited for: it is killed when we are gone
+ * (PR_SET_PDEATHSIG). */
+static void reap(pid_t pid)
+{
+    for (int i = 0; pid > 0 && i < REAP_MS / 10; i++) {
+        if (waitpid(pid, NULL, WNOHANG) != 0)
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+}
+
 static void clean_up(struct node *n)
 {
     /* The engine first: its threads still hand events to streams. */
@@ -158,9 +171,9 @@ static void clean_up(struct node *n)
         node_serve_stop(n, "going_away");
     tunnel_link_close(n->link);
     if (n->attester.pid > 0)
-        attester_end(&n->attester);
-    if (n->tunnel_pid > 0)
-        waitpid(n->tunnel_pid, NULL, 0); /* it ends with the link */
+        close(n->attester.owner_fd);
+    reap(n->attester.pid);
+    reap(n->tunnel_pid);
     writer_release(&n->documents);
     writer_release(&n->template);
     free(n->request);
@@ -183,6 +196,8 @@ enum node_exit node_run(const struct config *config)
     if (node_start(n))
         loop(n);
     enum node_exit status = n->status;
+    if (n->loading) /* nobody waits for a model that will not serve */
+        _exit((int)status);
     clean_up(n);
     free(n);
     return status;
