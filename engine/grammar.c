@@ -11,10 +11,10 @@
 #include "verifier/base/utf8.h"
 
 #define STATES_MAX (1u << 17)
-#define STEPS_MAX (16u << 20) /* entries of the table */
+#define STEPS_MAX (4u << 20)  /* entries of the table */
 #define PLACES_MAX 512u       /* of one state */
-#define POOL_MAX (1u << 22)   /* places of all states */
-#define STACKS_MAX (1u << 20) /* nodes of the stack tree */
+#define POOL_MAX (1u << 20)   /* places of all states */
+#define STACKS_MAX (1u << 18) /* nodes of the stack tree */
 #define STACK_DEPTH_MAX 512u
 #define MASKS_KEPT 64u
 
@@ -47,6 +47,12 @@ struct known_state {
     bool may_end;
 };
 
+/* Open addressing by hash: number + 1, 0 free; at most half full. */
+struct slots {
+    uint32_t *at; /* owned */
+    size_t mask;
+};
+
 struct kept_mask {
     int32_t state; /* that it belongs to, with `words` */
     uint32_t *words;
@@ -60,10 +66,9 @@ struct engine_grammar {
     struct known_state *states; /* owned */
     int32_t *steps;             /* owned: [state][class] */
     size_t state_count, state_cap;
-    uint32_t *state_slots; /* owned, [2 * STATES_MAX]: number + 1 by hash, 0 free */
-    struct stack *stacks;  /* owned; [0] is the empty one */
+    struct slots state_slots, stack_slots;
+    struct stack *stacks; /* owned; [0] is the empty one */
     size_t stack_count, stack_cap;
-    uint32_t *stack_slots;         /* owned, [2 * STACKS_MAX] */
     struct place work[PLACES_MAX]; /* a state in the making */
     size_t work_count;
     bool work_ends, full; /* full: a limit was reached, nothing new is found any more */
@@ -170,12 +175,56 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 29;
 }
 
+static uint64_t stack_hash(const struct engine_grammar *g, size_t i)
+{
+    return mix((uint64_t)(uint32_t)g->stacks[i].back << 32 | (uint32_t)g->stacks[i].below);
+}
+
+static uint64_t places_hash(const struct place *p, size_t count, bool may_end)
+{
+    uint64_t h = may_end;
+    for (size_t i = 0; i < count; i++)
+        h = mix(h ^ ((uint64_t)(uint32_t)p[i].node << 32 | (uint32_t)p[i].stack));
+    return h;
+}
+
+static uint64_t state_hash(const struct engine_grammar *g, size_t i)
+{
+    const struct known_state *s = &g->states[i];
+    return places_hash(g->pool + s->places, s->count, s->may_end);
+}
+
+/* Room for one more than the `count` that are there. */
+static bool slots_reserve(struct engine_grammar *g, struct slots *s, size_t count,
+                          uint64_t (*hash)(const struct engine_grammar *, size_t))
+{
+    size_t size = s->at ? 2 * (s->mask + 1) : 256;
+    if (s->at && 2 * (count + 1) <= s->mask + 1)
+        return true;
+    uint32_t *more = calloc(size, sizeof *more);
+    if (!more) {
+        g->full = true;
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t slot = hash(g, i) & (size - 1);
+        while (more[slot])
+            slot = (slot + 1) & (size - 1);
+        more[slot] = (uint32_t)i + 1;
+    }
+    free(s->at);
+    *s = (struct slots){more, size - 1};
+    return true;
+}
+
 /* The stack `below` with `back` on top; -1 past a limit. */
 static int32_t push(struct engine_grammar *g, int32_t back, int32_t below)
 {
-    size_t mask = 2 * STACKS_MAX - 1, i = mix((uint64_t)(uint32_t)back << 32 | (uint32_t)below) & mask;
-    for (; g->stack_slots[i]; i = (i + 1) & mask) {
-        int32_t found = (int32_t)g->stack_slots[i] - 1;
+    if (!slots_reserve(g, &g->stack_slots, g->stack_count, stack_hash))
+        return -1;
+    size_t mask = g->stack_slots.mask, i = mix((uint64_t)(uint32_t)back << 32 | (uint32_t)below) & mask;
+    for (; g->stack_slots.at[i]; i = (i + 1) & mask) {
+        int32_t found = (int32_t)g->stack_slots.at[i] - 1;
         if (g->stacks[found].back == back && g->stacks[found].below == below)
             return found;
     }
@@ -183,7 +232,7 @@ static int32_t push(struct engine_grammar *g, int32_t back, int32_t below)
         !grow(g, (void **)&g->stacks, &g->stack_cap, g->stack_count + 1, STACKS_MAX, sizeof *g->stacks))
         return -1;
     g->stacks[g->stack_count] = (struct stack){back, below, g->stacks[below].depth + 1};
-    g->stack_slots[i] = (uint32_t)g->stack_count + 1;
+    g->stack_slots.at[i] = (uint32_t)g->stack_count + 1;
     return (int32_t)g->stack_count++;
 }
 
@@ -264,7 +313,7 @@ static int32_t new_state(struct engine_grammar *g, size_t slot)
         g->steps[g->state_count * classes + i] = UNKNOWN;
     g->states[g->state_count] = (struct known_state){(uint32_t)g->pool_count, (uint32_t)g->work_count, g->work_ends};
     g->pool_count += g->work_count;
-    g->state_slots[slot] = (uint32_t)g->state_count + 1;
+    g->state_slots.at[slot] = (uint32_t)g->state_count + 1;
     return (int32_t)g->state_count++;
 }
 
@@ -273,18 +322,15 @@ static int32_t number_of(struct engine_grammar *g)
 {
     close_over(g);
     keep_reading_places(g);
-    if (g->full || (g->work_count == 0 && !g->work_ends))
+    if (g->full || (g->work_count == 0 && !g->work_ends) ||
+        !slots_reserve(g, &g->state_slots, g->state_count, state_hash))
         return DEAD;
-    size_t mask = 2 * STATES_MAX - 1;
-    uint64_t h = g->work_ends;
-    for (size_t i = 0; i < g->work_count; i++)
-        h = mix(h ^ ((uint64_t)(uint32_t)g->work[i].node << 32 | (uint32_t)g->work[i].stack));
-    size_t slot = h & mask;
-    for (; g->state_slots[slot]; slot = (slot + 1) & mask) {
-        const struct known_state *s = &g->states[g->state_slots[slot] - 1];
+    size_t mask = g->state_slots.mask, slot = places_hash(g->work, g->work_count, g->work_ends) & mask;
+    for (; g->state_slots.at[slot]; slot = (slot + 1) & mask) {
+        const struct known_state *s = &g->states[g->state_slots.at[slot] - 1];
         if (s->count == g->work_count && s->may_end == g->work_ends &&
             (s->count == 0 || memcmp(g->pool + s->places, g->work, s->count * sizeof *g->work) == 0))
-            return (int32_t)g->state_slots[slot] - 1;
+            return (int32_t)g->state_slots.at[slot] - 1;
     }
     return new_state(g, slot);
 }
@@ -342,10 +388,7 @@ static void read_text(struct grammar_text *t, enum engine_grammar_kind kind, str
 
 static bool open_states(struct engine_grammar *g, struct engine_problem *why)
 {
-    g->state_slots = calloc(2 * STATES_MAX, sizeof *g->state_slots);
-    g->stack_slots = calloc(2 * STACKS_MAX, sizeof *g->stack_slots);
-    if (!g->state_slots || !g->stack_slots ||
-        !grow(g, (void **)&g->stacks, &g->stack_cap, 1, STACKS_MAX, sizeof *g->stacks)) {
+    if (!grow(g, (void **)&g->stacks, &g->stack_cap, 1, STACKS_MAX, sizeof *g->stacks)) {
         engine_problem_set(why, ENGINE_E_MEMORY, "grammar: too little memory");
         return false;
     }
@@ -410,9 +453,9 @@ void engine_grammar_close(struct engine_grammar *g)
     free(g->pool);
     free(g->states);
     free(g->steps);
-    free(g->state_slots);
+    free(g->state_slots.at);
     free(g->stacks);
-    free(g->stack_slots);
+    free(g->stack_slots.at);
     for (size_t i = 0; i < MASKS_KEPT; i++)
         free(g->masks[i].words);
     free(g);
