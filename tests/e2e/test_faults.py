@@ -68,10 +68,13 @@ def parent(pid):
     return int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1])
 
 
+PROCESSES = {"airlock-keyd": 1, "airlock-proxy": 2, "airlock-engine": 1, "airlock-tunnel": 1, "airlock-attester": 3, "airlock connect": 1}
+
+
 def whole():
-    """Every unit is up: both proxies would serve and demo.json names living processes."""
+    """Every unit is up: both proxies would serve and demo.json names living processes, all of them."""
     refresh()
-    return (all(stack.call("GET", "/health", url=u)[0] == 200 for u in stack.info["proxy_urls"]) and healthy()
+    return ({name: len(ids) for name, ids in stack.pids().items()} == PROCESSES and all(stack.call("GET", "/health", url=u)[0] == 200 for u in stack.info["proxy_urls"]) and healthy()
             and all(os.path.exists(f"/proc/{pid}") for ids in stack.pids().values() for pid in ids))
 
 
