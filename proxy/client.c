@@ -1,10 +1,11 @@
 #include "proxy/client.h"
 
+#include "tunnel/resolve.h"
+
 #include "verifier/base/secret.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -15,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { RESOLVE_MS = 10000 };
+
 struct client {
     int fd;
     SSL *ssl;
@@ -23,6 +26,13 @@ struct client {
     size_t have, used; /* of `buffer` */
     uint8_t buffer[CLIENT_BUFFER];
 };
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
 
 /* --- addresses --------------------------------------------------------------------------------------- */
 
@@ -55,33 +65,68 @@ bool client_url_parse(struct client_url *out, const char *url)
     return true;
 }
 
+/* --- names: c-ares, which works behind a sandbox that libc's resolver does not --------------------------- */
+
+struct lookup {
+    bool done;
+    size_t count;
+    struct client_address *out;
+    char *why;
+    const char *host;
+};
+
+static void on_resolved(void *ctx, const struct tunnel_resolved *answer)
+{
+    struct lookup *l = ctx;
+
+    l->done = true;
+    if (!answer->good)
+        snprintf(l->why, CLIENT_WHY_MAX, "cannot find an address of %.100s: %s", l->host,
+                 answer->problem ? answer->problem : "nobody answers");
+    for (size_t i = 0; answer->good && i < answer->count && l->count < CLIENT_ADDRESSES_MAX; i++) {
+        l->out[l->count].len = tunnel_resolve_len(&answer->address[i]);
+        memcpy(&l->out[l->count].address, &answer->address[i], l->out[l->count].len);
+        l->count++;
+    }
+}
+
+static bool look_up(struct lookup *l, const char *host, uint16_t port)
+{
+    struct tunnel_resolve *r = tunnel_resolve_open();
+    uint64_t deadline = now_ms() + RESOLVE_MS;
+
+    if (!r)
+        return false;
+    tunnel_resolve_ask(r, host, port, on_resolved, l);
+    while (!l->done && now_ms() < deadline) {
+        struct pollfd fds[TUNNEL_RESOLVE_FDS];
+        int wait_ms = 1000;
+        size_t n = tunnel_resolve_fds(r, fds, &wait_ms);
+        if (poll(fds, n, wait_ms) < 0 && errno != EINTR)
+            break;
+        tunnel_resolve_step(r, fds, n);
+    }
+    tunnel_resolve_close(r); /* an unanswered question is answered with no */
+    return l->done;
+}
+
 size_t client_resolve(const struct client_url *url, struct client_address out[CLIENT_ADDRESSES_MAX],
                       char why[CLIENT_WHY_MAX])
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *list = NULL;
-    int rc = getaddrinfo(url->host, url->port, &hints, &list);
-    size_t n = 0;
+    struct lookup l = {.out = out, .why = why, .host = url->host};
+    uint16_t port = (uint16_t)strtoul(url->port, NULL, 10);
+    union tunnel_address literal;
 
-    if (rc != 0) {
-        snprintf(why, CLIENT_WHY_MAX, "cannot find an address of %.100s: %s", url->host, gai_strerror(rc));
-        return 0;
+    if (tunnel_resolve_literal(url->host, port, &literal)) {
+        out[0].len = tunnel_resolve_len(&literal);
+        memcpy(&out[0].address, &literal, out[0].len);
+        return 1;
     }
-    for (struct addrinfo *a = list; a && n < CLIENT_ADDRESSES_MAX; a = a->ai_next) {
-        memcpy(&out[n].address, a->ai_addr, a->ai_addrlen);
-        out[n++].len = a->ai_addrlen;
-    }
-    freeaddrinfo(list);
-    return n;
+    snprintf(why, CLIENT_WHY_MAX, "cannot find an address of %.100s", url->host);
+    return look_up(&l, url->host, port) ? l.count : 0;
 }
 
 /* --- waiting ----------------------------------------------------------------------------------------- */
-
-static uint64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 static bool wait_for(int fd, short events, uint64_t deadline)
 {

@@ -140,11 +140,7 @@ static const int dial_calls[] = {
 };
 static const int listen_calls[] = {
     SCMP_SYS(epoll_create), /* this and pipe: how libh2o makes an event loop */
-    SCMP_SYS(pipe),
-    SCMP_SYS(bind),
-    SCMP_SYS(listen),
-    SCMP_SYS(accept),
-    SCMP_SYS(accept4),
+    SCMP_SYS(pipe),         SCMP_SYS(bind), SCMP_SYS(listen), SCMP_SYS(accept), SCMP_SYS(accept4),
 };
 
 /* What libh2o's loops and thread queues are made of: nothing that reaches outside the process. */
@@ -243,7 +239,7 @@ static int allow_profile(scmp_filter_ctx ctx, enum sandbox_profile profile)
     int rc = 0;
     if (profile != SANDBOX_ENGINE)
         rc = allow_list(ctx, (struct list)LIST(read_calls));
-    if (rc == 0 && (profile == SANDBOX_KEYD || profile == SANDBOX_ATTESTER))
+    if (rc == 0 && (profile == SANDBOX_KEYD || profile == SANDBOX_ATTESTER || profile == SANDBOX_CONNECT))
         rc = allow_list(ctx, (struct list)LIST(write_calls));
     if (rc == 0 && (profile == SANDBOX_PROXY || profile == SANDBOX_CONNECT))
         rc = allow_list(ctx, (struct list)LIST(loop_calls));

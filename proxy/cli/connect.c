@@ -4,6 +4,7 @@
 #include "proxy/cli/files.h"
 #include "proxy/config.h"
 #include "proxy/tls.h"
+#include "tunnel/sandbox.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -128,8 +129,33 @@ static void run_until_signal(struct connect *c, const sigset_t *signals)
             _exit(1);
 }
 
+/* What it needs from here on: names, and its memory of versions. Whoever runs it stays who they are. */
+static bool lock_in(const struct start *s, char folder[sizeof s->seen.path])
+{
+    int keep[] = {s->config.listen_fd};
+    struct sandbox_path serve[] = {
+        {"/etc/resolv.conf", SANDBOX_READ},     {"/etc/hosts", SANDBOX_READ},
+        {"/etc/nsswitch.conf", SANDBOX_READ},   {"/etc/host.conf", SANDBOX_READ},
+        {folder, SANDBOX_READ | SANDBOX_WRITE},
+    };
+    struct sandbox_config config = {.profile = SANDBOX_CONNECT,
+                                    .keep = keep,
+                                    .keep_count = 1,
+                                    .serve = serve,
+                                    .serve_count = folder[0] ? 5 : 4,
+                                    .keep_uid = true};
+    struct sandbox_problem why;
+
+    if (sandbox_enter(&config, &why) == 0 && sandbox_seal(&config, &why) == 0)
+        return true;
+    cli_fail("connect: %s", why.text);
+    return false;
+}
+
 static int run(struct start *s)
 {
+    char folder[sizeof s->seen.path];
+
     sigset_t signals;
     struct connect *c;
     char why[HX_WHY_MAX];
@@ -138,6 +164,11 @@ static int run(struct start *s)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread */
+    snprintf(folder, sizeof folder, "%s", s->seen.path);
+    if (strrchr(folder, '/'))
+        *strrchr(folder, '/') = 0;
+    if (!lock_in(s, folder))
+        return CLI_FAILED;
     c = connect_start(&s->config, why);
     if (!c)
         return cli_fail("connect: %s", why);
