@@ -81,6 +81,7 @@ bool attest_judge(const struct attest_record *r, const struct attest_ask *ask, s
         .attester = AIRLOCK_PROXY,
         .now = r->now,
         .previous = ask->previous,
+        .collateral = {ask->collateral.data, ask->collateral.len},
     };
 
     memset(out, 0, sizeof *out);

@@ -26,6 +26,7 @@ struct attest_ask {
     const struct airlock_seen *seen;       /* NULL: nothing was seen */
     const struct airlock_claims *previous; /* of this connection's last attestation, or NULL */
     unsigned timeout_ms;
+    struct span collateral; /* the caller's own (airlock.h); may be empty */
 };
 
 struct attest_outcome {

@@ -8,6 +8,7 @@
 #include "policy/acceptance.h"
 #include "policy/judge.h"
 #include "policy/report.h"
+#include "verifier/bundle.h"
 #include "verifier/challenge.h"
 #include "verifier/check.h"
 #include "verifier/sealed.h"
@@ -71,6 +72,20 @@ int airlock_challenge(const struct airlock_ask *ask, uint8_t *out, size_t cap, s
 
 /* --- 2. evidence to facts --------------------------------------------------------------------- */
 
+/* The caller's own collateral; an empty file is none. */
+static enum verifier_err collateral_in(struct span file, struct verifier_collateral *out)
+{
+    struct verifier_bundle bundle;
+
+    *out = (struct verifier_collateral){0};
+    if (file.len == 0)
+        return VERIFIER_OK;
+    return verifier_bundle_parse(&bundle, file) == VERIFIER_OK &&
+                   verifier_collateral_parse(out, bundle.collateral) == VERIFIER_OK
+               ? VERIFIER_OK
+               : VERIFIER_E_BUNDLE;
+}
+
 static struct verifier_input input_in(const struct airlock_input *in, const struct verifier_held *held)
 {
     return (struct verifier_input){
@@ -98,12 +113,17 @@ struct airlock_claims *airlock_check(const struct airlock_input *in, struct airl
     struct verifier_refusal refusal = {.code = VERIFIER_E_INTERNAL, .stage = 1, .engine = -1};
     struct verifier_held held[VERIFIER_HAVE_MAX];
     struct airlock_claims *claims = calloc(1, sizeof *claims);
-    if (claims && in->held_count <= VERIFIER_HAVE_MAX) {
+    struct verifier_collateral collateral;
+    enum verifier_err err = collateral_in(span_in(in->collateral), &collateral);
+    if (err != VERIFIER_OK)
+        refusal.code = err;
+    else if (claims && in->held_count <= VERIFIER_HAVE_MAX) {
         for (size_t i = 0; i < in->held_count; i++) {
             held[i].bytes = span_in(in->held[i]);
             verifier_sha512(held[i].digest, held[i].bytes);
         }
         struct verifier_input input = input_in(in, held);
+        input.collateral = &collateral;
         claims->inner = verifier_check(&input, &refusal);
     }
     result_out(why, &refusal);

@@ -74,6 +74,7 @@ struct airlock_input {
     uint64_t now;                         /* seconds since 1970 UTC */
     const struct airlock_span *held;      /* the parts listed in `have` */
     size_t held_count;
+    struct airlock_span collateral; /* a file of `airlock collateral`; empty: only what the far end sends counts */
     const struct airlock_claims *previous; /* of the last attestation on this connection, or NULL */
 };
 

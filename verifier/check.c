@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "verifier/bundle.h"
 #include "verifier/challenge.h"
 #include "verifier/device.h"
 #include "verifier/envelope.h"
@@ -189,6 +190,8 @@ static bool stage_1(struct check *c, struct evidence *ev, struct span bytes, str
         (collateral.data && !shape(c, "collateral", verifier_collateral_parse(&ev->collateral, collateral))) ||
         !shape_devices(c, ev) || !shape_documents(c, e, node))
         return false;
+    if (c->in->collateral)
+        verifier_collateral_add(&ev->collateral, c->in->collateral);
     verifier_sha512(node->h_quote, e->quote);
     verifier_sha512(node->h_statement, e->statement);
     verifier_sha512(node->h_state, e->state);

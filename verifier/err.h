@@ -186,6 +186,7 @@
 
 /* Ours: nothing about the peer. */
 #define VERIFIER_ERRORS_OWN(X)                                                                                         \
+    X(BUNDLE, "bundle", "The collateral file cannot be read; fetch or pack it again.")                                 \
     X(INTERNAL, "internal", "Our own fault or out of memory; nothing was decided, so it is refused. Try again.")       \
     X(RULES, "rules", "The rules cannot be read; correct the file.")
 

@@ -11,6 +11,7 @@ static const struct {
 } words[] = {
     {"verify", cli_verify, "check a proxy and the engines behind it by your own rules"},
     {"connect", cli_connect, "serve the API on this machine: verify first, then forward"},
+    {"collateral", cli_collateral, "vendors' revocation lists and reference values in one file"},
     {"policy", cli_policy, "keys, policy, acceptance and tenants files"},
     {"seal", cli_seal, "encrypt a model"},
     {"log", cli_log, "check the chain of a key server's log"},
@@ -21,7 +22,7 @@ static void print_usage(FILE *out)
 {
     fputs("usage: airlock WORD ...   (airlock WORD --help says more)\n", out);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        fprintf(out, "  %-8s %s\n", words[i].word, words[i].help);
+        fprintf(out, "  %-10s %s\n", words[i].word, words[i].help);
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include "proxy/cli/report.h"
 #include "proxy/seen.h"
 #include "proxy/tls.h"
+#include "verifier/bundle.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -14,10 +15,12 @@ enum { CLI_REFUSED = 1, CLI_COULD_NOT = 2, TIMEOUT_MS = 15000 };
 
 static const char usage[] =
     "verify URL|FILE --acceptance FILE [--model NAME] [--ca FILE] [--state DIR] [--save FILE] [--json]\n"
+    "       [--collateral BUNDLE]\n"
     "  --acceptance FILE  what you accept (airlock policy init writes one)\n"
     "  --model NAME       ask for engines that serve this model\n"
     "  --ca FILE          also demand a certificate for the name from these authorities\n"
     "  --state DIR        remember the highest versions met there\n"
+    "  --collateral BUNDLE  revocation lists and reference values of your own (airlock collateral)\n"
     "  --save FILE        keep challenge, evidence and session for `airlock verify FILE`\n"
     "  --json             the report as JSON\n"
     "exit code: 0 accepted, 1 refused, 2 could not be asked";
@@ -193,7 +196,7 @@ static struct airlock_rules *read_rules(const char *path)
 }
 
 static int judge(const struct attest_record *r, const struct airlock_rules *rules, const char *model, const char *state,
-                 bool as_json)
+                 struct span collateral, bool as_json)
 {
     struct attest_outcome out;
     struct airlock_seen highest;
@@ -206,7 +209,8 @@ static int judge(const struct attest_record *r, const struct airlock_rules *rule
         return CLI_COULD_NOT;
     }
     highest = seen_get(&seen);
-    accepted = attest_judge(r, &(struct attest_ask){.rules = rules, .model = model, .seen = &highest}, &out);
+    accepted = attest_judge(
+        r, &(struct attest_ask){.rules = rules, .model = model, .seen = &highest, .collateral = collateral}, &out);
     if (accepted && !seen_put(&seen, &out.verdict.seen))
         cli_fail("verify: the highest versions could not be stored in %s", state);
     tell(&out, as_json);
@@ -216,12 +220,14 @@ static int judge(const struct attest_record *r, const struct airlock_rules *rule
 
 int cli_verify(int argc, char **argv)
 {
-    enum { ACCEPTANCE, MODEL, CA, STATE, SAVE, JSON, OPTIONS };
+    enum { ACCEPTANCE, MODEL, CA, STATE, SAVE, JSON, COLLATERAL, OPTIONS };
     struct cli_option o[OPTIONS] = {
         [ACCEPTANCE] = {.name = "acceptance"}, [MODEL] = {.name = "model"}, [CA] = {.name = "ca"},
         [STATE] = {.name = "state"},           [SAVE] = {.name = "save"},   [JSON] = {.name = "json", .is_flag = true},
+        [COLLATERAL] = {.name = "collateral"},
     };
     struct attest_record record = attest_record_empty();
+    struct writer collateral = writer_with_max(VERIFIER_BUNDLE_MAX);
     struct airlock_rules *rules = NULL;
     const char *target[1];
     size_t count;
@@ -232,12 +238,13 @@ int cli_verify(int argc, char **argv)
     if (!cli_options(argc, argv, o, OPTIONS, target, 1, &count) || count != 1 || !o[ACCEPTANCE].count)
         return cli_usage(usage);
     rules = read_rules(o[ACCEPTANCE].value[0]);
-    if (rules &&
+    if (rules && (!o[COLLATERAL].count || cli_read(o[COLLATERAL].value[0], &collateral)) &&
         (cli_exists(target[0]) ? load(target[0], &record)
                                : ask(target[0], o[CA].value[0], o[MODEL].value[0], &record)) &&
         (!o[SAVE].count || save(o[SAVE].value[0], &record)))
-        rc = judge(&record, rules, o[MODEL].value[0], o[STATE].value[0], o[JSON].count > 0);
+        rc = judge(&record, rules, o[MODEL].value[0], o[STATE].value[0], writer_span(&collateral), o[JSON].count > 0);
     airlock_rules_free(rules);
+    writer_release(&collateral);
     attest_record_release(&record);
     return rc;
 }

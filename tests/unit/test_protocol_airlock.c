@@ -1,6 +1,7 @@
 /* Does the facade carry a client from challenge to verdict, refuse what makes no sense, and never crash on the way?
  * What it decides is tested where it is decided: test_protocol_check.c, test_protocol_attacks.c. */
 #include "verifier/airlock.h"
+#include "verifier/bundle.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,6 +148,52 @@ static struct airlock_claims *attest(struct writer *envelope)
     ck_assert_int_eq(why.stage, 0);
     return claims;
 }
+
+static struct writer kept_collateral;
+
+static void take_collateral_out(struct world *world, struct verifier_envelope *e)
+{
+    (void)world;
+    writer_reset(&kept_collateral);
+    writer_bytes(&kept_collateral, e->collateral.bytes);
+    e->collateral.form = VERIFIER_PART_NIL;
+}
+
+/* A node sends no revocation list: refused, unless the client brings its own in a bundle. */
+START_TEST(a_client_brings_collateral)
+{
+    struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX), file = writer_with_max(VERIFIER_BUNDLE_MAX);
+    struct world_session s;
+    struct airlock_result why;
+    kept_collateral = writer_with_max(VERIFIER_PART_MAX);
+    world_open(&w);
+    world_session(&s, VERIFIER_CLIENT, &w.proxy, 1, 4);
+    world_envelope(&w, &w.proxy, &s, take_collateral_out, &envelope);
+    struct airlock_input in = {.envelope = span_out(writer_span(&envelope)),
+                               .challenge = {s.challenge, s.challenge_len},
+                               .spki = {s.spki, sizeof s.spki},
+                               .exporter = s.exporter,
+                               .session = {.tls13 = true, .finished = true},
+                               .verifier = AIRLOCK_CLIENT,
+                               .attester = AIRLOCK_PROXY,
+                               .now = w.now};
+    ck_assert_ptr_null(airlock_check(&in, &why));
+    ck_assert_str_eq(why.code, "crl_missing");
+    verifier_bundle_encode(&file,
+                           &(struct verifier_bundle){.until = w.now, .collateral = writer_span(&kept_collateral)});
+    in.collateral = span_out(writer_span(&file));
+    struct airlock_claims *claims = airlock_check(&in, &why);
+    ck_assert_msg(claims != NULL, "%s at stage %d: %s", why.code, why.stage, why.observed);
+    airlock_claims_free(claims);
+    in.collateral.len--;
+    ck_assert_ptr_null(airlock_check(&in, &why));
+    ck_assert_str_eq(why.code, "bundle");
+    writer_release(&envelope);
+    writer_release(&file);
+    writer_release(&kept_collateral);
+    world_close(&w);
+}
+END_TEST
 
 START_TEST(a_client_gets_from_challenge_to_verdict)
 {
@@ -303,6 +350,7 @@ END_TEST
 static void add_tests(TCase *t)
 {
     tcase_add_test(t, a_client_gets_from_challenge_to_verdict);
+    tcase_add_test(t, a_client_brings_collateral);
     tcase_add_test(t, a_sealed_request_is_answered);
     tcase_add_test(t, a_challenge_is_made_or_refused);
     tcase_add_test(t, nonsense_is_refused_with_a_reason);
