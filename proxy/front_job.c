@@ -5,10 +5,8 @@
 
 #include "verifier/base/secret.h"
 
-#include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <stdio.h>
-#include <strings.h>
 #include <time.h>
 
 enum { CREDIT_UNSENT = 64 << 10 }; /* while more than this waits for the reader, the engine gets no new credit */
@@ -317,125 +315,7 @@ static void backend_ended(void *ctx, enum backend_end why, const char *code)
 
 static const struct backend_events job_events = {backend_event, backend_ended};
 
-/* --- admission ----------------------------------------------------------------------------------------- */
-
-static enum policy_endpoint endpoint_of(enum tunnel_task task)
-{
-    static const enum policy_endpoint endpoints[] = {[TUNNEL_CHAT] = POLICY_CHAT,
-                                                     [TUNNEL_COMPLETION] = POLICY_COMPLETIONS,
-                                                     [TUNNEL_EMBED] = POLICY_EMBEDDINGS,
-                                                     [TUNNEL_TOKENIZE] = POLICY_TOKENIZE,
-                                                     [TUNNEL_DETOKENIZE] = POLICY_DETOKENIZE};
-    return endpoints[task];
-}
-
-static uint32_t features_of(const struct tunnel_request *q)
-{
-    static const uint32_t formats[] = {[TUNNEL_FORMAT_TEXT] = 0,
-                                       [TUNNEL_FORMAT_JSON] = POLICY_JSON,
-                                       [TUNNEL_FORMAT_SCHEMA] = POLICY_SCHEMA,
-                                       [TUNNEL_FORMAT_REGEX] = POLICY_REGEX,
-                                       [TUNNEL_FORMAT_GRAMMAR] = POLICY_GRAMMAR,
-                                       [TUNNEL_FORMAT_CHOICE] = POLICY_GUIDED_CHOICE};
-    uint32_t bits = formats[q->format];
-
-    bits |= q->stream ? POLICY_STREAM : 0u;
-    bits |= q->tools.len ? POLICY_TOOLS : 0u;
-    bits |= q->logprobs >= 0 ? POLICY_LOGPROBS : 0u;
-    bits |= q->prompt_logprobs >= 0 ? POLICY_PROMPT_LOGPROBS : 0u;
-    bits |= q->echo ? POLICY_ECHO : 0u;
-    bits |= q->has_seed ? POLICY_SEED : 0u;
-    bits |= q->bias_count ? POLICY_LOGIT_BIAS : 0u;
-    bits |= q->template_kwargs.len ? POLICY_TEMPLATE_ARGS : 0u;
-    for (size_t i = 0; i < q->prompt_count && q->task != TUNNEL_DETOKENIZE; i++)
-        bits |= q->prompt[i].is_ids ? POLICY_TOKEN_PROMPTS : 0u;
-    return bits;
-}
-
-static void refuse_admitted(struct front *f, struct hx_req *r, const struct policy_admitted *a)
-{
-    struct openai_error e = {0};
-    int status = (int)policy_admit_status(a->code);
-    const char *type = status == 403   ? "permission_error"
-                       : status == 404 ? "not_found_error"
-                       : status == 429 ? "rate_limit_error"
-                       : status >= 500 ? "server_error"
-                                       : "invalid_request_error";
-    const char *code = status == 404   ? "model_not_found"
-                       : status == 429 ? "rate_limit_exceeded"
-                                       : policy_admit_name(a->code);
-
-    openai_error_set(&e, status, type, code, a->field ? a->field : "", "%s", a->text);
-    front_error_of(f, r, &e, a->retry_after_s);
-}
-
-static bool admit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct tunnel_request *q)
-{
-    struct policy_request_facts facts = {
-        .endpoint = endpoint_of(q->task),
-        .model = q->model,
-        .features = features_of(q),
-        .has_max_tokens = q->has_max_tokens,
-        .max_tokens = q->max_tokens,
-        .choices = q->n ? q->n : 1,
-        .prompts = q->prompt_count ? (uint32_t)q->prompt_count : 1,
-        .temperature = q->temperature,
-        .top_p = q->top_p,
-        .repetition_penalty = q->repetition_penalty,
-    };
-    struct policy_admitted out = {0};
-
-    if (policy_admit(&caller->rules->policy, caller->tenant, &facts, front_now(f), &out) != POLICY_ADMIT_OK ||
-        front_usage_begin(f, caller, &out) != POLICY_ADMIT_OK) {
-        refuse_admitted(f, r, &out);
-        return false;
-    }
-    if (!q->has_max_tokens && out.max_tokens > 0) {
-        q->has_max_tokens = true;
-        q->max_tokens = out.max_tokens;
-    }
-    return true;
-}
-
-/* Requests share cached prefixes only inside one tenant, and then only under the same cache_salt of their own. Without
- * tenants nobody shares with anybody. */
-static bool set_salt(const struct front_caller *caller, struct tunnel_request *q, uint8_t salt[32])
-{
-    struct writer w = writer_with_max(256);
-    bool ok;
-
-    if (!caller->tenant || caller->rules->policy.requests.cache != POLICY_CACHE_TENANT) {
-        q->salt = span_of(NULL, 0);
-        return true;
-    }
-    writer_lp_str(&w, "airlock cache salt v1");
-    writer_lp(&w, span_of(caller->tenant->cache_salt, sizeof caller->tenant->cache_salt));
-    writer_lp(&w, q->salt);
-    ok = writer_ok(&w) && EVP_Digest(w.data, w.len, salt, NULL, EVP_sha256(), NULL) == 1;
-    writer_release(&w);
-    q->salt = span_of(salt, 32);
-    return ok;
-}
-
 /* --- start ---------------------------------------------------------------------------------------------- */
-
-static bool is_busy(struct front *f, struct hx_req *r)
-{
-    struct backend_status status;
-
-    f->config.backend.status(f->config.backend.ctx, &status);
-    if (atomic_load(&f->draining))
-        front_error(f, r, 503, "draining", NULL, "The service is going down: send the request again elsewhere.");
-    else if (!status.leased)
-        front_error(f, r, 503, "loading", NULL, "The service is starting: send the request again shortly.");
-    else if (status.engines == 0)
-        front_error(f, r, 503, "engine_unavailable", NULL, "No engine is admitted now: send it again shortly.");
-    else if (atomic_load(&f->jobs) >= f->config.requests_max)
-        front_error(f, r, 429, "overloaded", NULL, "Too many requests are waiting: send it again shortly.");
-    else
-        return false;
-    return true;
-}
 
 /* Only this connection's engines once it was shown some. */
 static bool allowed_engines(struct front *f, struct hx_req *r, const uint8_t (**allowed)[32], size_t *count)
@@ -510,7 +390,7 @@ static void submit(struct front *f, struct hx_req *r, const struct front_caller 
         openai_responses_begin(responses, id, asked_model, (uint64_t)time(NULL));
     else
         j->out = openai_response_open(in, id, asked_model, (uint64_t)time(NULL));
-    if ((!j->out && !responses) || !id[0] || !set_salt(caller, &in->request, salt) ||
+    if ((!j->out && !responses) || !id[0] || !front_set_salt(caller, &in->request, salt) ||
         !tunnel_request_pack(&packed, &in->request)) {
         out_of_memory(f, r);
     } else if (allowed_engines(f, r, &allowed, &count)) {
@@ -524,27 +404,6 @@ static void submit(struct front *f, struct hx_req *r, const struct front_caller 
         job_free(j);
     }
     writer_release(&packed);
-}
-
-static const struct policy_model *find_model(struct front *f, struct hx_req *r, const struct front_caller *caller,
-                                             struct span name)
-{
-    const struct policy_model *model = policy_find_model(&caller->rules->policy, name);
-
-    if (!model && name.len == 0)
-        front_error(f, r, 400, NULL, "model", "model is required: see /v1/models.");
-    else if (!model)
-        front_error(f, r, 404, "model_not_found", "model", "The model '%.*s' does not exist: see /v1/models.",
-                    (int)(name.len < 100 ? name.len : 100), (const char *)name.data);
-    return model;
-}
-
-static bool is_json(struct hx_req *r)
-{
-    struct span type = hx_req_header(r, "content-type");
-
-    return type.len == 0 || (type.len >= 16 && strncasecmp((const char *)type.data, "application/json", 16) == 0) ||
-           (type.len >= 10 && strncasecmp((const char *)type.data, "text/plain", 10) == 0);
 }
 
 /* The body of POST /v1/responses by way of the chat request that asks the same. */
@@ -569,9 +428,9 @@ void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, bool 
     struct openai_error why = {0};
     char asked[TUNNEL_NAME_MAX + 1];
 
-    if (is_busy(f, r))
+    if (front_is_busy(f, r))
         goto out;
-    if (!is_json(r)) {
+    if (!front_is_json(r)) {
         front_error(f, r, 400, "invalid_json", NULL, "The body must be JSON, sent with content-type application/json.");
         goto out;
     }
@@ -581,11 +440,11 @@ void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, bool 
         front_error_of(f, r, &why, 1);
         goto out;
     }
-    if (!(model = find_model(f, r, caller, in->request.model)))
+    if (!(model = front_find_model(f, r, caller, in->request.model)))
         goto out;
     snprintf(asked, sizeof asked, "%.*s", (int)in->request.model.len, (const char *)in->request.model.data);
     in->request.model = span_str(model->name);
-    if (!admit(f, r, caller, &in->request))
+    if (!front_admit(f, r, caller, &in->request))
         goto out;
     submit(f, r, caller, in, responses, asked[0] ? asked : model->name);
     in = NULL;
@@ -640,7 +499,7 @@ void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *
     struct job *j;
 
     tunnel_request_defaults(&q);
-    if (is_busy(f, r)) {
+    if (front_is_busy(f, r)) {
         front_caller_release(caller);
         return;
     }
@@ -655,7 +514,7 @@ void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *
     q.has_max_tokens = head.max_tokens > 0;
     q.max_tokens = head.max_tokens;
     q.stream = head.stream;
-    if (find_model(f, r, caller, head.model) && admit(f, r, caller, &q)) {
+    if (front_find_model(f, r, caller, head.model) && front_admit(f, r, caller, &q)) {
         if ((j = job_open(f, r, caller))) {
             j->sealed = true;
             job_start(j);

@@ -97,8 +97,18 @@ void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, bool 
                  struct front_caller *caller);
 void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *caller);
 
-/* Quotas of a tenant; `usage` may be NULL when none applies. */
-struct policy_usage;
+/* Admission (front_admit.c): each returns false, or true for front_is_busy(), after it has answered. */
+bool front_is_busy(struct front *f, struct hx_req *r);
+bool front_is_json(struct hx_req *r); /* its body says so; does not answer */
+const struct policy_model *front_find_model(struct front *f, struct hx_req *r, const struct front_caller *caller,
+                                            struct span name);
+/* Takes one request from the tenant's quota: front_usage_end() when it is over. */
+bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct tunnel_request *q);
+/* Requests share cached prefixes only inside one tenant, and then only under the same cache_salt of their own; without
+ * tenants nobody shares with anybody. `q` borrows `salt`. Does not answer. */
+bool front_set_salt(const struct front_caller *caller, struct tunnel_request *q, uint8_t salt[32]);
+
+/* Quotas of a tenant. */
 enum policy_admit_code front_usage_begin(struct front *f, const struct front_caller *caller,
                                          struct policy_admitted *out);
 void front_usage_end(struct front *f, const char *tenant, uint64_t tokens);
