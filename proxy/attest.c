@@ -1,24 +1,30 @@
 #include "proxy/attest.h"
 
+#include "policy/config.h"
 #include "proxy/tls.h"
 
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <time.h>
 
-static bool fetch_envelope(struct client *c, struct span challenge, unsigned timeout_ms, struct writer *envelope,
-                           char why[CLIENT_WHY_MAX])
+static bool fetch_envelope(struct client *c, const uint8_t *engine, struct span challenge, unsigned timeout_ms,
+                           struct writer *envelope, char why[CLIENT_WHY_MAX])
 {
     const struct client_header type = {"content-type", "application/msgpack"};
+    char path[128] = "/.well-known/airlock/attest?engine=";
     const struct response *r;
 
-    if (!client_send(c, "POST", "/.well-known/airlock/attest", &type, 1, challenge, timeout_ms, why) ||
-        !(r = client_head(c, timeout_ms, why)) || !client_body_all(c, timeout_ms, envelope, why))
+    if (engine)
+        policy_hex_print(span_of(engine, AIRLOCK_KEY_LEN), path + strlen(path));
+    else
+        *strchr(path, '?') = 0;
+    if (!client_send(c, "POST", path, &type, 1, challenge, timeout_ms, why) || !(r = client_head(c, timeout_ms, why)) ||
+        !client_body_all(c, timeout_ms, envelope, why))
         return false;
     if (r->status == 200)
         return true;
-    snprintf(why, CLIENT_WHY_MAX, "the proxy did not prove itself: it answered the challenge with status %d",
-             r->status);
+    snprintf(why, CLIENT_WHY_MAX, "the %s did not prove itself: the challenge was answered with status %d",
+             engine ? "engine" : "proxy", r->status);
     return false;
 }
 
@@ -36,16 +42,16 @@ void attest_record_release(struct attest_record *r)
     writer_release(&r->spki);
 }
 
-bool attest_fetch(struct client *c, const char *model, unsigned timeout_ms, struct attest_record *out,
-                  char why[CLIENT_WHY_MAX])
+bool attest_fetch(struct client *c, const uint8_t *engine, const char *model, unsigned timeout_ms,
+                  struct attest_record *out, char why[CLIENT_WHY_MAX])
 {
     uint8_t nonce[32], challenge[AIRLOCK_CHALLENGE_MAX];
     struct airlock_ask what = {.verifier = AIRLOCK_CLIENT,
-                               .attester = AIRLOCK_PROXY,
+                               .attester = engine ? AIRLOCK_ENGINE : AIRLOCK_PROXY,
                                .nonce = nonce,
-                               .engines = true,
-                               .model = model,
-                               .engines_max = 8};
+                               .engines = !engine,
+                               .model = engine ? NULL : model,
+                               .engines_max = engine ? 0 : 8};
     size_t len;
 
     if (RAND_priv_bytes(nonce, sizeof nonce) != 1 || airlock_challenge(&what, challenge, sizeof challenge, &len) != 0) {
@@ -53,10 +59,13 @@ bool attest_fetch(struct client *c, const char *model, unsigned timeout_ms, stru
         return false;
     }
     writer_bytes(&out->challenge, span_of(challenge, len));
-    if (!fetch_envelope(c, writer_span(&out->challenge), timeout_ms, &out->envelope, why))
+    out->sealed = engine != NULL;
+    if (!fetch_envelope(c, engine, writer_span(&out->challenge), timeout_ms, &out->envelope, why))
         return false;
     out->session = client_session(c);
     out->now = (uint64_t)time(NULL);
+    if (out->sealed)
+        return true;
     if (tls_peer_spki(client_ssl(c), &out->spki) &&
         tls_exporter(client_ssl(c), writer_span(&out->challenge), out->exporter))
         return true;
@@ -75,10 +84,10 @@ bool attest_judge(const struct attest_record *r, const struct attest_ask *ask, s
         .envelope = public_span(&r->envelope),
         .challenge = public_span(&r->challenge),
         .spki = public_span(&r->spki),
-        .exporter = r->exporter,
+        .exporter = r->sealed ? NULL : r->exporter,
         .session = r->session,
         .verifier = AIRLOCK_CLIENT,
-        .attester = AIRLOCK_PROXY,
+        .attester = r->sealed ? AIRLOCK_ENGINE : AIRLOCK_PROXY,
         .now = r->now,
         .previous = ask->previous,
         .collateral = {ask->collateral.data, ask->collateral.len},
@@ -99,7 +108,7 @@ bool attest_connection(struct client *c, const struct attest_ask *ask, struct at
 
     memset(out, 0, sizeof *out);
     out->verdict.result.engine = -1;
-    if (attest_fetch(c, ask->model, ask->timeout_ms, &r, why))
+    if (attest_fetch(c, ask->engine, ask->model, ask->timeout_ms, &r, why))
         attest_judge(&r, ask, out);
     snprintf(out->why, sizeof out->why, "%s", why);
     attest_record_release(&r);

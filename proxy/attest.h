@@ -9,18 +9,21 @@ enum { ATTEST_ENVELOPE_MAX = 1 << 20 };
 
 /* What one challenge brought: all that the verdict rests on, so that it can be kept and judged again. */
 struct attest_record {
+    bool sealed; /* an engine's answer, bound to its sealing key instead of this TLS session */
     struct writer challenge, envelope, spki;
     uint8_t exporter[32];
     struct airlock_session session;
     uint64_t now; /* seconds since 1970, this machine's clock */
 };
 /* `*out` is empty at first; release it in any case. False with `why` filled when no envelope came. */
-MUST_CHECK bool attest_fetch(struct client *c, const char *model, unsigned timeout_ms, struct attest_record *out,
-                             char why[CLIENT_WHY_MAX]);
+/* `engine` (32 bytes) asks that engine through the proxy for a sealed leaf; NULL asks the proxy. */
+MUST_CHECK bool attest_fetch(struct client *c, const uint8_t *engine, const char *model, unsigned timeout_ms,
+                             struct attest_record *out, char why[CLIENT_WHY_MAX]);
 struct attest_record attest_record_empty(void);
 void attest_record_release(struct attest_record *r);
 
 struct attest_ask {
+    const uint8_t *engine; /* see attest_fetch(); NULL: the proxy and the engines it shows */
     const struct airlock_rules *rules;
     const char *model;                     /* engines that serve it; NULL: any */
     const struct airlock_seen *seen;       /* NULL: nothing was seen */

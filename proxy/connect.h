@@ -15,8 +15,9 @@ struct connect_config {
     struct upstream_config upstream;
     char key[CONNECT_KEY_MAX]; /* a tenant key to use for every request; empty: the caller's bearer is passed on */
     char token[2 * CONNECT_TOKEN_LEN + 1]; /* what callers must send as bearer when `key` is set */
-    unsigned workers;                      /* requests at once; more wait */
-    unsigned waiting_max;                  /* more than that wait: 429 */
+    bool sealed;          /* requests are encrypted to an engine that proved its own key: the proxy cannot read them */
+    unsigned workers;     /* requests at once; more wait */
+    unsigned waiting_max; /* more than that wait: 429 */
     unsigned request_ms;
     struct hx_limits limits;
 };

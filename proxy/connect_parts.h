@@ -51,6 +51,31 @@ void relay_gone(void *relay);    /* hx_req_watch: the caller left */
 void relay_drained(void *relay); /* hx_req_watch: the caller took everything */
 void *relay_worker(void *connect);
 
+/* What a worker tells the caller, in this order: relay_open_stream(), relay_send()..., then relay_end(); or one of
+ * relay_answer(), relay_error(), relay_refusal(). relay_broken() is the last event of a stream that broke off. */
+void relay_open_stream(struct relay *r, const char *type);
+void relay_send(struct relay *r, struct span bytes); /* waits while the caller does not take what was sent before */
+void relay_end(struct relay *r);
+void relay_broken(struct relay *r, const char *code, const char *message);
+void relay_answer(struct relay *r, int status, const char *type, struct span body);
+void relay_error(struct relay *r, int status, const char *type, const char *code, const char *message,
+                 const struct airlock_result *refusal);
+void relay_refusal(struct relay *r, const struct upstream_refusal *why);
+/* The whole of an answer that is no stream. True when the connection may be used again. */
+bool relay_whole(struct relay *r, struct client *c, const struct response *head);
+
+/* The end of a stream that is whole: its last event says so. Streams of the Responses API have no [DONE]: their last
+ * event is named, and only its framing shows that it is all there. */
+struct tail {
+    char bytes[14];
+    size_t len;
+};
+void tail_add(struct tail *t, struct span bytes);
+bool tail_is_done(const struct tail *t);
+
+/* connect_sealed.c: one request in sealed mode. True when the connection may be used again. */
+bool relay_sealed(struct relay *r, struct session *s);
+
 /* {"error":{...}}; the attestation's own fields when `refusal` is one. */
 void connect_error(struct writer *w, const char *type, const char *code, const char *message,
                    const struct airlock_result *refusal);

@@ -145,7 +145,7 @@ static void post_last(struct relay *r, struct piece *p)
 }
 
 /* A piece of a stream; waits while the caller does not take what was sent before. */
-static void post_body(struct relay *r, struct span bytes)
+void relay_send(struct relay *r, struct span bytes)
 {
     pthread_mutex_lock(&r->lock);
     while (r->outstanding > RELAY_OUTSTANDING && !atomic_load(&r->cancelled))
@@ -156,8 +156,30 @@ static void post_body(struct relay *r, struct span bytes)
         post(piece_new(r, PIECE_BODY, bytes));
 }
 
-static void post_error(struct relay *r, int status, const char *type, const char *code, const char *message,
-                       const struct airlock_result *refusal)
+void relay_open_stream(struct relay *r, const char *type)
+{
+    struct piece *open = piece_new(r, PIECE_OPEN, span_of(NULL, 0));
+
+    snprintf(open->type, sizeof open->type, "%s", type);
+    post(open);
+}
+
+void relay_end(struct relay *r)
+{
+    post_last(r, piece_new(r, PIECE_END, span_of(NULL, 0)));
+}
+
+void relay_answer(struct relay *r, int status, const char *type, struct span body)
+{
+    struct piece *p = piece_new(r, PIECE_ANSWER, body);
+
+    p->status = status;
+    snprintf(p->type, sizeof p->type, "%s", type);
+    post_last(r, p);
+}
+
+void relay_error(struct relay *r, int status, const char *type, const char *code, const char *message,
+                 const struct airlock_result *refusal)
 {
     struct writer w = writer_with_max(16 << 10);
     struct piece *p;
@@ -187,15 +209,19 @@ static void post_whole(struct relay *r, const struct response *head, struct span
     post_last(r, p);
 }
 
-/* The proxy refused before any engine had the request, because this connection knows none that is left. */
+/* Refused before any engine had the request: this connection knows none that is left, or sealed to a key that the
+ * engine has replaced. */
 static bool is_attest_again(const struct response *head, struct span body)
 {
-    static const char code[] = "\"code\":\"attest_again\"";
+    static const char code[] = "\"code\":\"attest_again\"", seal[] = "\"code\":\"seal_again\"";
 
-    return head->status == 503 && body.len < 4096 && memmem(body.data, body.len, code, sizeof code - 1) != NULL;
+    if (body.len > 4096)
+        return false;
+    return (head->status == 503 && memmem(body.data, body.len, code, sizeof code - 1)) ||
+           (head->status == 409 && memmem(body.data, body.len, seal, sizeof seal - 1));
 }
 
-static bool relay_whole(struct relay *r, struct client *c, const struct response *head)
+bool relay_whole(struct relay *r, struct client *c, const struct response *head)
 {
     struct writer body = writer_with_max(RELAY_WHOLE_MAX);
     char why[CLIENT_WHY_MAX];
@@ -205,20 +231,13 @@ static bool relay_whole(struct relay *r, struct client *c, const struct response
     if (ok && !r->attest_again)
         post_whole(r, head, writer_span(&body));
     else if (!ok)
-        post_error(r, 502, "server_error", "upstream_broken",
-                   "The answer broke off on its way: send the request again.", NULL);
+        relay_error(r, 502, "server_error", "upstream_broken",
+                    "The answer broke off on its way: send the request again.", NULL);
     writer_release(&body);
     return ok && !r->attest_again;
 }
 
-/* The end of a stream that is whole: its last event says so. Streams of the Responses API have no [DONE]: their last
- * event is named, and only its chunked framing shows that it is all there. */
-struct tail {
-    char bytes[14];
-    size_t len;
-};
-
-static void tail_add(struct tail *t, struct span bytes)
+void tail_add(struct tail *t, struct span bytes)
 {
     for (size_t i = bytes.len > sizeof t->bytes ? bytes.len - sizeof t->bytes : 0; i < bytes.len; i++) {
         if (t->len == sizeof t->bytes)
@@ -227,52 +246,50 @@ static void tail_add(struct tail *t, struct span bytes)
     }
 }
 
-static bool tail_is_done(const struct tail *t)
+bool tail_is_done(const struct tail *t)
 {
     return t->len == 14 && memcmp(t->bytes, "data: [DONE]\n\n", 14) == 0;
 }
 
-static void post_broken(struct relay *r, const char *code, const char *message)
+void relay_broken(struct relay *r, const char *code, const char *message)
 {
     struct writer w = writer_with_max(16 << 10);
 
     writer_str(&w, "\n\ndata: ");
     connect_error(&w, "server_error", code, message, NULL);
     writer_str(&w, "\n\ndata: [DONE]\n\n");
-    post_body(r, writer_span(&w));
+    relay_send(r, writer_span(&w));
     writer_release(&w);
 }
 
 static bool relay_stream(struct relay *r, struct session *s, const struct response *head)
 {
-    struct piece *open = piece_new(r, PIECE_OPEN, span_of(NULL, 0));
     struct tail tail = {0};
     struct span piece;
     char why[CLIENT_WHY_MAX];
     bool ok, expired = false;
 
-    snprintf(open->type, sizeof open->type, "%s", head->content_type);
-    post(open);
+    relay_open_stream(r, head->content_type);
     while ((ok = client_body(s->client, CONNECT_SILENCE_MS, &piece, why)) && piece.len > 0) {
         if ((expired = (uint64_t)time(NULL) >= s->valid_until) || atomic_load(&r->cancelled))
             break;
         tail_add(&tail, piece);
-        post_body(r, piece);
+        relay_send(r, piece);
     }
     if (atomic_load(&r->cancelled))
         return false;
     ok = ok && !expired && (tail_is_done(&tail) || strncmp(r->path, "/v1/responses", 13) == 0);
     if (expired)
-        post_broken(r, "verdict_expired", "The proof for this connection ended: send the request again.");
+        relay_broken(r, "verdict_expired", "The proof for this connection ended: send the request again.");
     else if (!ok)
-        post_broken(r, "upstream_broken", "The answer broke off on its way: send the request again.");
-    post_last(r, piece_new(r, PIECE_END, span_of(NULL, 0)));
+        relay_broken(r, "upstream_broken", "The answer broke off on its way: send the request again.");
+    relay_end(r);
     return ok;
 }
 
 /* --- one request -------------------------------------------------------------------------------------------- */
 
-static bool exchange(struct relay *r, struct session *s)
+static bool exchange_plain(struct relay *r, struct session *s)
 {
     struct client_header headers[3];
     char why[CLIENT_WHY_MAX];
@@ -287,8 +304,8 @@ static bool exchange(struct relay *r, struct session *s)
     if (!client_send(s->client, r->method, r->path, headers, n, writer_span(&r->body), r->connect->config.request_ms,
                      why) ||
         !(head = client_head(s->client, r->connect->config.request_ms, why))) {
-        post_error(r, 502, "server_error", "upstream_broken", "The proxy was lost before it answered: send it again.",
-                   NULL);
+        relay_error(r, 502, "server_error", "upstream_broken", "The proxy was lost before it answered: send it again.",
+                    NULL);
         return false;
     }
     if (head->status == 200 && strncasecmp(head->content_type, "text/event-stream", 17) == 0)
@@ -296,23 +313,31 @@ static bool exchange(struct relay *r, struct session *s)
     return relay_whole(r, s->client, head);
 }
 
-static void post_refusal(struct relay *r, const struct upstream_refusal *why)
+/* In sealed mode whatever has a body goes to the engine alone. */
+static bool exchange(struct relay *r, struct session *s)
+{
+    if (r->connect->config.sealed && strcmp(r->method, "POST") == 0)
+        return relay_sealed(r, s);
+    return exchange_plain(r, s);
+}
+
+void relay_refusal(struct relay *r, const struct upstream_refusal *why)
 {
     char message[640];
 
     if (why->not_ready) {
-        post_error(r, 503, "server_error", "engine_unavailable",
-                   "No engine serves behind the proxies now. Nothing of the request has been sent: try again shortly.",
-                   NULL);
+        relay_error(r, 503, "server_error", "engine_unavailable",
+                    "No engine serves behind the proxies now. Nothing of the request has been sent: try again shortly.",
+                    NULL);
     } else if (why->refused) {
         snprintf(message, sizeof message,
                  "The proxy is not accepted: %s (stage %d). Nothing of the request has been sent. %s", why->result.code,
                  why->result.stage, why->result.remedy ? why->result.remedy : "");
-        post_error(r, 502, "attestation_error", why->result.code, message, &why->result);
+        relay_error(r, 502, "attestation_error", why->result.code, message, &why->result);
     } else {
         snprintf(message, sizeof message, "No proxy can be used now: %s. Nothing of the request has been sent.",
                  why->why);
-        post_error(r, 503, "server_error", "proxy_unreachable", message, NULL);
+        relay_error(r, 503, "server_error", "proxy_unreachable", message, NULL);
     }
 }
 
@@ -325,7 +350,7 @@ static void attempt(struct relay *r, bool fresh)
 
     if (!s) {
         r->attest_again = false;
-        post_refusal(r, &why);
+        relay_refusal(r, &why);
         return;
     }
     set_active(r, s->client);

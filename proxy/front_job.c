@@ -4,6 +4,7 @@
 #include "proxy/front_parts.h"
 
 #include "verifier/base/secret.h"
+#include "verifier/sealed.h"
 
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -241,12 +242,25 @@ static void on_sealed(struct job *j, struct span bytes)
     hx_stream_send(j->req, bytes);
 }
 
+/* The engine could not open it: the client has to challenge it again and seal anew. */
+static bool is_seal_refusal(const char *code)
+{
+    return strncmp(code, "seal_", 5) == 0 || strcmp(code, "replay") == 0;
+}
+
 static void on_sealed_end(struct job *j, enum backend_end why, const char *code)
 {
-    if (hx_stream_is_open(j->req))
+    struct openai_error e = {0};
+
+    if (hx_stream_is_open(j->req)) {
         end_stream(j, why == BACKEND_END_DONE);
-    else
+    } else if (is_seal_refusal(code)) {
+        openai_error_set(&e, 409, "invalid_request_error", "seal_again", "",
+                         "The engine could not open the sealed request (%s): challenge it again and seal anew.", code);
+        fail(j, &e, 1);
+    } else {
         on_end(j, why, code);
+    }
 }
 
 static void take_event(struct job *j, struct span bytes)
@@ -457,44 +471,30 @@ out:
 
 /* --- sealed ----------------------------------------------------------------------------------------------- */
 
-/* What a sealed request shows the proxy (specs/protocol § Sealed mode). */
-struct sealed_head {
-    struct span engine, endpoint, model;
-    uint32_t max_tokens;
-    bool stream;
-};
-
-static bool parse_head(struct sealed_head *out, struct span body)
+static bool task_of(struct span endpoint, enum tunnel_task *out)
 {
-    struct reader all = reader_over(body), r;
-    uint32_t len = reader_u32be(&all);
+    static const struct {
+        const char *path;
+        enum tunnel_task task;
+    } tasks[] = {{"/v1/chat/completions", TUNNEL_CHAT},
+                 {"/v1/completions", TUNNEL_COMPLETION},
+                 {"/v1/embeddings", TUNNEL_EMBED},
+                 {"/tokenize", TUNNEL_TOKENIZE},
+                 {"/detokenize", TUNNEL_DETOKENIZE}};
 
-    r = reader_over(reader_span(&all, len <= 1024 ? len : SIZE_MAX));
-    reader_map(&r, 8);
-    reader_key(&r, "v");
-    (void)reader_uint(&r, 1, 1);
-    reader_key(&r, "engine");
-    out->engine = reader_bin(&r, 32, 32);
-    reader_key(&r, "epoch");
-    (void)reader_uint(&r, 1, UINT32_MAX);
-    reader_key(&r, "request");
-    (void)reader_bin(&r, 16, 16);
-    reader_key(&r, "endpoint");
-    out->endpoint = reader_text(&r, 1, 128);
-    reader_key(&r, "model");
-    out->model = reader_text(&r, 1, 256);
-    reader_key(&r, "max_tokens");
-    out->max_tokens = (uint32_t)reader_uint(&r, 0, UINT32_MAX);
-    reader_key(&r, "stream");
-    out->stream = reader_bool(&r);
-    return reader_end(&r) && all.err == READER_OK;
+    for (size_t i = 0; i < sizeof tasks / sizeof tasks[0]; i++)
+        if (span_is(endpoint, tasks[i].path)) {
+            *out = tasks[i].task;
+            return true;
+        }
+    return false;
 }
 
 /* The engine opens the request and admits it again; here the head alone is held against the rules. */
 void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *caller)
 {
     const struct front_backend *b = &f->config.backend;
-    struct sealed_head head = {0};
+    struct verifier_sealed_request sealed;
     struct tunnel_request q;
     struct job *j;
 
@@ -503,22 +503,22 @@ void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *
         front_caller_release(caller);
         return;
     }
-    if (!parse_head(&head, hx_req_body(r)) || !span_equal(head.endpoint, hx_req_path(r))) {
+    if (verifier_sealed_request_parse(&sealed, hx_req_body(r)) != VERIFIER_OK ||
+        !span_equal(sealed.head.endpoint, hx_req_path(r)) || !task_of(sealed.head.endpoint, &q.task)) {
         front_error(f, r, 400, "invalid_sealed", NULL,
                     "The sealed request's head cannot be read or names another route.");
         front_caller_release(caller);
         return;
     }
-    q.task = span_is(head.endpoint, "/v1/completions") ? TUNNEL_COMPLETION : TUNNEL_CHAT;
-    q.model = head.model;
-    q.has_max_tokens = head.max_tokens > 0;
-    q.max_tokens = head.max_tokens;
-    q.stream = head.stream;
-    if (front_find_model(f, r, caller, head.model) && front_admit(f, r, caller, &q)) {
+    q.model = sealed.head.model;
+    q.has_max_tokens = sealed.head.max_tokens > 0;
+    q.max_tokens = sealed.head.max_tokens;
+    q.stream = sealed.head.stream;
+    if (front_find_model(f, r, caller, q.model) && front_admit(f, r, caller, &q)) {
         if ((j = job_open(f, r, caller))) {
             j->sealed = true;
             job_start(j);
-            j->backend_id = b->submit_sealed(b->ctx, hx_req_body(r), head.engine.data, &job_events, j);
+            j->backend_id = b->submit_sealed(b->ctx, hx_req_body(r), sealed.head.engine, &job_events, j);
         } else {
             front_usage_end(f, caller->tenant ? caller->tenant->name : "", 0);
             out_of_memory(f, r);

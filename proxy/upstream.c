@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+enum { SEAL_LIFE_S = 600 }; /* a sealing key is challenged again this often */
+
 struct upstream {
     struct upstream_config config;
     pthread_mutex_t lock; /* of everything below */
@@ -180,6 +182,52 @@ struct session *upstream_take(struct upstream *u, bool fresh, struct upstream_re
         }
     }
     return NULL;
+}
+
+static bool take_seal(struct session *s, const struct attest_outcome *out)
+{
+    struct sealed_target *t = &s->sealed;
+    uint64_t longest = (uint64_t)time(NULL) + SEAL_LIFE_S;
+
+    airlock_claims_identity(out->claims, t->identity);
+    if (!airlock_claims_seal(out->claims, t->seal_public, &t->epoch, t->h_statement) ||
+        !airlock_claims_policy(out->claims, t->policy))
+        return false;
+    t->valid_until = out->verdict.valid_until < longest ? out->verdict.valid_until : longest;
+    return true;
+}
+
+bool upstream_seal(struct upstream *u, struct session *s, bool anew, struct upstream_refusal *why)
+{
+    struct airlock_seen seen = seen_get(u->config.seen);
+    uint8_t engine[AIRLOCK_KEY_LEN], proven[AIRLOCK_KEY_LEN];
+    struct attest_ask ask = {
+        .engine = engine, .rules = u->config.rules, .seen = &seen, .timeout_ms = u->config.attest_ms};
+    size_t count = airlock_claims_engine_count(s->claims);
+    struct attest_outcome out;
+
+    memset(why, 0, sizeof *why);
+    if (s->sealed.is_set && !anew && (uint64_t)time(NULL) < s->sealed.valid_until)
+        return true;
+    s->sealed.is_set = false;
+    if (count == 0 || !airlock_claims_engine_identity(s->claims, u->turn % count, engine)) {
+        why->refused = why->not_ready = true;
+        return false;
+    }
+    if (attest_connection(s->client, &ask, &out) && take_seal(s, &out)) {
+        airlock_claims_identity(out.claims, proven);
+        s->sealed.is_set = memcmp(proven, engine, sizeof engine) == 0;
+        (void)seen_put(u->config.seen, &out.verdict.seen);
+    }
+    why->refused = out.answered;
+    why->result = out.verdict.result;
+    snprintf(why->why, sizeof why->why, "%s", out.why[0] ? out.why : "the engine showed no sealing key of its own");
+    if (s->sealed.is_set)
+        keep_report(u, airlock_report(out.claims, &out.verdict));
+    else
+        why->refused = out.answered && !out.accepted;
+    attest_outcome_release(&out);
+    return s->sealed.is_set;
 }
 
 void upstream_give(struct upstream *u, struct session *s, bool reusable)

@@ -24,8 +24,18 @@ struct upstream;
 struct upstream *upstream_open(const struct upstream_config *config);
 void upstream_close(struct upstream *u); /* after every session was given back */
 
+/* One engine that proved its sealing key (specs/protocol § Sealed mode). */
+struct sealed_target {
+    bool is_set;
+    uint8_t identity[AIRLOCK_KEY_LEN], seal_public[AIRLOCK_KEY_LEN];
+    uint8_t h_statement[AIRLOCK_DIGEST_LEN], policy[AIRLOCK_DIGEST_LEN];
+    uint32_t epoch;
+    uint64_t valid_until; /* seconds since 1970 */
+};
+
 /* One attested connection. */
 struct session {
+    struct sealed_target sealed; /* see upstream_seal() */
     struct client *client;
     struct airlock_claims *claims;
     uint64_t attested_at, valid_until; /* seconds since 1970 */
@@ -43,6 +53,9 @@ struct upstream_refusal {
 
 /* Yours until upstream_give(). NULL with `*why` filled. `fresh`: no idle one, they may know engines that are gone. */
 struct session *upstream_take(struct upstream *u, bool fresh, struct upstream_refusal *why);
+/* Make sure that `s->sealed` is good for a request now: challenges one of the engines shown through this connection and
+ * judges it by the caller's own rules. `anew`: although the present one has not expired. False with `*why` filled. */
+MUST_CHECK bool upstream_seal(struct upstream *u, struct session *s, bool anew, struct upstream_refusal *why);
 /* `reusable`: its last answer was complete and the connection may carry another request. */
 void upstream_give(struct upstream *u, struct session *s, bool reusable);
 /* The last accepted verdict's report (airlock_report), or NULL; free() it. */

@@ -14,13 +14,15 @@
 #include <time.h>
 
 static const char usage[] =
-    "connect URL... --acceptance FILE [--listen ADDR:PORT] [--state DIR] [--model NAME] [--ca FILE] [--key-file FILE]\n"
+    "connect URL... --acceptance FILE [--listen ADDR:PORT] [--state DIR] [--model NAME] [--ca FILE]\n"
+    "        [--key-file FILE] [--sealed]\n"
     "  URL...             proxies, https://HOST[:PORT]; they take turns\n"
     "  --acceptance FILE  what you accept (airlock policy init writes one)\n"
     "  --listen ADDR:PORT on this machine's loopback; default 127.0.0.1:8461\n"
     "  --state DIR        remember the highest versions met there; default ~/.local/state/airlock/connect\n"
     "  --model NAME       only engines that serve this model\n"
     "  --ca FILE          also demand a certificate for the name from these authorities\n"
+    "  --sealed           encrypt each request to an engine that proved its own key: the proxy sees sizes only\n"
     "  --key-file FILE    use the API key in FILE for every request; callers then send the token that is printed\n"
     "                     at the start. Without it each caller's own bearer is passed on";
 
@@ -182,10 +184,15 @@ static int run(struct start *s)
 
 int cli_connect(int argc, char **argv)
 {
-    enum { ACCEPTANCE, LISTEN, STATE, MODEL, CA, KEY, OPTIONS };
+    enum { ACCEPTANCE, LISTEN, STATE, MODEL, CA, KEY, SEALED, OPTIONS };
     struct cli_option o[OPTIONS] = {
-        [ACCEPTANCE] = {.name = "acceptance"}, [LISTEN] = {.name = "listen"}, [STATE] = {.name = "state"},
-        [MODEL] = {.name = "model"},           [CA] = {.name = "ca"},         [KEY] = {.name = "key-file"},
+        [ACCEPTANCE] = {.name = "acceptance"},
+        [LISTEN] = {.name = "listen"},
+        [STATE] = {.name = "state"},
+        [MODEL] = {.name = "model"},
+        [CA] = {.name = "ca"},
+        [KEY] = {.name = "key-file"},
+        [SEALED] = {.name = "sealed", .is_flag = true},
     };
     const char *urls[UPSTREAM_PROXIES_MAX];
     struct start s = {.config = {.listen_fd = -1,
@@ -205,6 +212,7 @@ int cli_connect(int argc, char **argv)
     if (read_urls(urls, count, &s) && read_rules(o[ACCEPTANCE].value[0], &s) && open_state(o[STATE].value[0], &s) &&
         (!o[KEY].count || read_key(o[KEY].value[0], &s)) &&
         open_listener(o[LISTEN].count ? o[LISTEN].value[0] : "127.0.0.1:8461", &s)) {
+        s.config.sealed = o[SEALED].count > 0;
         s.config.upstream.rules = s.rules;
         s.config.upstream.seen = &s.seen;
         s.config.upstream.model = o[MODEL].value[0];

@@ -135,7 +135,7 @@ static bool ask(const char *text, const char *ca_file, const char *model, struct
     for (size_t i = 0; i < count && !c; i++)
         c = client_open(tls, &url, &address[i], TIMEOUT_MS, why);
     if (c)
-        ok = attest_fetch(c, model, TIMEOUT_MS, r, why);
+        ok = attest_fetch(c, NULL, model, TIMEOUT_MS, r, why);
     if (!ok)
         cli_fail("verify: %s", why);
     client_close(c);

@@ -70,6 +70,39 @@ void airlock_claims_free(struct airlock_claims *claims)
     free(claims);
 }
 
+size_t airlock_claims_engine_count(const struct airlock_claims *claims)
+{
+    (void)claims;
+    return 1;
+}
+
+bool airlock_claims_engine_identity(const struct airlock_claims *claims, size_t index, uint8_t out[AIRLOCK_KEY_LEN])
+{
+    (void)claims, (void)index;
+    memset(out, 7, AIRLOCK_KEY_LEN);
+    return true;
+}
+
+void airlock_claims_identity(const struct airlock_claims *claims, uint8_t out[AIRLOCK_KEY_LEN])
+{
+    (void)claims;
+    memset(out, 7, AIRLOCK_KEY_LEN);
+}
+
+bool airlock_claims_policy(const struct airlock_claims *claims, uint8_t out[AIRLOCK_DIGEST_LEN])
+{
+    (void)claims;
+    memset(out, 8, AIRLOCK_DIGEST_LEN);
+    return true;
+}
+
+bool airlock_claims_seal(const struct airlock_claims *claims, uint8_t public_key[AIRLOCK_KEY_LEN], uint32_t *epoch,
+                         uint8_t h_statement[AIRLOCK_DIGEST_LEN])
+{
+    (void)claims, (void)public_key, (void)epoch, (void)h_statement;
+    return false;
+}
+
 char *airlock_report(const struct airlock_claims *claims, const struct airlock_verdict *verdict)
 {
     (void)claims, (void)verdict;
