@@ -168,6 +168,7 @@ class Vendor(http.server.BaseHTTPRequestHandler):
 
 SERVER = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Vendor)
 SERVER.daemon_threads = True
+SERVER.handle_error = lambda *words: None  # clients that hang up are part of the test
 URL = f"http://127.0.0.1:{SERVER.server_address[1]}"
 
 
