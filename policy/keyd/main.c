@@ -1,4 +1,5 @@
 /* main.c - airlock-keyd CONFIG: the owner's key server. Wiring only. */
+#include <argp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -139,24 +140,45 @@ static void say_ready(const struct keyd_config *c, const struct keyd_server *ser
                  "newest state, then run: airlock policy confirm STATE_FOLDER");
 }
 
+static error_t take_argument(int key, char *arg, struct argp_state *state)
+{
+    const char **path = state->input;
+    if (key == ARGP_KEY_ARG && !*path)
+        *path = arg;
+    else if (key == ARGP_KEY_ARG)
+        argp_error(state, "one configuration file, not two");
+    else if (key == ARGP_KEY_END && !*path)
+        argp_error(state, "the configuration file is missing");
+    else if (key != ARGP_KEY_END)
+        return ARGP_ERR_UNKNOWN;
+    return 0;
+}
+
+static const struct argp arguments = {
+    .parser = take_argument,
+    .args_doc = "CONFIG",
+    .doc = "The model owner's key server: leases, trusted time and weight keys for nodes that prove themselves.\v"
+           "SIGHUP reads documents, revocations and tenants anew. The words of CONFIG: man airlock-keyd.",
+};
+
 int main(int argc, char **argv)
 {
     static struct keyd_config config;
+    const char *path = NULL;
     struct keyd_store store;
     struct keyd_core *core = NULL;
     struct keyd_server *server = NULL;
     char why[256] = "";
-    if (argc != 2) {
-        fputs("usage: airlock-keyd CONFIG\n", stderr);
+    argp_err_exit_status = 2;
+    if (argp_parse(&arguments, argc, argv, 0, NULL, &path) != 0)
         return 2;
-    }
     umask(077);
     take_signals();
-    if (!read_config(argv[1], &config))
-        return 1;
+    if (!read_config(path, &config))
+        return 2;
     (void)mkdir(config.state, 0700); /* keyd_store_open() says it when it is not there */
     if (!lock_in(&config, sandbox_enter))
-        return 1;
+        return 2;
     bool good = keyd_store_open(&store, &config, why);
     if (good) {
         server = keyd_server_open(&config, why);

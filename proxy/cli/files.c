@@ -28,8 +28,13 @@ int cli_help(const char *text)
     return CLI_OK;
 }
 
+/* `--help` was among the options. */
+static bool help_asked;
+
 int cli_usage(const char *text)
 {
+    if (help_asked)
+        return cli_help(text);
     fprintf(stderr, "usage: airlock %s\n", text);
     return CLI_USAGE;
 }
@@ -60,6 +65,13 @@ bool cli_options(int argc, char **argv, struct cli_option *options, size_t optio
         if (strcmp(arg, "--") == 0) {
             all_rest = true;
             continue;
+        }
+        if (strcmp(arg, "--help") == 0) { /* as if nothing was given: the word then says how it is called */
+            help_asked = true;
+            *rest_count = 0;
+            for (size_t j = 0; j < option_count; j++)
+                options[j].count = 0;
+            return true;
         }
         struct cli_option *o = arg[1] == '-' ? option_named(options, option_count, arg + 2) : NULL;
         if (!o || (!o->is_flag && i + 1 == argc)) {

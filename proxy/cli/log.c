@@ -15,8 +15,6 @@ int cli_log(int argc, char **argv)
     uint8_t want[64];
     char head[129];
     bool whole;
-    if (argc == 2 && strcmp(argv[1], "--help") == 0)
-        argc = 1; /* nothing given prints the usage */
     if (!cli_options(argc, argv, o, 1, &path, 1, &rest))
         return CLI_USAGE;
     if (rest != 1)

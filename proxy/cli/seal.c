@@ -40,8 +40,6 @@ int cli_seal(int argc, char **argv)
     struct secret key = {0};
     struct engine_artefact made = {0};
     struct engine_problem why = {0};
-    if (argc == 2 && strcmp(argv[1], "--help") == 0)
-        argc = 1; /* nothing given prints the usage */
     if (!cli_options(argc, argv, o, 2, paths, 2, &rest))
         return CLI_USAGE;
     if (rest != 2 || !o[0].count)
