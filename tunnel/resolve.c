@@ -85,11 +85,12 @@ void tunnel_resolve_ask(struct tunnel_resolve *r, const char *host, uint16_t por
 size_t tunnel_resolve_fds(struct tunnel_resolve *r, struct pollfd fds[TUNNEL_RESOLVE_FDS], int *wait_ms)
 {
     ares_socket_t sockets[ARES_GETSOCK_MAXNUM];
-    int bits = ares_getsock(r->channel, sockets, ARES_GETSOCK_MAXNUM);
+    /* bit i: read from sockets[i]; bit 16 + i: write (c-ares' own macros shift into the sign) */
+    unsigned bits = (unsigned)ares_getsock(r->channel, sockets, ARES_GETSOCK_MAXNUM);
     size_t count = 0;
     struct timeval most = {*wait_ms / 1000, (*wait_ms % 1000) * 1000}, next, *wait;
     for (unsigned i = 0; i < ARES_GETSOCK_MAXNUM && i < TUNNEL_RESOLVE_FDS; i++) {
-        bool in = ARES_GETSOCK_READABLE(bits, i), out = ARES_GETSOCK_WRITABLE(bits, i);
+        bool in = bits >> i & 1, out = bits >> (ARES_GETSOCK_MAXNUM + i) & 1;
         if (in || out)
             fds[count++] = (struct pollfd){sockets[i], (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0)), 0};
     }

@@ -436,9 +436,13 @@ static X509 *certificate(EVP_PKEY *key, EVP_PKEY *signer, bool extension)
     X509_set_pubkey(x, key);
     if (extension) {
         ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
+        ASN1_OBJECT *name = OBJ_txt2obj("1.3.6.1.4.1.99999.1", 1);
         ASN1_OCTET_STRING_set(value, (const unsigned char *)"\x05\x00", 2);
-        X509_EXTENSION *e = X509_EXTENSION_create_by_OBJ(NULL, OBJ_txt2obj("1.3.6.1.4.1.99999.1", 1), 0, value);
+        X509_EXTENSION *e = X509_EXTENSION_create_by_OBJ(NULL, name, 0, value);
         X509_add_ext(x, e, -1);
+        X509_EXTENSION_free(e);
+        ASN1_OBJECT_free(name);
+        ASN1_OCTET_STRING_free(value);
     }
     X509_sign(x, signer, EVP_sha256());
     X509_NAME_free(n);
@@ -621,6 +625,7 @@ static SSL_SESSION *kept;
 static int keep(SSL *ssl, SSL_SESSION *s)
 {
     (void)ssl;
+    SSL_SESSION_free(kept);
     kept = s;
     return 1;
 }
@@ -659,6 +664,7 @@ START_TEST(resumption_and_early_data_are_refused)
     ck_assert_str_eq(r.s.code, "tls_resumed");
     rig_close(&r);
     SSL_SESSION_free(kept);
+    kept = NULL;
     SSL_free(a);
     SSL_free(b);
     SSL_CTX_free(server);
