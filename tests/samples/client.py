@@ -1,0 +1,200 @@
+"""client.py - a client of its own, in Python: libairlock and OpenSSL through ctypes prove proxy and engines on one
+connection, then a prompt goes out on it. usage: client.py HOST PORT ACCEPTANCE-FILE MODEL PROMPT, the API key on
+standard input. AIRLOCK_LIBRARY: where libairlock.so is. Exit codes: 0 answered, 1 refused and nothing sent, 2 could
+not check. (Python's own ssl module has no exporter, so it cannot bind an attestation to its connection.)"""
+
+import hashlib
+import json
+import os
+import re
+import socket
+import sys
+import time
+from ctypes import (CDLL, POINTER, Structure, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_ssize_t, c_uint,
+                    c_uint32, c_uint64, c_void_p, create_string_buffer, string_at)
+
+CLIENT, PROXY, TLS1_3 = 0, 1, 0x0304
+LABEL = b"EXPORTER-airlock-attest-v1"
+air = CDLL(os.environ.get("AIRLOCK_LIBRARY", "libairlock.so.0"))
+tls_lib = CDLL("libssl.so.3")
+crypto = CDLL("libcrypto.so.3")
+
+
+# verifier/airlock.h, word for word.
+class Span(Structure):
+    _fields_ = [("data", c_char_p), ("len", c_size_t)]
+
+
+class Ask(Structure):
+    _fields_ = [("verifier", c_int), ("attester", c_int), ("nonce", c_char_p), ("engines", c_bool), ("model", c_char_p),
+                ("engines_max", c_uint), ("have", c_void_p), ("have_count", c_size_t)]
+
+
+class Session(Structure):
+    _fields_ = [(name, c_bool) for name in ("tls13", "finished", "resumed", "psk", "early_data", "post_handshake_auth")]
+
+
+class Input(Structure):
+    _fields_ = [("envelope", Span), ("challenge", Span), ("spki", Span), ("exporter", c_char_p), ("session", Session),
+                ("verifier", c_int), ("attester", c_int), ("now", c_uint64), ("held", c_void_p),
+                ("held_count", c_size_t), ("previous", c_void_p)]
+
+
+class Result(Structure):
+    _fields_ = [("code", c_char * 64), ("stage", c_int), ("inner_stage", c_int), ("engine", c_int),
+                ("observed", c_char * 512), ("required", c_char * 512), ("remedy", c_char_p)]
+
+
+class Seen(Structure):
+    _fields_ = [(name, c_uint32) for name in ("policy", "keyset", "epoch")] + \
+               [(name, c_uint64) for name in ("policy_since", "keyset_since", "epoch_since")]
+
+
+class Verdict(Structure):
+    _fields_ = [("result", Result), ("valid_until", c_uint64), ("valid_by", c_char_p), ("simulated", c_bool),
+                ("revocation_latency", c_uint64), ("seen", Seen)]
+
+
+def declare(library, name, result, *arguments):
+    function = getattr(library, name)
+    function.restype, function.argtypes = result, arguments
+
+
+declare(air, "airlock_challenge", c_int, POINTER(Ask), c_void_p, c_size_t, POINTER(c_size_t))
+declare(air, "airlock_check", c_void_p, POINTER(Input), POINTER(Result))
+declare(air, "airlock_judge", c_int, c_void_p, c_void_p, POINTER(Seen), c_uint64, POINTER(Verdict))
+declare(air, "airlock_rules_parse", c_void_p, Span, POINTER(Result))
+declare(air, "airlock_rules_free", None, c_void_p)
+declare(air, "airlock_claims_free", None, c_void_p)
+declare(tls_lib, "TLS_client_method", c_void_p)
+declare(tls_lib, "SSL_CTX_new", c_void_p, c_void_p)
+declare(tls_lib, "SSL_CTX_ctrl", c_ssize_t, c_void_p, c_int, c_ssize_t, c_void_p)
+declare(tls_lib, "SSL_new", c_void_p, c_void_p)
+declare(tls_lib, "SSL_free", None, c_void_p)
+declare(tls_lib, "SSL_CTX_free", None, c_void_p)
+for verb in ("SSL_connect", "SSL_version", "SSL_is_init_finished", "SSL_session_reused"):
+    declare(tls_lib, verb, c_int, c_void_p)
+declare(tls_lib, "SSL_set_fd", c_int, c_void_p, c_int)
+declare(tls_lib, "SSL_get0_peer_certificate", c_void_p, c_void_p)
+declare(tls_lib, "SSL_read", c_int, c_void_p, c_void_p, c_int)
+declare(tls_lib, "SSL_write", c_int, c_void_p, c_char_p, c_int)
+declare(tls_lib, "SSL_export_keying_material", c_int, c_void_p, c_void_p, c_size_t, c_char_p, c_size_t, c_char_p,
+        c_size_t, c_int)
+declare(crypto, "X509_get_X509_PUBKEY", c_void_p, c_void_p)
+declare(crypto, "i2d_X509_PUBKEY", c_int, c_void_p, POINTER(c_void_p))
+declare(crypto, "CRYPTO_free", None, c_void_p, c_char_p, c_int)
+
+
+class Unchecked(Exception):
+    """Could not check."""
+
+
+class Connection:
+    """One TLS 1.3 connection. Attestation names the key, so no authority is asked."""
+
+    def __init__(self, host, port):
+        self.socket = socket.create_connection((host, port), 30)
+        self.socket.settimeout(None)  # OpenSSL reads the descriptor itself
+        self.context = tls_lib.SSL_CTX_new(tls_lib.TLS_client_method())
+        tls_lib.SSL_CTX_ctrl(self.context, 123, TLS1_3, None)  # SSL_CTRL_SET_MIN_PROTO_VERSION
+        self.ssl = tls_lib.SSL_new(self.context)
+        if tls_lib.SSL_set_fd(self.ssl, self.socket.fileno()) != 1 or tls_lib.SSL_connect(self.ssl) != 1:
+            raise Unchecked("no TLS 1.3 connection")
+
+    def close(self):
+        tls_lib.SSL_free(self.ssl)
+        tls_lib.SSL_CTX_free(self.context)
+        self.socket.close()
+
+    def read(self):
+        piece = create_string_buffer(16384)
+        got = tls_lib.SSL_read(self.ssl, piece, len(piece))
+        if got <= 0:
+            raise Unchecked("the connection ended")
+        return piece.raw[:got]
+
+    def post(self, path, kind, body, key=None):
+        head = f"POST {path} HTTP/1.1\r\nHost: airlock\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        head += f"Authorization: Bearer {key}\r\n" if key else ""
+        message = (head + "\r\n").encode() + body
+        if tls_lib.SSL_write(self.ssl, message, len(message)) != len(message):
+            raise Unchecked("cannot send")
+        data = b""
+        while b"\r\n\r\n" not in data and len(data) < 65536:
+            data += self.read()
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.I)
+        if not head.startswith(b"HTTP/1.1 200 ") or not length or int(length[1]) > 1 << 20:
+            raise Unchecked(head.split(b"\r\n")[0].decode(errors="replace"))
+        while len(body) < int(length[1]):
+            body += self.read()
+        return body
+
+    def spki(self):
+        out = c_void_p()
+        cert = tls_lib.SSL_get0_peer_certificate(self.ssl)
+        length = crypto.i2d_X509_PUBKEY(crypto.X509_get_X509_PUBKEY(cert), byref(out)) if cert else -1
+        if length <= 0:
+            raise Unchecked("no certificate")
+        der = string_at(out, length)
+        crypto.CRYPTO_free(out, b"", 0)
+        return der
+
+    def exporter(self, challenge):
+        out = create_string_buffer(32)
+        context = hashlib.sha256(challenge).digest()
+        if tls_lib.SSL_export_keying_material(self.ssl, out, 32, LABEL, len(LABEL), context, 32, 1) != 1:
+            raise Unchecked("no exporter")
+        return out.raw
+
+
+def verify(tls, rules, model):
+    """The verdict on the far end of `tls`; accepted only when `valid_until` is not 0."""
+    ask = Ask(CLIENT, PROXY, os.urandom(32), True, model.encode(), 8, None, 0)
+    made, length, verdict = create_string_buffer(4096), c_size_t(), Verdict()
+    if air.airlock_challenge(byref(ask), made, len(made), byref(length)) != 0:
+        raise Unchecked("cannot make a challenge")
+    challenge = made.raw[:length.value]
+    envelope = tls.post("/.well-known/airlock/attest", "application/msgpack", challenge)
+    spki, now = tls.spki(), int(time.time())
+    session = Session(tls_lib.SSL_version(tls.ssl) == TLS1_3, tls_lib.SSL_is_init_finished(tls.ssl) == 1,
+                      tls_lib.SSL_session_reused(tls.ssl) != 0)
+    given = Input(Span(envelope, len(envelope)), Span(challenge, len(challenge)), Span(spki, len(spki)),
+                  tls.exporter(challenge), session, CLIENT, PROXY, now)
+    claims = air.airlock_check(byref(given), byref(verdict.result))
+    if claims and air.airlock_judge(claims, rules, None, now, byref(verdict)) != 0:
+        verdict.valid_until = 0
+    air.airlock_claims_free(claims)
+    return verdict
+
+
+def main(host, port, acceptance, model, prompt):
+    with open(acceptance, "rb") as f:
+        text = f.read()
+    rules = air.airlock_rules_parse(Span(text, len(text)), None)
+    if not rules:
+        raise Unchecked("the acceptance file cannot be read")
+    tls = Connection(host, int(port))
+    try:
+        verdict = verify(tls, rules, model)
+        if not verdict.valid_until:
+            result = verdict.result
+            print(f"refused at stage {result.stage}: {result.code.decode()}", file=sys.stderr)
+            return 1
+        body = {"model": model, "max_tokens": 16, "messages": [{"role": "user", "content": prompt}]}
+        print(tls.post("/v1/chat/completions", "application/json", json.dumps(body).encode(),
+                       sys.stdin.readline().strip()).decode())
+        return 0
+    finally:
+        tls.close()
+        air.airlock_rules_free(rules)
+
+
+if __name__ == "__main__":
+    try:
+        if len(sys.argv) != 6:
+            raise Unchecked("usage: client.py HOST PORT ACCEPTANCE-FILE MODEL PROMPT")
+        sys.exit(main(*sys.argv[1:]))
+    except (Unchecked, OSError) as why:
+        print(f"could not check: {why}", file=sys.stderr)
+        sys.exit(2)
