@@ -28,7 +28,7 @@ int cli_policy(int argc, char **argv)
 {
     for (size_t i = 0; argc >= 2 && i < sizeof words / sizeof *words; i++)
         if (strcmp(argv[1], words[i].word) == 0) /* a word without arguments prints its usage */
-            return words[i].run(argc == 3 && strcmp(argv[2], "--help") == 0 ? 1 : argc - 1, argv + 1);
+            return words[i].run(argc - 1, argv + 1);
     bool help = argc == 2 && strcmp(argv[1], "--help") == 0;
     FILE *out = help ? stdout : stderr;
     fputs("usage: airlock policy WORD ...\n", out);
