@@ -6,7 +6,10 @@
 #include "engine/job.h"
 #include "verifier/base/secret.h"
 
-enum { PROMPT_TEXT_MAX = 64 << 20 }; /* bytes of a rendered conversation */
+enum {
+    PROMPT_TEXT_MAX = 64 << 20, /* bytes of a rendered conversation */
+    TOKEN_BYTES_MAX = 128,      /* of a token on the average of a whole prompt: no text comes near */
+};
 
 /* Set by the function that refused: job_fail() has been called and the job is gone. */
 #define REFUSED false
@@ -35,6 +38,12 @@ static const char *prompt_field(const struct job *j)
 /* Ids of `text`. A prompt with no token at all gets the BOS, if there is one. */
 static bool encode(struct engine *e, struct job *j, struct span text, unsigned flags, struct prompt *out)
 {
+    if (text.len > (size_t)e->options.context_max * TOKEN_BYTES_MAX) { /* not worth anybody's time */
+        job_fail(e, j, 400, "context_length_exceeded", prompt_field(j),
+                 "the prompt has %zu bytes, far more than this model's context of %u tokens can hold", text.len,
+                 e->options.context_max);
+        return REFUSED;
+    }
     /* Room beyond the context, so that the refusal can state the prompt's true length unless it is absurd. */
     struct engine_tokens ids = {.max = 4 * (size_t)e->info.context_max + 1024};
     enum engine_err err = engine_tokenizer_encode(e->tokenizer, text, flags, &ids);

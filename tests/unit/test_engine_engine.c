@@ -408,7 +408,11 @@ START_TEST(bad_requests_name_the_field)
     q->messages = span_str("[{\"role\":\"user\",\"content\":\"x\"}]");
     run(e, q, &watches[5]);
     ck_assert_str_eq(watches[5].param, "messages"); /* this model has no template */
-    for (int i = 0; i < 6; i++)
+    static char long_text[40000];
+    memset(long_text, 'x', sizeof long_text - 1);
+    run(e, ask(long_text, 4), &watches[6]);
+    ck_assert_str_eq(watches[6].code, "context_length_exceeded");
+    for (int i = 0; i < 7; i++)
         ck_assert(!watches[i].started);
     close_engine(e);
 }
