@@ -214,7 +214,9 @@ START_TEST(mistakes_get_an_answer)
     refused("policy sign x --key", "needs a value");
     refused("policy check nowhere.conf", "cannot be read");
     refused("policy root nowhere", "nowhere");
-    refused("policy sign --help", "usage: airlock policy sign");
+    refused("policy sign", "usage: airlock policy sign");
+    must("policy sign --help"); /* asked for, it is an answer: on standard output, exit 0 */
+    ck_assert_ptr_nonnull(strstr(content("out"), "usage: airlock policy sign"));
 }
 END_TEST
 
