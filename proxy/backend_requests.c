@@ -224,9 +224,10 @@ static void ended(struct backend *b, struct request *r, const char *code)
 void request_event(struct engine *e, const struct tunnel_mux_event *ev)
 {
     struct backend *b = e->backend;
-    struct request *r = b->requests;
-    while (r && (r->engine != e || r->stream != ev->stream))
-        r = r->next;
+    struct request *r = tunnel_mux_tag(tunnel_channel_mux(e->channel), ev->stream);
+    if (ev->kind == TUNNEL_MUX_ENDED) /* the tag went with the stream */
+        for (r = b->requests; r && (r->engine != e || r->stream != ev->stream);)
+            r = r->next;
     if (!r)
         return;
     if (ev->kind == TUNNEL_MUX_DATA)
