@@ -10,10 +10,13 @@ import sys
 import threading
 import urllib.parse
 
-from stack import TOP, Skip, Stack, run, demo_model
+from stack import SHARED, TOP, Skip, Stack, run, demo_model
 
 SAMPLES = TOP / "tests" / "samples"
 PROMPT = "once upon a time there was a cat " * 12
+sys.path.insert(0, str(SAMPLES))
+import second  # noqa: E402 (from the samples' folder)
+
 stack = None
 
 
@@ -90,16 +93,32 @@ def the_python_client():
     proves_then_sends([sys.executable, SAMPLES / "client.py"])
 
 
+def agrees(folder):
+    passed, failures = second.check(folder)
+    assert passed > 200 and not failures, (passed, failures)
+
+
+def the_second_implementation_agrees_with_our_vectors():
+    agrees(TOP / "tests" / "vectors" / "protocol")
+
+
+def the_second_implementation_agrees_with_the_shared_vectors():
+    folder = SHARED / "vectors" / "protocol"
+    if not folder.exists():
+        raise Skip(f"{folder} is not there (AIRLOCK_SHARED)")
+    agrees(folder)
+
+
 def main():
     global stack
+    tests = [the_second_implementation_agrees_with_our_vectors, the_second_implementation_agrees_with_the_shared_vectors]
     try:
         model = demo_model()
     except Skip as why:
-        print(f"SKIP the samples, which chat: {why}")
-        print("samples: 0 passed, 0 failed, 2 skipped")
-        sys.exit(77)
+        print(f"SKIP the clients, which chat: {why}")
+        run(tests)
     with Stack(model) as stack:
-        run([the_c_client, the_python_client])
+        run([*tests, the_c_client, the_python_client])
 
 
 main()

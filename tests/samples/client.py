@@ -37,7 +37,7 @@ class Session(Structure):
 class Input(Structure):
     _fields_ = [("envelope", Span), ("challenge", Span), ("spki", Span), ("exporter", c_char_p), ("session", Session),
                 ("verifier", c_int), ("attester", c_int), ("now", c_uint64), ("held", c_void_p),
-                ("held_count", c_size_t), ("previous", c_void_p)]
+                ("held_count", c_size_t), ("collateral", Span), ("previous", c_void_p)]
 
 
 class Result(Structure):

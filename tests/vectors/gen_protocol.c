@@ -210,7 +210,7 @@ static void gen_request_objects(struct writer *w)
                                      .stream = true};
     struct verifier_receipt r = {.mode = VERIFIER_MODE_SEALED,
                                  .sampling = span_str("{\"temperature\":\"0\"}"),
-                                 .seed = UINT64_MAX,
+                                 .seed = INT64_MAX, /* the most that JSON readers agree on */
                                  .prompt_tokens = 17,
                                  .completion_tokens = 64,
                                  .kernels = span_str("cpu-avx2"),
@@ -423,7 +423,7 @@ static json_t *digests(const uint8_t (*list)[64], size_t count)
 static void gen_trees(const char *folder)
 {
     static const size_t sizes[] = {1, 2, 3, 4, 5, 6, 7, 11};
-    uint8_t leaves[11][64], root[64], path[VERIFIER_PATH_MAX][64];
+    uint8_t leaves[11][64], root[64], path[VERIFIER_PATH_MAX][64] = {{0}};
     json_t *trees = json_array(), *bad = json_array();
     for (size_t i = 0; i < 11; i++) {
         char label[16];
