@@ -7,7 +7,8 @@ export TOP
 source "$TOP/proxy/cli/setup.sh"
 export AIRLOCK_SHARED=${AIRLOCK_SHARED:-$TOP/../shared}
 export AIRLOCK_MODELS=$MODEL_DIR
-export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+export LSAN_OPTIONS=suppressions=$TOP/tests/lsan.supp:print_suppressions=0
 
 groups="" long=0
 for word in "$@"; do
