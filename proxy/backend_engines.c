@@ -104,6 +104,22 @@ static void engine_open(struct backend *b, int fd, const union tunnel_address *a
     b->count.tunnels++;
 }
 
+/* All places are taken: the one that has tried longest to prove itself goes, so that a crowd of strangers cannot keep
+ * engines out. False: all are engines. */
+static bool make_room(struct backend *b, uint64_t now_ms)
+{
+    struct engine *oldest = NULL;
+    for (struct engine *e = b->engines; e; e = e->next) /* the newest stand first */
+        if (!e->admitted && !e->dead && !e->draining)
+            oldest = e;
+    if (!oldest)
+        return false;
+    tunnel_channel_refuse(oldest->channel, "too_many");
+    engine_events(oldest, now_ms);
+    engines_sweep(b);
+    return true;
+}
+
 void engines_accept(struct backend *b, size_t listener, uint64_t now_ms)
 {
     for (int i = 0; i < 16; i++) {
@@ -113,7 +129,8 @@ void engines_accept(struct backend *b, size_t listener, uint64_t now_ms)
         int fd = accept4(b->listener[listener], &a.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)
             return;
-        if (b->draining || b->connection_count >= BACKEND_CONNECTIONS_MAX || !source_allows(b, &a, now_ms)) {
+        if (b->draining || !source_allows(b, &a, now_ms) ||
+            (b->connection_count >= BACKEND_CONNECTIONS_MAX && !make_room(b, now_ms))) {
             (void)close(fd);
             continue;
         }

@@ -270,6 +270,19 @@ static size_t engines_of(struct rig *r)
     return s.engines;
 }
 
+/* A connection from an address of this machine that says nothing. */
+static int stranger(struct rig *r, uint32_t from)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET}, to = {.sin_family = AF_INET};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    a.sin_addr.s_addr = htonl(from);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    to.sin_port = htons(backend_port(r->b, 0));
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
 static struct fake_engine *engine_start(struct rig *r, size_t i, uint8_t who)
 {
     struct fake_engine *e = &r->engine[i];
@@ -649,6 +662,29 @@ START_TEST(a_sealed_challenge_goes_to_its_engine)
 }
 END_TEST
 
+START_TEST(a_crowd_of_strangers_does_not_keep_engines_out)
+{
+    struct rig *r = rig_open();
+    int fd[BACKEND_CONNECTIONS_MAX + 20], one[40];
+    struct fake_engine *first = engine_up(r, 0, 'A');
+    for (unsigned i = 0; i < sizeof fd / sizeof *fd; i++)
+        fd[i] = stranger(r, 0x7f000101 + i);
+    engine_up(r, 1, 'B');
+    ck_assert(!first->closed);
+    for (unsigned i = 0; i < 40; i++) /* one address alone: the last ones are hung up on at once */
+        one[i] = stranger(r, 0x7f000501);
+    char byte;
+    struct pollfd p = {one[39], POLLIN, 0};
+    ck_assert_int_eq(poll(&p, 1, 3000), 1);
+    ck_assert_int_le(recv(one[39], &byte, 1, 0), 0);
+    for (unsigned i = 0; i < 40; i++)
+        close(one[i]);
+    for (unsigned i = 0; i < sizeof fd / sizeof *fd; i++)
+        close(fd[i]);
+    rig_close(r);
+}
+END_TEST
+
 START_TEST(what_cannot_start_says_why)
 {
     struct trust t = trust_open();
@@ -682,6 +718,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_lost_engine_is_no_longer_shown);
     tcase_add_test(t, engines_are_challenged_again_and_shown_with_the_new_evidence);
     tcase_add_test(t, a_sealed_challenge_goes_to_its_engine);
+    tcase_add_test(t, a_crowd_of_strangers_does_not_keep_engines_out);
     tcase_add_test(t, what_cannot_start_says_why);
 }
 
