@@ -26,14 +26,14 @@ build_peer() {
 # Share of the processors that others use while a command runs is watched by the caller: a busy machine makes the
 # peer's two threads collapse, which would flatter us. One sample: busy ticks of /proc/stat.
 busy_ticks() { awk '/^cpu /{print $2+$3+$4+$7+$8}' /proc/stat; }
-own_ticks() { awk '{print $14+$15+$16+$17}' /proc/$$/stat; }
+own_ticks() { awk '{print $14+$15+$16+$17}' "/proc/$1/stat"; } # of a process and its ended children
 
 # sample COMMAND...: run it; prints its figure, or nothing when others used over 10 % of one processor meanwhile.
 sample() {
-    local b0 o0 t0 b1 o1 t1 figure
-    b0=$(busy_ticks) o0=$(own_ticks) t0=$(date +%s%N)
+    local b0 o0 t0 b1 o1 t1 figure me=$BASHPID
+    b0=$(busy_ticks) o0=$(own_ticks $me) t0=$(date +%s%N)
     figure=$("$@") || return 1
-    b1=$(busy_ticks) o1=$(own_ticks) t1=$(date +%s%N)
+    b1=$(busy_ticks) o1=$(own_ticks $me) t1=$(date +%s%N)
     awk -v foreign=$(((b1 - b0) - (o1 - o0))) -v ns=$((t1 - t0)) -v f="$figure" 'BEGIN { if (foreign / 100 < 0.1 * ns / 1e9) print f }'
 }
 
