@@ -667,8 +667,10 @@ START_TEST(a_crowd_of_strangers_does_not_keep_engines_out)
     struct rig *r = rig_open();
     int fd[BACKEND_CONNECTIONS_MAX + 20], one[40];
     struct fake_engine *first = engine_up(r, 0, 'A');
-    for (unsigned i = 0; i < sizeof fd / sizeof *fd; i++)
+    for (unsigned i = 0; i < sizeof fd / sizeof *fd; i++) {
         fd[i] = stranger(r, 0x7f000101 + i);
+        engine_turn(first, r); /* it answers pings all the while */
+    }
     engine_up(r, 1, 'B');
     ck_assert(!first->closed);
     for (unsigned i = 0; i < 40; i++) /* one address alone: the last ones are hung up on at once */
