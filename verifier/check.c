@@ -358,12 +358,13 @@ static bool stage_7(struct check *c, const struct evidence *ev, struct verifier_
     verifier_devices_digest(digest, items, count);
     if (memcmp(digest, node->state.devices.digest, sizeof digest) != 0 && !IGNORED("state.devices.digest"))
         return refuse_digest(c, 7, VERIFIER_E_DEVICES_DIGEST, digest, node->state.devices.digest, sizeof digest);
-    for (size_t i = 0; i < count; i++) {
-        enum verifier_err err = verifier_device_compare(&node->devices[i], ev->envelope.devices[i].report,
-                                                        &ev->collateral, c->in->now, &c->why->note);
-        if (err != VERIFIER_OK)
-            return refuse(c, 7, err);
-    }
+    struct span reports[VERIFIER_DEVICES_MAX];
+    for (size_t i = 0; i < count; i++)
+        reports[i] = ev->envelope.devices[i].report;
+    enum verifier_err err =
+        verifier_devices_compare(node->devices, reports, count, &ev->collateral, c->in->now, &c->why->note);
+    if (err != VERIFIER_OK)
+        return refuse(c, 7, err);
     return true;
 }
 

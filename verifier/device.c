@@ -30,66 +30,81 @@ enum verifier_err verifier_device_verify(struct verifier_device_claims *out, str
     return VERIFIER_OK;
 }
 
-/* The first proven file in the collateral for this version, of this chip where there are several. A file that is no use
- * here (of another version, or broken) is passed over: what counts is that the right one is there. */
-static bool find_rim(struct verifier_rim *out, const struct verifier_collateral *collateral, const char *version,
-                     const char *chip, uint64_t now, enum verifier_err *last, struct verifier_note *why)
+/* The reference files of the collateral that are proven. One that is broken is passed over: what counts is that the
+ * right one is there. */
+struct rims {
+    size_t count;
+    enum verifier_err last; /* why the last one was passed over, or that there was none */
+    struct verifier_rim rim[VERIFIER_RIMS_MAX];
+};
+
+static void read_rims(struct rims *out, const struct verifier_collateral *collateral, uint64_t now,
+                      struct verifier_note *why)
 {
-    struct verifier_rim *one = malloc(sizeof *one);
-    bool found = false;
+    out->last = VERIFIER_E_RIM_MISSING;
+    for (size_t i = 0; i < collateral->rim_count && i < VERIFIER_RIMS_MAX; i++) {
+        enum verifier_err err = verifier_rim_read(&out->rim[out->count], collateral->rims[i], now, why);
 
-    for (size_t i = 0; one && i < collateral->rim_count; i++) {
-        enum verifier_err err = verifier_rim_read(one, collateral->rims[i], now, why);
-
-        if (err != VERIFIER_OK)
-            *last = err;
-        if (err != VERIFIER_OK || verifier_gpu_rim_fits(one, version, why) != VERIFIER_OK)
-            continue;
-        if (!found || strcmp(one->product, chip) == 0)
-            *out = *one;
-        found = true;
+        if (err == VERIFIER_OK)
+            out->count++;
+        else
+            out->last = err;
     }
-    free(one);
+}
+
+/* The first file for this version, of this chip where there are several; NULL when there is none. */
+static const struct verifier_rim *find_rim(const struct rims *rims, const char *version, const char *chip,
+                                           struct verifier_note *why)
+{
+    const struct verifier_rim *found = NULL;
+
+    for (size_t i = 0; i < rims->count; i++) {
+        const struct verifier_rim *one = &rims->rim[i];
+
+        if (verifier_gpu_rim_fits(one, version, why) == VERIFIER_OK && (!found || strcmp(one->product, chip) == 0))
+            found = one;
+    }
     return found;
 }
 
 static enum verifier_err compare(struct verifier_device_claims *out, const struct verifier_gpu *gpu,
-                                 struct verifier_rim rim[2], const struct verifier_collateral *collateral, uint64_t now,
-                                 struct verifier_note *why)
+                                 const struct rims *rims, struct verifier_note *why)
 {
     const char *versions[2] = {out->vbios, out->driver}; /* a switch has no driver */
-    const struct verifier_rim *rims[2] = {&rim[0], &rim[1]};
+    const struct verifier_rim *used[2];
     size_t count = out->is_switch ? 1 : 2;
 
     for (size_t i = 0; i < count; i++) {
-        enum verifier_err last = VERIFIER_E_RIM_MISSING;
-
-        if (!find_rim(&rim[i], collateral, versions[i], out->arch, now, &last, why)) {
+        used[i] = find_rim(rims, versions[i], out->arch, why);
+        if (!used[i]) {
             verifier_note_required(why, "reference file of version %s for %s", versions[i], out->arch);
-            return last;
+            return rims->last;
         }
-        if (rim[i].expires < out->expires)
-            out->expires = rim[i].expires;
-        out->simulated = out->simulated || rim[i].simulated;
+        if (used[i]->expires < out->expires)
+            out->expires = used[i]->expires;
+        out->simulated = out->simulated || used[i]->simulated;
     }
-    return verifier_gpu_compare(gpu, rims, count, why);
+    return verifier_gpu_compare(gpu, used, count, why);
 }
 
-enum verifier_err verifier_device_compare(struct verifier_device_claims *out, struct span report,
-                                          const struct verifier_collateral *collateral, uint64_t now,
-                                          struct verifier_note *why)
+enum verifier_err verifier_devices_compare(struct verifier_device_claims *devices, const struct span *reports,
+                                           size_t count, const struct verifier_collateral *collateral, uint64_t now,
+                                           struct verifier_note *why)
 {
-    struct verifier_gpu *gpu = calloc(1, sizeof *gpu);
-    struct verifier_rim *rim = calloc(2, sizeof *rim);
-    enum verifier_err err = VERIFIER_E_INTERNAL;
+    struct verifier_gpu *gpu = malloc(sizeof *gpu);
+    struct rims *rims = calloc(1, sizeof *rims);
+    enum verifier_err err = gpu && rims ? VERIFIER_OK : VERIFIER_E_INTERNAL;
 
-    if (gpu && rim) {
-        gpu->is_switch = out->is_switch;
-        err = verifier_spdm_parse(&gpu->spdm, report);
+    if (err == VERIFIER_OK)
+        read_rims(rims, collateral, now, why);
+    for (size_t i = 0; i < count && err == VERIFIER_OK; i++) {
+        memset(gpu, 0, sizeof *gpu);
+        gpu->is_switch = devices[i].is_switch;
+        err = verifier_spdm_parse(&gpu->spdm, reports[i]);
         if (err == VERIFIER_OK)
-            err = compare(out, gpu, rim, collateral, now, why);
+            err = compare(&devices[i], gpu, rims, why);
     }
     free(gpu);
-    free(rim);
+    free(rims);
     return err;
 }

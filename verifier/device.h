@@ -14,9 +14,11 @@ MUST_CHECK enum verifier_err verifier_device_verify(struct verifier_device_claim
                                                     const uint8_t nonce[VERIFIER_NONCE_LEN],
                                                     const struct verifier_collateral *collateral, uint64_t now,
                                                     struct verifier_note *why);
-/* Compare a proven report's measurements with the vendor's reference files in `collateral`; lowers out->expires. */
-MUST_CHECK enum verifier_err verifier_device_compare(struct verifier_device_claims *out, struct span report,
-                                                     const struct verifier_collateral *collateral, uint64_t now,
-                                                     struct verifier_note *why);
+/* Compare the measurements of proven reports with the vendor's reference files in `collateral`, each of which is proven
+ * once however many devices there are; lowers each devices[i].expires. The first failure counts. */
+MUST_CHECK enum verifier_err verifier_devices_compare(struct verifier_device_claims *devices,
+                                                      const struct span *reports, size_t count,
+                                                      const struct verifier_collateral *collateral, uint64_t now,
+                                                      struct verifier_note *why);
 
 #endif

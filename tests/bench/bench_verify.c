@@ -187,7 +187,7 @@ static void gpu_once(void *arg)
 
     need(verifier_device_verify(&claims, i->evidence, i->chain, i->chain_count, nonce, &i->given, i->now, NULL) ==
                  VERIFIER_OK &&
-             verifier_device_compare(&claims, i->evidence, &i->given, i->now, NULL) == VERIFIER_OK,
+             verifier_devices_compare(&claims, &i->evidence, 1, &i->given, i->now, NULL) == VERIFIER_OK,
          "a genuine GPU is refused");
 }
 

@@ -25,10 +25,10 @@ enum verifier_err verifier_device_verify(struct verifier_device_claims *out, str
     return VERIFIER_OK;
 }
 
-enum verifier_err verifier_device_compare(struct verifier_device_claims *out, struct span report,
-                                          const struct verifier_collateral *collateral, uint64_t now,
-                                          struct verifier_note *why)
+enum verifier_err verifier_devices_compare(struct verifier_device_claims *devices, const struct span *reports,
+                                           size_t count, const struct verifier_collateral *collateral, uint64_t now,
+                                           struct verifier_note *why)
 {
-    (void)out, (void)report, (void)collateral, (void)now, (void)why;
+    (void)devices, (void)reports, (void)count, (void)collateral, (void)now, (void)why;
     return VERIFIER_OK;
 }

@@ -281,15 +281,15 @@ static void check_device_calls(struct cases_case *c, const struct verifier_gpu *
     if (verifier_device_verify(&claims, report, chain, count, nonce, &given, c->time, NULL) != VERIFIER_OK ||
         strcmp(claims.ueid, g->ueid) != 0 || claims.is_switch != g->is_switch || claims.simulated)
         cases_unreadable(c, "verifier_device_verify() says something else");
-    if (verifier_device_compare(&claims, report, &given, c->time, NULL) != VERIFIER_E_RIM_MISSING)
-        cases_unreadable(c, "verifier_device_compare() needs no reference file");
+    if (verifier_devices_compare(&claims, &report, 1, &given, c->time, NULL) != VERIFIER_E_RIM_MISSING)
+        cases_unreadable(c, "verifier_devices_compare() needs no reference file");
     if (!uses_rim(c, "vbios_rim") || (!g->is_switch && !uses_rim(c, "driver_rim")))
         return;
     given.rims[given.rim_count++] = cases_file(c, "vbios_rim");
     if (!g->is_switch)
         given.rims[given.rim_count++] = cases_file(c, "driver_rim");
-    if (verifier_device_compare(&claims, report, &given, c->time, NULL) != VERIFIER_OK || claims.expires == 0)
-        cases_unreadable(c, "verifier_device_compare() says something else");
+    if (verifier_devices_compare(&claims, &report, 1, &given, c->time, NULL) != VERIFIER_OK || claims.expires == 0)
+        cases_unreadable(c, "verifier_devices_compare() says something else");
 }
 
 static void check_rim_item(struct cases_case *c, struct cases_answer *a)
