@@ -6,10 +6,11 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 
-from stack import BIN, Stack, demo_model, error_of, run, wait_until
+from stack import BIN, Skip, Stack, demo_model, error_of, run, wait_until
 
 stack = None
 
@@ -110,7 +111,12 @@ def a_sealed_answer_is_the_plain_one():
 
 def main():
     global stack
-    with Stack(demo_model()) as stack:
+    try:
+        model = demo_model()  # the tiny one ends a stream before a signal can come
+    except Skip as why:
+        print(f"SKIP tunnel: {why}\ntunnel: 0 passed, 0 failed, 1 skipped")
+        sys.exit(77)
+    with Stack(model) as stack:
         run([a_body_of_many_windows_passes, a_sealed_answer_is_the_plain_one, sigterm_to_the_engine_cuts_no_stream,
              sigterm_to_the_tunnel_cuts_no_stream, sigterm_to_the_proxies_cuts_no_stream, names_are_looked_up])
 
