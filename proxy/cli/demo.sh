@@ -216,7 +216,6 @@ stop_daemons() {
     for u in ${UNITS:-}; do
         timeout 12 tail --pid="$u" -f /dev/null || kill -KILL "$u" 2>/dev/null
     done
-    pkill -KILL -s 0 -P $$ 2>/dev/null || true
 }
 
 # --- waiting, showing ---------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ BUILD_PACKAGES="gcc g++ cmake ninja-build pkg-config libssl-dev libh2o-evloop-de
     libjansson-dev libconfig-dev libxml2-dev libseccomp-dev libc-ares-dev libcurl4-openssl-dev libutf8proc-dev"
 DEMO_PACKAGES="$BUILD_PACKAGES curl python3 python3-pip"
 TEST_PACKAGES="$DEMO_PACKAGES check libsubunit-dev clang-14 clang-format-14 libclang-rt-14-dev xz-utils iproute2 gdb
-    binutils git python3-venv"
+    binutils git openssl python3-venv"
 
 # setup_packages build|demo|test [ask]: install what is missing with one apt line, shown before it runs.
 setup_packages() {
