@@ -309,13 +309,17 @@ static void print_metrics(struct backend *b)
 /* Status for other threads; tells them once when something changed. */
 static void publish(struct backend *b, uint64_t now_ms)
 {
+    bool changed = b->changed || backend_is_leased(b) != b->was_leased;
+    if (now_ms >= b->metrics_ms || changed) { /* first: it finds context_max */
+        b->metrics_ms = now_ms + BACKEND_METRICS_MS;
+        print_metrics(b);
+    }
     struct backend_status s = {.leased = backend_is_leased(b),
                                .now = backend_trusted_now(b),
                                .lease_end = b->node ? policy_node_lease_end(b->node) : 0,
                                .context_max = b->context_max,
                                .policy_version = b->policy ? b->policy->version : 0,
                                .tenants_version = b->node ? policy_node_tenants_version(b->node) : 0};
-    bool changed = b->changed || s.leased != b->was_leased;
     for (struct engine *e = b->engines; e; e = e->next)
         s.running += e->running;
     pthread_mutex_lock(&b->lock);
@@ -331,10 +335,6 @@ static void publish(struct backend *b, uint64_t now_ms)
     pthread_mutex_unlock(&b->lock);
     b->was_leased = s.leased;
     b->changed = false;
-    if (now_ms >= b->metrics_ms || changed) {
-        b->metrics_ms = now_ms + BACKEND_METRICS_MS;
-        print_metrics(b);
-    }
     if (changed && b->config.changed)
         b->config.changed(b->config.ctx);
 }

@@ -355,7 +355,8 @@ void engine_events(struct engine *e, uint64_t now_ms)
             break;
         case TUNNEL_EV_STATS:
             if (e->stats.len == 0)
-                b->metrics_ms = 0; /* the first ones show at once */
+                b->metrics_ms = 0;                        /* the first ones show at once */
+            b->changed = b->changed || e->stats.len == 0; /* what the engine can do is news */
             writer_reset(&e->stats);
             writer_bytes(&e->stats, ev.body);
             break;
