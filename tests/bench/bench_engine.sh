@@ -60,7 +60,7 @@ compare() { # CASE GOAL OURS-CASE PEER-FUNCTION
         return
     fi
     row engine "$1" "$a tok/s" "$b tok/s llama.cpp" "$(awk -v a="$a" -v b="$b" 'BEGIN{printf "%.2f", a/b}')" ">= $2" \
-        "$(awk -v a="$a" -v b="$b" -v g="$2" 'BEGIN{print a/b >= g ? "met" : "short"}')"
+        "$(awk -v a="$a" -v b="$b" -v g="$2" 'BEGIN{print (a/b >= g ? "met" : "short")}')"
 }
 
 if ! MODEL=$(setup_model); then
