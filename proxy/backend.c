@@ -471,8 +471,10 @@ static bool open_trust(struct backend *b, char *why, size_t why_len)
     return b->owner.len == VERIFIER_DIGEST_LEN && !err;
 }
 
-static void backend_free(struct backend *b)
+void backend_close(struct backend *b)
 {
+    if (!b)
+        return;
     keyd_close(b);
     engines_close(b);
     for (size_t i = 0; i < b->config.listen_count; i++)
@@ -508,12 +510,12 @@ struct backend *backend_start(const struct backend_config *config, char *why, si
     b->tls = tunnel_tls_open();
     if (!copy_config(b, config) || b->wake_fd < 0 || !b->tls || !open_trust(b, why, why_len) ||
         !engines_listen(b, why, why_len) || !keyd_open(b, why, why_len)) {
-        backend_free(b);
+        backend_close(b);
         return NULL;
     }
     if (pthread_create(&b->thread, NULL, run, b) != 0) {
         (void)snprintf(why, why_len, "no thread: %s", strerror(errno));
-        backend_free(b);
+        backend_close(b);
         return NULL;
     }
     return b;
@@ -525,5 +527,4 @@ void backend_stop(struct backend *b)
         return;
     (void)!post(b, (struct post){.kind = POST_STOP});
     pthread_join(b->thread, NULL);
-    backend_free(b);
 }

@@ -29,7 +29,7 @@ struct backend_config {
     size_t listen_count;
     const char *keyd[BACKEND_ADDRESSES_MAX]; /* in the order of the policy's keyd keys */
     size_t keyd_count;
-    int attester_fd;             /* the attester's owner descriptor; borrowed until backend_stop() */
+    int attester_fd;             /* the attester's owner descriptor; borrowed until backend_close() */
     uint8_t identity[32];        /* of the attester's statement */
     struct span statement;       /* its exact bytes */
     struct span owner;           /* digest of the owner's first keyset, 64 bytes */
@@ -45,12 +45,14 @@ struct backend_config {
 };
 
 /* Spans of `config` are copied. NULL with a sentence in `why` (what, why, what to do) when a listener cannot be
- * opened, the documents are not the owner's or memory is short. Yours: backend_stop(), which ends every request with
- * BACKEND_END_STOPPED and joins the thread. */
+ * opened, the documents are not the owner's or memory is short. Yours: backend_stop(), then backend_close(). */
 struct backend *backend_start(const struct backend_config *config, char *why, size_t why_len);
 /* Begin to leave: no new tunnels or requests, tunnels are told to go away; running requests end by themselves. */
 void backend_drain(struct backend *b);
+/* End every request with BACKEND_END_STOPPED and join the thread: no callback comes after it. Other threads may still
+ * call what is below, and are refused, until backend_close(). Once; NULL is fine, as it is for backend_close(). */
 void backend_stop(struct backend *b);
+void backend_close(struct backend *b);
 /* The port that listener `i` got. */
 uint16_t backend_port(const struct backend *b, size_t i);
 

@@ -78,7 +78,7 @@ out:
     return ok;
 }
 
-static void use_tenants(struct proxy *p)
+static void use_tenants(struct proxy *p, struct front *front)
 {
     struct policy_tenants tenants = {0};
     char why[256];
@@ -89,18 +89,19 @@ static void use_tenants(struct proxy *p)
     if (!check_tenants(p, &tenants, why))
         say(why);
     pthread_mutex_unlock(&p->lock);
-    front_set_tenants(p->front, &tenants);
+    front_set_tenants(front, &tenants);
 }
 
 /* On the backend's thread: policy, lease or engines changed. */
 static void on_changed(void *ctx)
 {
     struct proxy *p = ctx;
+    struct front *front = p->front;
 
-    if (!p->front)
+    if (!front)
         return;
-    front_refresh(p->front);
-    use_tenants(p);
+    front_refresh(front);
+    use_tenants(p, front);
 }
 
 /* --- start ------------------------------------------------------------------------------------------- */
@@ -239,7 +240,7 @@ static bool serve(struct proxy *p, const sigset_t *signals)
         if (sig == SIGTERM || sig == SIGINT)
             return true;
         if (sig == SIGHUP && read_tenants(p))
-            use_tenants(p);
+            use_tenants(p, p->front);
         if (p->attester.pid > 0 && waitpid(p->attester.pid, NULL, WNOHANG) == p->attester.pid)
             return say("the attester has ended: nothing can be proven any more");
     }
@@ -258,12 +259,9 @@ static void drain(struct proxy *p, const sigset_t *signals)
 
 static void end(struct proxy *p)
 {
-    struct front *front = p->front;
-
-    p->front = NULL;
-    if (p->backend)
-        backend_stop(p->backend); /* first: no callback of it may come after the front door is gone */
-    front_stop(front);
+    backend_stop(p->backend); /* first: no callback of it may come after the front door is gone */
+    front_stop(p->front);
+    backend_close(p->backend); /* last: until then the front door's threads may call it */
     attester_end(&p->attester);
     SSL_CTX_free(p->tls);
     writer_release(&p->documents);

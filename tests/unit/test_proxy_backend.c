@@ -171,6 +171,7 @@ static void engine_gone(struct fake_engine *e)
 static void rig_close(struct rig *r)
 {
     backend_stop(r->b);
+    backend_close(r->b);
     for (size_t i = 0; i < 3; i++)
         engine_gone(&r->engine[i]);
     tunnel_tls_close(r->tls);
@@ -383,6 +384,27 @@ START_TEST(a_large_request_passes_in_pieces_and_slow_clients_stop_the_engine)
     rig_close(r);
     ck_assert_int_eq(c.ends, 1);
     ck_assert_int_eq(c.why, BACKEND_END_STOPPED);
+}
+END_TEST
+
+START_TEST(after_the_stop_whoever_still_calls_is_refused)
+{
+    struct rig *r = rig_open();
+    struct backend *stopped = r->b;
+    struct backend_status status;
+    struct caller c;
+    engine_up(r, 0, 'A');
+    backend_stop(stopped);
+    ck_assert_uint_ne(submit(r, &c, "too late", "A"), 0);
+    ck_assert_int_eq(c.ends, 1);
+    ck_assert_int_eq(c.why, BACKEND_END_STOPPED);
+    backend_consumed(stopped, 1, 1);
+    backend_cancel(stopped, 1);
+    backend_status(stopped, &status);
+    ck_assert(status.leased);
+    backend_close(stopped);
+    r->b = NULL;
+    rig_close(r);
 }
 END_TEST
 
@@ -624,6 +646,7 @@ START_TEST(engines_are_challenged_again_and_shown_with_the_new_evidence)
     attest(r, &c, &ask);
     memcpy(before, r->trust.serves_root, 64);
     backend_stop(r->b);
+    backend_close(r->b);
     r->config.recheck_ms = 300;
     char why[256];
     r->b = backend_start(&r->config, why, sizeof why);
@@ -709,6 +732,7 @@ static void add_tests(TCase *t)
 {
     tcase_add_test(t, a_request_goes_to_an_engine_and_its_answer_comes_back);
     tcase_add_test(t, a_large_request_passes_in_pieces_and_slow_clients_stop_the_engine);
+    tcase_add_test(t, after_the_stop_whoever_still_calls_is_refused);
     tcase_add_test(t, requests_go_only_to_allowed_engines_and_to_the_idlest);
     tcase_add_loop_test(t, the_loss_of_an_engine_ends_its_streams, 0, 2);
     tcase_add_test(t, an_unanswered_request_moves_to_another_engine);
