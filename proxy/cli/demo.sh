@@ -34,8 +34,8 @@ done
 BIN=$TOP/build/demo/bin
 A=$BIN/airlock
 
-step() { printf '%6.1f s  %s\n' "$(bc_seconds)" "$*" >&2; }
-bc_seconds() { local ms=$(($(date +%s%3N) - STARTED)); echo "$((ms / 1000)).$(((ms % 1000) / 100))"; }
+step() { printf '%6.1f s  %s\n' "$(seconds)" "$*" >&2; }
+seconds() { local ms=$(($(date +%s%3N) - STARTED)); echo "$((ms / 1000)).$(((ms % 1000) / 100))"; }
 STARTED=$(date +%s%3N)
 
 # --- what is served --------------------------------------------------------------------------------
@@ -53,6 +53,7 @@ else
     NAME=$(basename "$MODEL" .gguf | tr 'A-Z ' 'a-z-')
 fi
 
+umask 077 # keys are made here
 mkdir -p "$STATE" && chmod 700 "$STATE" || fail "the state folder $STATE cannot be made" "" "name another: --state DIR"
 STATE=$(readlink -f "$STATE")
 KEYS=$STATE/keys RUN=$STATE/run LOGS=$STATE/logs
@@ -95,7 +96,7 @@ seal_model() {
 # Texts are written anew, with a higher version, when something they name has changed.
 write_texts() {
     local inputs proxy engine walls version
-    proxy=$(must "$A" policy measure proxy "$BIN") engine=$(must "$A" policy measure engine "$BIN")
+    proxy=$(must "$A" policy measure proxy "$BIN") && engine=$(must "$A" policy measure engine "$BIN") || exit 2
     walls=$("$A" doctor --walls) || fail "this machine's sandbox features cannot be found out" "" "try: ./airlock doctor"
     inputs="$OWNER $proxy $engine $ROOT $KEY_ID $NAME $walls $(cat "$STATE/keyd-key/keyd.key.pub" "$KEYS/operator.key.pub")"
     if [ "$(cat "$STATE/texts/inputs" 2>/dev/null)" = "$inputs" ] && [ -f "$STATE/policy.bundle" ] &&
@@ -109,7 +110,6 @@ write_texts() {
         --model "$NAME" --root "$ROOT" --key-id "$KEY_ID" --proxy "$proxy" --engine "$engine" --line Genoa --walls "$walls" --simulated >/dev/null
     sed -i "s/^version = 1;/version = $version;/" "$STATE/texts/policy.conf" "$STATE/texts/tenants.conf"
     must "$A" policy tenant add "$STATE/texts/tenants.conf" --name demo >"$KEYS/tenant.key" 2>/dev/null
-    chmod 600 "$KEYS/tenant.key"
     must "$A" policy sign "$STATE/texts/policy.conf" --type policy --key "$KEYS/owner.key" >/dev/null
     must "$A" policy sign "$STATE/texts/tenants.conf" --type tenants --key "$KEYS/operator.key" >/dev/null
     must "$A" policy sign "$SEALED/manifest" --type artefact --key "$KEYS/owner.key" >/dev/null
@@ -138,6 +138,18 @@ print(*(s.getsockname()[1] for s in held))
 EOF
 }
 
+# In a unit's shell: end its daemon.
+stop_unit() {
+    [ $child = 0 ] || kill -TERM $child 2>/dev/null
+    wait $child 2>/dev/null
+    ended_at_stop $?
+}
+
+# A crash on the way out is a defect, too (SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV).
+ended_at_stop() {
+    case $1 in 132 | 134 | 135 | 136 | 139) say "demo: $name crashed while it was stopped (code $1): see $LOGS/$name.log" ;; esac
+}
+
 # unit NAME COMMAND...: keep a daemon running; after an unexpected end it starts anew, later each time, up to 5 s.
 unit() {
     local name=$1
@@ -145,16 +157,16 @@ unit() {
     (
         delay=1
         child=0
-        trap 'touch "$RUN/stopping"; [ $child = 0 ] || kill -TERM $child 2>/dev/null; wait; exit 0' TERM INT
+        trap 'touch "$RUN/stopping"; stop_unit; exit 0' TERM INT
         exec 9>&-
         while [ ! -e "$RUN/stopping" ]; do
             begun=$SECONDS
             "$@" >>"$LOGS/$name.log" 2>&1 &
             child=$!
             echo $child >"$RUN/$name.pid"
-            wait $child
+            wait $child 2>/dev/null # without the shell's own line about a killed one
             code=$?
-            [ -e "$RUN/stopping" ] && break
+            [ ! -e "$RUN/stopping" ] || { ended_at_stop $code; break; }
             [ $((SECONDS - begun)) -lt 30 ] || delay=1
             echo "demo: $name ended with code $code; starting it again in $((delay * 200)) ms" >>"$LOGS/$name.log"
             echo $code >"$RUN/$name.ended"
@@ -166,8 +178,9 @@ unit() {
 }
 
 write_daemon_configs() {
-    local i
-    read -r CONNECT_PORT HTTPS0 HTTPS1 TUNNEL0 TUNNEL1 KEYD_ENGINES KEYD_PROXIES < <(free_ports 8461 8463 8464 8465 8466 8467 8468)
+    local i ports
+    ports=$(free_ports 8461 8463 8464 8465 8466 8467 8468) || fail "no free ports on 127.0.0.1" "see above"
+    read -r CONNECT_PORT HTTPS0 HTTPS1 TUNNEL0 TUNNEL1 KEYD_ENGINES KEYD_PROXIES <<<"$ports"
     cat >"$RUN/keyd.conf" <<EOF
 listen_engines = [ "127.0.0.1:$KEYD_ENGINES" ];
 listen_proxies = [ "127.0.0.1:$KEYD_PROXIES" ];
@@ -214,7 +227,7 @@ stop_daemons() {
     touch "$RUN/stopping"
     [ -z "${UNITS:-}" ] || kill -TERM $UNITS 2>/dev/null
     for u in ${UNITS:-}; do
-        timeout 12 tail --pid="$u" -f /dev/null || kill -KILL "$u" 2>/dev/null
+        timeout 12 tail --pid="$u" -f /dev/null || kill -KILL "$u" $(cat "$RUN"/*.pid) 2>/dev/null # one that is frozen, too
     done
 }
 

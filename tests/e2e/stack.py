@@ -88,9 +88,12 @@ class Stack:
             except subprocess.TimeoutExpired:
                 os.killpg(self.demo.pid, signal.SIGKILL)
                 self.demo.wait()
+        crashed = [line for line in self.text().splitlines() if "crashed while it was stopped" in line]
         self.output.close()
         if not keep:
             shutil.rmtree(self.dir, ignore_errors=True)
+        if crashed:
+            raise AssertionError("\n".join(crashed))
 
     def __enter__(self):
         return self
