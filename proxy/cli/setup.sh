@@ -1,4 +1,5 @@
 # setup.sh - what demo, test, bench and build share: packages, builds, the demo model. Sourced; needs TOP.
+set -o pipefail
 
 say() { printf '%s\n' "$*" >&2; }
 # fail WHAT WHY NEXT: could not go on (exit 2)
@@ -37,6 +38,21 @@ setup_packages() {
         >&2 || fail "packages could not be installed:$missing" "apt-get failed, see above" "fix apt, then run this again"
 }
 
+# build_progress KIND: ninja's lines "[DONE/ALL SECONDS] ..." as a bar with rate and time left, on a terminal.
+build_progress() {
+    if [ ! -t 2 ]; then
+        cat >/dev/null
+        return
+    fi
+    awk -F'[][/ ]' -v kind="$1" '
+        /^\[[0-9]+\/[0-9]+ [0-9.]+\] / && $4 > 0 {
+            bar = sprintf("%*s", int(30 * $2 / $3), ""); gsub(/ /, "#", bar); shown = 1
+            printf "\rbuilding (%s) [%-30s] %d/%d  %.0f/s  %.0f s left ", kind, bar, $2, $3, $2 / $4, $4 * ($3 - $2) / $2
+            fflush()
+        }
+        END { if (shown) printf "\n" }' >&2
+}
+
 # setup_build KIND [TARGET...]: configure once and build into build/KIND. Kinds:
 #   release: what is shipped · demo: with simulated evidence · asan, tsan: the demo's under sanitizers
 #   clang: with clang, warnings as errors · fuzz: libFuzzer programs
@@ -57,6 +73,7 @@ setup_build() {
         options="$options -DAIRLOCK_TESTS=ON"
     fi
     mkdir -p "$TOP/build"
+    : >"$log" # one build's output: lint reads its warnings
     # ninja configures again by itself when a CMakeLists.txt or the set of files changes; other options need cmake.
     if [ ! -f "$dir/build.ninja" ] || [ "$(cat "$dir.options" 2>/dev/null)" != "$options" ]; then
         if ! cmake -G Ninja -S "$TOP" -B "$dir" $options >"$log" 2>&1; then
@@ -65,8 +82,7 @@ setup_build() {
         fi
         echo "$options" >"$dir.options"
     fi
-    [ ! -t 2 ] || say "building ($kind) ..."
-    if ! ninja -C "$dir" "$@" >>"$log" 2>&1; then
+    if ! NINJA_STATUS='[%f/%t %e] ' ninja -C "$dir" "$@" 2>&1 | tee -a "$log" | build_progress "$kind"; then
         grep -E 'error|FAILED|warning' -A5 "$log" | tail -n 40 >&2
         fail "the $kind build failed" "see above and $log" "please report it with that file"
     fi
