@@ -21,11 +21,6 @@ void policy_peers_close(struct policy_peers *p)
     free(p);
 }
 
-bool policy_peers_is_ready(const struct policy_peers *p)
-{
-    return p->ready;
-}
-
 /* Into `fresh`, so that documents that are refused leave the old ones in force. */
 static enum verifier_err read_documents(struct policy_peers *fresh, struct span documents, struct span revocations,
                                         const uint8_t *owner)

@@ -16,8 +16,6 @@ void policy_peers_close(struct policy_peers *p); /* NULL is fine */
  * NULL: whoever's they are, for a caller that trusts its source. VERIFIER_OK, or why they were not taken. */
 MUST_CHECK enum verifier_err policy_peers_update(struct policy_peers *p, struct span documents, struct span revocations,
                                                  const uint8_t *owner);
-/* Is there a policy to judge by? */
-bool policy_peers_is_ready(const struct policy_peers *p);
 
 /* Stages 1 to 11 for one envelope: `in` as verifier_check() takes it. True when accepted; `*claims` (may be NULL) then
  * has the facts, yours. Otherwise `out->refusal` says why. */

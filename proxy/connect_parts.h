@@ -20,7 +20,6 @@ struct relay {
     struct hx_req *req; /* loop thread only; NULL once the caller left */
     atomic_uint refs;
     atomic_bool cancelled;
-    bool queued;
     char method[8], path[RELAY_PATH_MAX];
     char authorization[RELAY_FIELD_MAX], content_type[RELAY_FIELD_MAX], request_id[HX_ID_MAX + 1];
     bool attest_again;  /* the worker's: refused unseen, once, and to be sent again on a connection attested anew */

@@ -264,7 +264,7 @@ static size_t find_route(struct span path)
         if (span_is(path, routes[i].path))
             return i;
     if (path.len > 11 && memcmp(path.data, "/v1/models/", 11) == 0)
-        return 2;
+        return find_route(span_str("/v1/models"));
     return ROUTES;
 }
 

@@ -22,13 +22,13 @@ struct job {
     uint64_t backend_id;
     char tenant[POLICY_TENANT_NAME_MAX + 1];
     bool stream, sealed;
-    bool has_event; /* the engine has said something */
-    bool finished;  /* the answer is complete or refused */
-    bool ended;     /* the backend's last word came */
-    bool busy;      /* inside arrive(), which frees it itself */
-    size_t owed;    /* bytes of events whose credit is held back */
-    uint32_t prompt_tokens, completion_tokens;
-    int status;
+    bool has_event;                            /* the engine has said something */
+    bool finished;                             /* the answer is complete or refused */
+    bool ended;                                /* the backend's last word came */
+    bool busy;                                 /* inside arrive(), which frees it itself */
+    size_t owed;                               /* bytes of events whose credit is held back */
+    uint32_t prompt_tokens, completion_tokens; /* as far as the engine has told; unknown when sealed */
+    uint64_t sealed_tokens;                    /* what a sealed request counts against its tenant's quota */
 };
 
 /* What crosses from the backend's thread to the loop's. */
@@ -55,7 +55,7 @@ static void job_free_if_over(struct job *j)
 {
     if (j->req || !j->ended || j->busy)
         return;
-    front_usage_end(j->front, j->tenant, (uint64_t)j->prompt_tokens + j->completion_tokens);
+    front_usage_end(j->front, j->tenant, (uint64_t)j->prompt_tokens + j->completion_tokens + j->sealed_tokens);
     atomic_fetch_add(&j->front->metrics.prompt_tokens, j->prompt_tokens);
     atomic_fetch_add(&j->front->metrics.completion_tokens, j->completion_tokens);
     atomic_fetch_sub(&j->front->jobs, 1);
@@ -151,6 +151,8 @@ static void note_event(struct job *j, const struct tunnel_event *ev)
     j->has_event = true;
     if (ev->kind == TUNNEL_EVENT_START)
         j->prompt_tokens = ev->prompt_tokens;
+    if (ev->kind == TUNNEL_EVENT_DELTA) /* who leaves in the middle has used what came so far */
+        j->completion_tokens += (uint32_t)tunnel_ids_count(ev->ids);
     if (ev->kind == TUNNEL_EVENT_DONE) {
         j->prompt_tokens = ev->prompt_tokens;
         j->completion_tokens = ev->completion_tokens;
@@ -490,7 +492,9 @@ static bool task_of(struct span endpoint, enum tunnel_task *out)
     return false;
 }
 
-/* The engine opens the request and admits it again; here the head alone is held against the rules. */
+/* The engine opens the request and admits it again; here the head alone is held against the rules. How many tokens
+ * it really takes nobody outside the engine sees: the quota is charged the most that it may generate and, for the
+ * prompt, a token for every four bytes. */
 void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *caller)
 {
     const struct front_backend *b = &f->config.backend;
@@ -517,6 +521,7 @@ void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *
     if (front_find_model(f, r, caller, q.model) && front_admit(f, r, caller, &q)) {
         if ((j = job_open(f, r, caller))) {
             j->sealed = true;
+            j->sealed_tokens = (uint64_t)q.max_tokens + hx_req_body(r).len / 4;
             job_start(j);
             j->backend_id = b->submit_sealed(b->ctx, hx_req_body(r), sealed.head.engine, &job_events, j);
         } else {

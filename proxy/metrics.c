@@ -26,11 +26,6 @@ enum metrics_route metrics_route_of(struct span path)
     return METRICS_OTHER;
 }
 
-const char *metrics_route_name(enum metrics_route route)
-{
-    return names[route];
-}
-
 void metrics_request(struct metrics *m, enum metrics_route route, int status)
 {
     atomic_fetch_add(&m->requests[route][status >= 100 && status < 600 ? status / 100 : 0], 1);

@@ -31,7 +31,6 @@ struct metrics {
 };
 
 enum metrics_route metrics_route_of(struct span path);
-const char *metrics_route_name(enum metrics_route route);
 void metrics_request(struct metrics *m, enum metrics_route route, int status); /* status 0: the client left */
 void metrics_observe(struct metrics_histogram *h, uint64_t us);
 void metrics_print(const struct metrics *m, struct writer *w);

@@ -194,11 +194,6 @@ void hx_conn_set_data(struct hx_conn *c, void *data)
     c->data = data;
 }
 
-struct hx_loop *hx_conn_loop(const struct hx_conn *c)
-{
-    return c->loop;
-}
-
 void hx_conn_peer(const struct hx_conn *c, struct sockaddr_storage *out)
 {
     *out = c->peer;

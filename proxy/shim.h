@@ -131,7 +131,6 @@ size_t hx_stream_unsent(const struct hx_req *r);
 /* --- connections -------------------------------------------------------------------------------- */
 void *hx_conn_data(const struct hx_conn *c);
 void hx_conn_set_data(struct hx_conn *c, void *data); /* owned by the handler; see conn_gone */
-struct hx_loop *hx_conn_loop(const struct hx_conn *c);
 void hx_conn_peer(const struct hx_conn *c, struct sockaddr_storage *out);
 /* The TLS session of a finished handshake; NULL on a plain listener. Borrowed while the connection lives. */
 SSL *hx_conn_ssl(const struct hx_conn *c);

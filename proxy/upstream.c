@@ -1,6 +1,7 @@
 #include "proxy/upstream.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -9,10 +10,10 @@ enum { SEAL_LIFE_S = 600 }; /* a sealing key is challenged again this often */
 
 struct upstream {
     struct upstream_config config;
+    atomic_uint turn;     /* proxies and engines are taken in turn */
     pthread_mutex_t lock; /* of everything below */
     struct session *idle;
     size_t idle_count;
-    unsigned turn;
     char *report;
 };
 
@@ -164,9 +165,7 @@ struct session *upstream_take(struct upstream *u, bool fresh, struct upstream_re
     if (s)
         return s;
     snprintf(why->why, sizeof why->why, "no proxy could be reached");
-    pthread_mutex_lock(&u->lock);
-    turn = u->turn++;
-    pthread_mutex_unlock(&u->lock);
+    turn = atomic_fetch_add(&u->turn, 1);
     for (size_t i = 0; i < u->config.proxy_count; i++) {
         const struct client_url *url = &u->config.proxy[(turn + i) % u->config.proxy_count];
         struct client_address address[CLIENT_ADDRESSES_MAX];
@@ -210,7 +209,7 @@ bool upstream_seal(struct upstream *u, struct session *s, bool anew, struct upst
     if (s->sealed.is_set && !anew && (uint64_t)time(NULL) < s->sealed.valid_until)
         return true;
     s->sealed.is_set = false;
-    if (count == 0 || !airlock_claims_engine_identity(s->claims, u->turn % count, engine)) {
+    if (count == 0 || !airlock_claims_engine_identity(s->claims, atomic_load(&u->turn) % count, engine)) {
         why->refused = why->not_ready = true;
         return false;
     }

@@ -18,7 +18,7 @@
 /* --- the stand-in backend: each request gets a thread that plays one of these parts ------------------ */
 enum fake_part {
     FAKE_HELLO,  /* "Hello", " world", stop */
-    FAKE_HANG,   /* says START, then nothing until it is cancelled */
+    FAKE_HANG,   /* says START and two tokens, then nothing until it is cancelled */
     FAKE_SILENT, /* nothing until it is cancelled */
     FAKE_ERROR,  /* an error event at once */
     FAKE_LOST,   /* START, one delta, then the engine is gone */
@@ -78,6 +78,10 @@ static void *fake_play(void *arg)
         fake_say(j, &(struct tunnel_event){.kind = TUNNEL_EVENT_DELTA, .text = span_str("Hel")});
         end = BACKEND_END_UNAVAILABLE;
         break;
+    case FAKE_HANG:
+        fake_say(j, &(struct tunnel_event){
+                        .kind = TUNNEL_EVENT_DELTA, .text = span_str("Hm"), .ids = span_of((const uint8_t[8]){0}, 8)});
+        __attribute__((fallthrough));
     default:
         while (atomic_load(&fake_cancelled_id) != j->id && !atomic_load(&fake.cancel_all))
             usleep(1000);

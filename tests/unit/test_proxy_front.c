@@ -279,6 +279,38 @@ START_TEST(asks_for_a_key)
 }
 END_TEST
 
+static bool is_ended(void)
+{
+    return atomic_load(&fake.ended) == 1;
+}
+
+/* Three tokens of prompt and two of an answer that nobody waited for are over a quota of four. */
+START_TEST(who_leaves_early_has_used_what_came)
+{
+    static const struct client_header h[] = {{"content-type", "application/json"},
+                                             {"authorization", "Bearer sk-right"}};
+    char why[CLIENT_WHY_MAX] = "";
+    fixture_start();
+    fake.policy.tenants.key_count = 1;
+    fake.policy.tenants.tokens_per_minute = 4;
+    front_refresh(fixture.front);
+    use_tenants();
+    for (int i = 0; i < 2; i++) {
+        struct client *c = dial();
+        struct span piece;
+        atomic_store(&fake.part, i == 0 ? FAKE_HANG : FAKE_HELLO);
+        ck_assert(client_send(c, "POST", CHAT, h, 2, span_str(HI ",\"stream\":true}"), 1000, why));
+        ck_assert_int_eq(client_head(c, 3000, why)->status, i == 0 ? 200 : 429);
+        for (size_t got = 0; i == 0 && got < 200; got += piece.len) /* role, then the text */
+            ck_assert(client_body(c, 3000, &piece, why));
+        client_close(c);
+        ck_assert(eventually(is_ended));
+        usleep(50000); /* the loop's own end of the job */
+    }
+    fixture_stop();
+}
+END_TEST
+
 /* No key: refused while the body is still far away. */
 START_TEST(refuses_before_the_body)
 {
@@ -378,6 +410,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, challenges_have_a_budget);
     tcase_add_test(tests, says_when_it_is_not_ready);
     tcase_add_test(tests, asks_for_a_key);
+    tcase_add_test(tests, who_leaves_early_has_used_what_came);
     tcase_add_test(tests, refuses_before_the_body);
     tcase_add_test(tests, drains);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* sanitizers do what the filter refuses */
