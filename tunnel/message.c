@@ -275,7 +275,10 @@ enum reader_err tunnel_request_parse(struct tunnel_request *out, struct span byt
 
 /* --- event ------------------------------------------------------------------------------------- */
 
-/* An event is a list: kind, then what that kind carries (the table in PROTOCOL.md § Events). */
+/* An event is a list: kind, then what that kind carries. */
+static const uint8_t event_fields[] = {
+    [TUNNEL_EVENT_START] = 3,  [TUNNEL_EVENT_DELTA] = 7, [TUNNEL_EVENT_PROMPT] = 3, [TUNNEL_EVENT_FINISH] = 3,
+    [TUNNEL_EVENT_RESULT] = 5, [TUNNEL_EVENT_DONE] = 4,  [TUNNEL_EVENT_ERROR] = 5};
 
 static void pack_top(msgpack_packer *p, const struct tunnel_top *t)
 {
@@ -301,8 +304,7 @@ static void pack_logprobs(msgpack_packer *p, const struct tunnel_event *in)
 
 static void pack_event(msgpack_packer *p, const struct tunnel_event *in)
 {
-    static const uint8_t fields[] = {3, 7, 3, 3, 5, 4, 5};
-    msgpack_pack_array(p, fields[in->kind]);
+    msgpack_pack_array(p, event_fields[in->kind]);
     msgpack_pack_uint32(p, in->kind);
     switch (in->kind) {
     case TUNNEL_EVENT_START:
@@ -421,12 +423,11 @@ static void parse_fields(struct reader *r, struct tunnel_event *out)
 
 enum reader_err tunnel_event_parse(struct tunnel_event *out, struct span bytes)
 {
-    static const uint8_t fields[] = {3, 7, 3, 3, 5, 4, 5};
     struct reader reader = reader_over(bytes), *r = &reader;
     memset(out, 0, sizeof *out);
     size_t count = reader_list(r, 3, 7);
     out->kind = (enum tunnel_event_kind)get_u32(r, TUNNEL_EVENT_ERROR);
-    if (r->err == READER_OK && count != fields[out->kind])
+    if (r->err == READER_OK && count != event_fields[out->kind])
         reader_fail(r, READER_RANGE);
     parse_fields(r, out);
     (void)reader_end(r);
