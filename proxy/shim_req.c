@@ -358,6 +358,29 @@ static bool is_head(h2o_req_t *req)
     return h2o_memis(req->input.method.base, req->input.method.len, H2O_STRLIT("HEAD"));
 }
 
+/* A copy that lives as long as the request and is wiped with it: answers are secrets. */
+struct answer {
+    size_t len;
+    char bytes[];
+};
+
+static void answer_dispose(void *arg)
+{
+    struct answer *a = arg;
+
+    secret_wipe(a->bytes, a->len);
+}
+
+static h2o_iovec_t copy_answer(h2o_req_t *req, struct span body)
+{
+    struct answer *a = h2o_mem_alloc_shared(&req->pool, sizeof *a + body.len, answer_dispose);
+
+    a->len = body.len;
+    if (body.len > 0)
+        memcpy(a->bytes, body.data, body.len);
+    return h2o_iovec_init(a->bytes, a->len);
+}
+
 void hx_answer(struct hx_req *r, int status, const char *content_type, struct span body, const struct hx_header *more,
                size_t more_count)
 {
@@ -374,7 +397,7 @@ void hx_answer(struct hx_req *r, int status, const char *content_type, struct sp
         add_header(req, more[i].name, more[i].value);
     if (status != 204)
         req->res.content_length = body.len;
-    h2o_iovec_t buf = h2o_strdup(&req->pool, body.len ? (const char *)body.data : "", body.len);
+    h2o_iovec_t buf = copy_answer(req, body);
     h2o_start_response(req, &whole);
     h2o_send(req, &buf, is_head(req) || body.len == 0 ? 0 : 1, H2O_SEND_STATE_FINAL);
 }
