@@ -1,157 +1,65 @@
-/* bench_engine.c - one figure of the engine's forward pass on this machine, for bench_engine.sh and for people.
- *   bench_engine --model FILE [--threads N] --case machine | decodeN | prefillN | all
- * decodeN: N sequences, one token each a step, after 16 of context; prefillN: one prompt of N tokens. Prints tokens a
- * second, the median of several runs. machine: flags, read bandwidth and int8 rate; all: a table with the memory floor,
- * which is the time to read every weight once at that bandwidth. */
+/* bench_engine.c - the engine's forward pass on this machine, for bench_engine.py and for people.
+ *   bench_engine --model FILE [--threads N] [--case NAME]...
+ * decodeN: N sequences, one token each a step, after 16 of context; prefillN: one prompt of N tokens; without --case:
+ * decode1, decode32, prefill512; "machine": only what the machine can do. Prints one line a case: name, tokens a
+ * second, share of its limit. The limit of decoding is reading every weight of the file once a step at the bandwidth
+ * measured right before and after; that of a prompt is the multiplications of its weights at the rate of the machine's
+ * int8 or bf16 instruction from registers. A case during which others used the processors is taken again, at most four
+ * times; then its line says "busy". */
+#include "engine/gguf.h"
 #include "engine/model.h"
-#include "kernels/pool.h"
+#include "kernels/quant.h"
+#include "machine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <time.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #define SEQUENCES_MAX 64
 #define TABLE 64 /* blocks of a sequence */
-#define RUNS 7
-#define READ_BYTES ((size_t)512 << 20)
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, by_value);
-    return v[n / 2];
-}
-
-/* --- the machine ----------------------------------------------------------------------------------- */
-
-struct area {
-    const uint64_t *data;
-    size_t words;
-    int parts;
-    volatile uint64_t sink;
-};
-
-static void read_part(void *ctx, int index)
-{
-    struct area *a = ctx;
-    size_t part = a->words / (size_t)a->parts / 8 * 8;
-    const uint64_t *p = a->data + (size_t)index * part;
-    uint64_t s[8] = {0};
-    for (size_t i = 0; i < part; i += 8)
-        for (int j = 0; j < 8; j++)
-            s[j] ^= p[i + (size_t)j];
-    a->sink = s[0] ^ s[1] ^ s[2] ^ s[3] ^ s[4] ^ s[5] ^ s[6] ^ s[7];
-}
-
-/* Bytes a second that all threads read together, one plain stream each. */
-static double read_bandwidth(struct kern_pool *pool)
-{
-    void *memory = mmap(NULL, READ_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    double v[RUNS];
-    if (memory == MAP_FAILED)
-        return 0;
-    madvise(memory, READ_BYTES, MADV_HUGEPAGE);
-    memset(memory, 1, READ_BYTES);
-    struct area a = {.data = memory, .words = READ_BYTES / 8, .parts = kern_pool_threads(pool)};
-    for (int i = 0; i < RUNS; i++) {
-        double start = now();
-        kern_pool_run(pool, read_part, &a, a.parts);
-        v[i] = (double)READ_BYTES / (now() - start);
-    }
-    munmap(memory, READ_BYTES);
-    return median(v, RUNS);
-}
-
-#if defined(__x86_64__)
-#define DOTS 20000000
-
-__attribute__((target("avx512f,avx512vnni"))) static void dot_part(void *ctx, int index)
-{
-    struct area *a = ctx;
-    __m512i s[12], x = _mm512_set1_epi8((char)(index + 1));
-    for (int j = 0; j < 12; j++)
-        s[j] = _mm512_setzero_si512();
-    for (int i = 0; i < DOTS / 12; i++)
-#pragma GCC unroll 12
-        for (int j = 0; j < 12; j++)
-            s[j] = _mm512_dpbusd_epi32(s[j], x, x);
-    for (int j = 1; j < 12; j++)
-        s[0] = _mm512_xor_si512(s[0], s[j]);
-    a->sink = (uint64_t)_mm512_reduce_add_epi32(s[0]);
-}
-
-/* Operations (multiply and add are two) a second from registers; 0 without VNNI. */
-static double int8_rate(struct kern_pool *pool)
-{
-    struct area a = {.parts = kern_pool_threads(pool)};
-    double v[RUNS];
-    if (!__builtin_cpu_supports("avx512vnni"))
-        return 0;
-    for (int i = 0; i < RUNS; i++) {
-        double start = now();
-        kern_pool_run(pool, dot_part, &a, a.parts);
-        v[i] = 128.0 * DOTS * a.parts / (now() - start);
-    }
-    return median(v, RUNS);
-}
-
-static void print_flags(void)
-{
-    static const char *const names[] = {"avx2", "fma", "avx512f", "avx512bw", "avx512vnni", "avx512bf16"};
-    const bool has[] = {__builtin_cpu_supports("avx2"),       __builtin_cpu_supports("fma"),
-                        __builtin_cpu_supports("avx512f"),    __builtin_cpu_supports("avx512bw"),
-                        __builtin_cpu_supports("avx512vnni"), __builtin_cpu_supports("avx512bf16")};
-    printf("flags:");
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (has[i])
-            printf(" %s", names[i]);
-    printf("\n");
-}
-#else
-static double int8_rate(struct kern_pool *pool)
-{
-    (void)pool;
-    return 0;
-}
-
-static void print_flags(void)
-{
-    printf("flags: not x86-64\n");
-}
-#endif
-
-static void print_machine(struct kern_pool *pool)
-{
-    print_flags();
-    printf("threads: %d\nread: %.1f GB/s\nint8: %.2f TOP/s\n", kern_pool_threads(pool), read_bandwidth(pool) / 1e9,
-           int8_rate(pool) / 1e12);
-}
-
-/* --- the engine ------------------------------------------------------------------------------------ */
+#define CASES_MAX 16
+#define TRIES 5
+#define LEAST_SECONDS 0.7 /* of a case: others' time is counted in hundredths of a second */
 
 struct bench {
+    struct kern_pool *pool;
+    struct machine machine;
     struct engine_model *model;
     struct engine_kv *kv;
     const struct engine_model_info *info;
+    double token_bytes; /* of the file, read for one token */
+    double operations;  /* of weights, a prompt token, without the output matrix: that works for the last token alone */
+    bool bf16;          /* which rate prompts are held against */
     float *logits;
     int32_t table[SEQUENCES_MAX][TABLE];
 };
+
+/* --- the file: what a token costs at least --------------------------------------------------------- */
+
+static bool starts(struct span name, const char *with)
+{
+    return name.len >= strlen(with) && memcmp(name.data, with, strlen(with)) == 0;
+}
+
+static bool weigh(struct bench *b, const struct engine_files *files, struct engine_problem *why)
+{
+    if (files->count != 1) /* a Hugging Face directory: the laid-out weights are near enough */
+        return true;
+    struct engine_gguf *g = engine_gguf_parse(files->file[0].bytes, why);
+    if (!g)
+        return false;
+    bool own_head = engine_gguf_tensor_find(g, "output.weight") != NULL;
+    for (size_t i = 0; i < engine_gguf_tensor_count(g); i++) {
+        const struct engine_gguf_tensor *t = engine_gguf_tensor(g, i);
+        if (!own_head || !starts(t->name, "token_embd.weight"))
+            b->token_bytes += (double)t->data.len;
+        if (starts(t->name, "blk.") && t->dims > 1)
+            b->operations += 2.0 * (double)t->dim[0] * (double)t->dim[1] * (double)t->dim[2];
+        if (starts(t->name, "blk.0.ffn_down"))
+            b->bf16 = t->type == KERN_BF16 || t->type == KERN_F16 || t->type == KERN_F32;
+    }
+    engine_gguf_close(g);
+    return true;
+}
 
 static bool bench_open(struct bench *b, const char *path, int threads)
 {
@@ -159,18 +67,23 @@ static bool bench_open(struct bench *b, const char *path, int threads)
     struct engine_model_options options = {.threads = threads, .context_max = TABLE * 16};
     struct engine_problem why = {ENGINE_OK, ""};
     struct engine_files files;
-    if (!engine_files_load(&files, path, &why) || !(b->model = engine_model_open(&files, true, &options, &why)) ||
+    if (!engine_files_load(&files, path, &why) || !weigh(b, &files, &why) ||
+        !(b->model = engine_model_open(&files, true, &options, &why)) ||
         !(b->kv = engine_kv_open(b->model, 16, blocks, &why))) {
         fprintf(stderr, "bench_engine: %s\n", why.text);
         return false;
     }
     b->info = engine_model_info(b->model);
+    if (b->token_bytes == 0)
+        b->token_bytes = (double)b->info->weight_bytes;
     b->logits = malloc((size_t)SEQUENCES_MAX * (size_t)b->info->vocab * sizeof *b->logits);
     for (int s = 0; s < SEQUENCES_MAX; s++)
         for (int i = 0; i < TABLE; i++)
             b->table[s][i] = s * TABLE + i;
     return b->logits != NULL;
 }
+
+/* --- cases ------------------------------------------------------------------------------------------- */
 
 static struct engine_step_seq sequence(struct bench *b, int s, const int32_t *tokens, int pos, int count)
 {
@@ -179,103 +92,117 @@ static struct engine_step_seq sequence(struct bench *b, int s, const int32_t *to
 
 static double step(struct bench *b, const struct engine_step_seq *seqs, int n)
 {
-    double start = now();
+    double start = machine_now();
     if (engine_model_step(b->model, b->kv, seqs, n, b->logits) != ENGINE_OK) {
         fprintf(stderr, "bench_engine: a step was refused\n");
         exit(1);
     }
-    return now() - start;
+    return machine_now() - start;
 }
 
+enum { STEPS_MAX = 512, CONTEXT = 16 };
+
+/* Tokens a second of the median prompt. */
 static double prefill(struct bench *b, int tokens)
 {
     int32_t ids[TABLE * 16];
-    double v[RUNS];
+    double v[STEPS_MAX], start = machine_now();
+    int n = 0;
     for (int i = 0; i < tokens; i++)
         ids[i] = (i * 7919 + 13) % b->info->vocab;
-    for (int run = 0; run < RUNS; run++) {
+    while (n < STEPS_MAX && (n < 3 || machine_now() - start < LEAST_SECONDS)) {
         struct engine_step_seq seq = sequence(b, 0, ids, 0, tokens);
-        v[run] = tokens / step(b, &seq, 1);
+        v[n++] = step(b, &seq, 1);
     }
-    return median(v, RUNS);
+    return tokens / machine_median(v, n);
 }
 
-/* Median time of a step over 64 steps: a step that lost its processor to somebody does not count. */
+/* Tokens a second of the median step. */
 static double decode(struct bench *b, int sequences)
 {
-    enum { STEPS = 64, CONTEXT = 16 };
     struct engine_step_seq seqs[SEQUENCES_MAX];
     int32_t ids[SEQUENCES_MAX][CONTEXT];
-    double v[STEPS];
+    double v[STEPS_MAX], start;
+    int n = 0;
     for (int s = 0; s < sequences; s++) {
         for (int i = 0; i < CONTEXT; i++)
             ids[s][i] = (s * 101 + i * 7919) % b->info->vocab;
         seqs[s] = sequence(b, s, ids[s], 0, CONTEXT);
     }
     step(b, seqs, sequences);
-    for (int i = 0; i < STEPS; i++) {
+    start = machine_now();
+    while (n < STEPS_MAX && (n < 8 || machine_now() - start < LEAST_SECONDS)) {
         for (int s = 0; s < sequences; s++)
-            seqs[s] = sequence(b, s, &ids[s][i % CONTEXT], CONTEXT + i, 1);
-        v[i] = step(b, seqs, sequences);
+            seqs[s] = sequence(b, s, &ids[s][n % CONTEXT], CONTEXT + n % 64, 1); /* as far as llama-bench goes */
+        v[n++] = step(b, seqs, sequences);
     }
-    return sequences / median(v, STEPS);
+    return sequences / machine_median(v, n);
 }
 
-static void print_all(struct bench *b, double bandwidth)
-{
-    static const int counts[] = {1, 2, 4, 8, 16, 32};
-    printf("kernels: %s, weights: %.1f MB, floor: %.2f ms a step\n", b->info->kernels,
-           (double)b->info->weight_bytes / 1e6, 1e3 * (double)b->info->weight_bytes / bandwidth);
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        double rate = decode(b, counts[i]), floor = bandwidth / (double)b->info->weight_bytes * counts[i];
-        printf("decode %2d: %8.1f tok/s, %5.1f %% of the memory floor\n", counts[i], rate, 100 * rate / floor);
-    }
-    printf("prefill 512: %.1f tok/s\n", prefill(b, 512));
-}
-
-static int run_case(struct bench *b, const char *name, struct kern_pool *pool)
+static bool run_case(struct bench *b, const char *name)
 {
     int n = 0;
-    if (strcmp(name, "all") == 0) {
-        print_machine(pool);
-        print_all(b, read_bandwidth(pool));
-    } else if (sscanf(name, "decode%d", &n) == 1 && n >= 1 && n <= SEQUENCES_MAX) {
-        printf("%.1f\n", decode(b, n));
-    } else if (sscanf(name, "prefill%d", &n) == 1 && n >= 1 && n <= TABLE * 16) {
-        printf("%.1f\n", prefill(b, n));
-    } else {
+    bool decodes = sscanf(name, "decode%d", &n) == 1;
+    if ((!decodes && sscanf(name, "prefill%d", &n) != 1) || n < 1 || n > (decodes ? SEQUENCES_MAX : TABLE * 16)) {
         fprintf(stderr, "bench_engine: no case is called \"%s\"\n", name);
-        return 2;
+        return false;
     }
-    return 0;
+    for (int i = 0; i < TRIES; i++) {
+        struct machine_watch watch;
+        double before = machine_read(&b->machine, b->pool);
+        machine_watch(&watch);
+        double rate = decodes ? decode(b, n) : prefill(b, n);
+        if (machine_foreign(&watch) > MACHINE_FOREIGN_MAX)
+            continue;
+        double read = (before + machine_read(&b->machine, b->pool)) / 2;
+        double most =
+            decodes ? read / b->token_bytes * n : (b->bf16 ? b->machine.bf16 : b->machine.int8) / b->operations;
+        printf("%s %.2f %.4f\n", name, rate, most > 0 ? rate / most : 0);
+        return true;
+    }
+    printf("%s busy\n", name);
+    return true;
+}
+
+static void print_machine(const struct machine *m, int threads)
+{
+    machine_print_flags();
+    printf("threads: %d\nread: %.1f GB/s (%d streams a thread, %d bytes ahead)\nint8: %.2f TOP/s (%s)\n"
+           "bf16: %.2f TOP/s (%s)\n",
+           threads, m->read / 1e9, m->streams, m->ahead, m->int8 / 1e12, m->int8_how, m->bf16 / 1e12, m->bf16_how);
 }
 
 int main(int argc, char **argv)
 {
-    const char *model = NULL, *name = "all";
-    int threads = 0;
+    static struct bench b;
+    const char *model = NULL, *cases[CASES_MAX] = {"decode1", "decode32", "prefill512"};
+    int threads = 0, count = 0;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--model") == 0)
             model = argv[i + 1];
         else if (strcmp(argv[i], "--threads") == 0)
             threads = atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--case") == 0)
-            name = argv[i + 1];
+        else if (strcmp(argv[i], "--case") == 0 && count < CASES_MAX)
+            cases[count++] = argv[i + 1];
     }
-    struct kern_pool *pool = kern_pool_open(threads);
-    static struct bench b;
-    if (pool && strcmp(name, "machine") == 0) {
-        print_machine(pool);
-        return 0;
-    }
-    if (!pool || !model || !bench_open(&b, model, threads)) {
-        fprintf(stderr, "usage: bench_engine --model FILE [--threads N] --case machine|decodeN|prefillN|all\n");
+    bool machine_only = count == 1 && strcmp(cases[0], "machine") == 0;
+    b.pool = kern_pool_open(threads);
+    if (!b.pool || (!machine_only && (!model || !bench_open(&b, model, threads))) ||
+        !machine_measure(&b.machine, b.pool)) {
+        fprintf(stderr, "usage: bench_engine --model FILE [--threads N] [--case machine|decodeN|prefillN]...\n");
         return 2;
     }
-    int code = run_case(&b, name, pool);
+    print_machine(&b.machine, kern_pool_threads(b.pool));
+    if (model)
+        printf("kernels: %s\nweights: %.1f MB a token in the file, %.1f MB laid out\n", b.info->kernels,
+               b.token_bytes / 1e6, (double)b.info->weight_bytes / 1e6);
+    bool ok = true;
+    for (int i = 0; ok && !machine_only && i < (count ? count : 3); i++)
+        ok = run_case(&b, cases[i]);
+    machine_release();
     engine_kv_close(b.kv);
     engine_model_close(b.model);
     free(b.logits);
-    kern_pool_close(pool);
-    return code;
+    kern_pool_close(b.pool);
+    return ok ? 0 : 2;
 }

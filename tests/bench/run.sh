@@ -8,12 +8,19 @@ export TOP
 source "$TOP/proxy/cli/setup.sh"
 export AIRLOCK_SHARED=${AIRLOCK_SHARED:-$TOP/../shared} AIRLOCK_MODELS=$MODEL_DIR
 
-names="" quick=0
-for word in "$@"; do
+names="" quick=0 only=""
+while [ $# -gt 0 ]; do
+    word=$1
+    shift
     case $word in
     --quick) quick=1 ;;
+    --only)
+        [ $# -gt 0 ] || fail "--only needs a pattern" "" "for example: ./airlock bench engine --only 'Llama.*decode'"
+        only=$1
+        shift
+        ;;
     -h | --help)
-        echo "usage: ./airlock bench [NAME...] [--quick]; the benches are: $(cd "$TOP/tests/bench" && ls bench_*.sh | sed 's/bench_\(.*\)\.sh/\1/' | xargs)"
+        echo "usage: ./airlock bench [NAME...] [--quick] [--only PATTERN]; the benches are: $(cd "$TOP/tests/bench" && ls bench_*.sh | sed 's/bench_\(.*\)\.sh/\1/' | xargs)"
         exit 0
         ;;
     *)
@@ -23,10 +30,10 @@ for word in "$@"; do
     esac
 done
 [ -n "$names" ] || names=$(cd "$TOP/tests/bench" && ls bench_*.sh | sed 's/bench_\(.*\)\.sh/\1/')
-export BENCH_QUICK=$quick
+export BENCH_QUICK=$quick BENCH_ONLY=$only
 
 setup_packages test
-AIRLOCK_WITH_TESTS=1 setup_build demo
+AIRLOCK_WITH_TESTS=1 setup_build demo $(cd "$TOP/tests/bench" && ls bench_*.c | sed 's/\.c$//')
 mkdir -p "$TOP/tests/bench/results"
 
 machine() {
@@ -38,6 +45,10 @@ machine() {
 
 machine
 for name in $names; do
+    if [ -n "$only" ]; then # some rows alone are no result to keep
+        bash "$TOP/tests/bench/bench_$name.sh"
+        continue
+    fi
     result=$TOP/tests/bench/results/$name.tsv
     machine >"$result"
     bash "$TOP/tests/bench/bench_$name.sh" | tee -a "$result"
