@@ -312,15 +312,28 @@ static bool has_registers(const struct policy_measurement *m, const struct verif
     return m->registers >> 4 == 0;
 }
 
-/* Under a paravisor the hardware measures the paravisor, not the guest: such a measurement admits any guest, and these
- * rules have no words for the virtual TPM's registers. */
+/* Are the pinned registers of a virtual TPM the pinned values? */
+static bool has_pcrs(const struct policy_measurement *m, const struct verifier_vtpm *vtpm)
+{
+    size_t at = 0;
+    for (unsigned i = 0; i < VERIFIER_TPM_PCRS && at < POLICY_PCRS_MAX; i++) {
+        if (!(m->pcrs >> i & 1))
+            continue;
+        if (!(vtpm->present >> i & 1) || memcmp(m->pcr[at++], vtpm->pcr[i], sizeof vtpm->pcr[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Under a virtual TPM the hardware measures the provider's software, not the guest: without a pinned register such a
+ * row would admit any guest. */
 static bool is_accepted_measurement(const struct policy_rules_program *program, const struct verifier_hw *hw)
 {
-    if (hw->tee == VERIFIER_TEE_AZURE || hw->tee == VERIFIER_TEE_GCP)
-        return false;
+    bool vtpm = hw->tee == VERIFIER_TEE_AZURE || hw->tee == VERIFIER_TEE_GCP;
     for (size_t i = 0; i < program->count; i++) {
         const struct policy_measurement *m = &program->measurement[i];
-        if (m->tee == hw->tee && memcmp(m->digest, hw->measurement, sizeof m->digest) == 0 && has_registers(m, hw))
+        if (m->tee == hw->tee && memcmp(m->digest, hw->measurement, sizeof m->digest) == 0 && has_registers(m, hw) &&
+            vtpm == (m->pcrs != 0) && has_pcrs(m, &hw->vtpm))
             return true;
     }
     return false;
@@ -332,12 +345,11 @@ static bool is_below(const struct verifier_tcb *tcb, const struct policy_line *l
            tcb->microcode < least->microcode || tcb->fmc < least->fmc;
 }
 
-/* Which platform row applies: the product line of SNP, "tdx", "nitro". NULL: none. */
+/* Which platform row applies, by the hardware's product. NULL: none. */
 static const struct policy_line *line_of(const struct policy_hardware *hardware, const struct verifier_hw *hw)
 {
-    const char *name = hw->tee == VERIFIER_TEE_TDX ? "tdx" : hw->tee == VERIFIER_TEE_NITRO ? "nitro" : hw->product;
     for (size_t i = 0; i < hardware->line_count; i++)
-        if (strcmp(hardware->line[i].name, name) == 0)
+        if (strcmp(hardware->line[i].name, hw->product) == 0)
             return &hardware->line[i];
     return NULL;
 }
@@ -371,17 +383,23 @@ static bool check_collateral(struct judge *j, const struct verifier_hw *hw)
     return true;
 }
 
+/* Accepted by rules that list no platform. */
+static bool is_usual_product(const char *product)
+{
+    return strcmp(product, "Genoa") == 0 || strcmp(product, "Turin") == 0 || strcmp(product, "tdx") == 0;
+}
+
 static bool check_platform(struct judge *j, const struct verifier_hw *hw)
 {
     const struct policy_hardware *hardware = &j->rules->hardware;
     const struct policy_line *line = line_of(hardware, hw);
     if (!check_collateral(j, hw))
         return false;
-    if (hardware->line_count > 0 ? !line : strcmp(hw->product, "Milan") == 0)
+    if (hardware->line_count > 0 ? !line : !is_usual_product(hw->product))
         return REFUSE(j, 11, VERIFIER_E_PRODUCT_NOT_ACCEPTED, hw->product, "a processor line that the rules list");
-    if (hw->tee == VERIFIER_TEE_TDX)
+    if (hw->beneath == VERIFIER_TEE_TDX)
         return check_tdx(j, &hw->tdx.tcb, line);
-    if (line && (hw->tee == VERIFIER_TEE_SNP || hw->tee == VERIFIER_TEE_AZURE) &&
+    if (line && hw->beneath == VERIFIER_TEE_SNP &&
         (is_below(&hw->snp.reported, line) || is_below(&hw->snp.committed, line))) {
         const struct verifier_tcb *tcb = &hw->snp.reported;
         verifier_note_observed(&j->out->refusal.note, "%s boot loader %u, TEE %u, SNP %u, microcode %u, FMC %u",
@@ -397,7 +415,7 @@ static bool check_platform(struct judge *j, const struct verifier_hw *hw)
 static struct span hardware_id(const struct verifier_hw *hw)
 {
     struct span id = span_of(NULL, 0);
-    if (hw->tee == VERIFIER_TEE_TDX && hw->has_platform_instance)
+    if (hw->beneath == VERIFIER_TEE_TDX && hw->has_platform_instance)
         id = span_of(hw->platform_instance, sizeof hw->platform_instance);
     else if (hw->has_chip_id)
         id = span_of(hw->chip_id, sizeof hw->chip_id);
@@ -424,7 +442,7 @@ static bool check_fleet(struct judge *j, const struct verifier_node *node, const
         return refuse_numbers(j, 11, VERIFIER_E_HARDWARE_NOT_ACCEPTED, "a fleet file that expired at", j->fleet.expires,
                               "one that is valid at", j->now);
     const struct policy_fleet_ids *ids =
-        node->hw.tee == VERIFIER_TEE_TDX ? &j->fleet.tdx_instances : &j->fleet.snp_chips;
+        node->hw.beneath == VERIFIER_TEE_TDX ? &j->fleet.tdx_instances : &j->fleet.snp_chips;
     if (!policy_fleet_has(ids, id))
         return refuse_bytes(j, 11, VERIFIER_E_HARDWARE_NOT_ACCEPTED, "hardware id", id.data, id.len,
                             "an id that the rules or the fleet file list");
@@ -442,8 +460,8 @@ static bool check_hardware(struct judge *j, const struct verifier_node *node, co
     if (!id.data)
         return REFUSE(j, 11, VERIFIER_E_HARDWARE_NOT_ACCEPTED, "no hardware id, or a masked one",
                       "an id that the rules or a fleet file list");
-    if (hw->tee == VERIFIER_TEE_TDX ? lists(h->instance, h->instance_count, id.data, 16)
-                                    : lists(h->chip, h->chip_count, id.data, 64))
+    if (hw->beneath == VERIFIER_TEE_TDX ? lists(h->instance, h->instance_count, id.data, 16)
+                                        : lists(h->chip, h->chip_count, id.data, 64))
         return true;
     if (node->fleet.data)
         return check_fleet(j, node, facts, id);

@@ -14,6 +14,9 @@ static const char *const tdx_status_names[] = {POLICY_TDX_STATUS_NAMES};
 static const char *const kem_names[] = {POLICY_KEM_NAMES};
 static const char *const cache_names[] = {"tenant", "none"};
 const char *const policy_unknown_names[2] = {"refuse", "report"};
+static const char *const pcr_names[] = {"pcr0",  "pcr1",  "pcr2",  "pcr3",  "pcr4",  "pcr5",  "pcr6",  "pcr7",
+                                        "pcr8",  "pcr9",  "pcr10", "pcr11", "pcr12", "pcr13", "pcr14", "pcr15",
+                                        "pcr16", "pcr17", "pcr18", "pcr19", "pcr20", "pcr21", "pcr22", "pcr23"};
 static const char *const line_names[] = {"Genoa", "Turin", "Milan", "tdx", "nitro"};
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -76,13 +79,39 @@ static void parse_models(struct policy_group *g, struct policy *p)
     }
 }
 
+/* Under a virtual TPM the hardware measures the provider's software alone: the guest is what the registers say. */
+static void parse_pcrs(struct policy_group *g, struct policy_measurement *m)
+{
+    bool vtpm = m->tee == VERIFIER_TEE_AZURE || m->tee == VERIFIER_TEE_GCP;
+    uint8_t value[32];
+    size_t count = 0;
+    for (size_t i = 0; i < COUNT(pcr_names); i++) {
+        if (!policy_group_hex(g, pcr_names[i], POLICY_OPTIONAL, value, sizeof value))
+            continue;
+        if (!vtpm || count == POLICY_PCRS_MAX) {
+            policy_group_refuse(g, pcr_names[i], POLICY_PROBLEM_VALUE,
+                                vtpm ? "one register too many: at most 8 of an image"
+                                     : "only tee = \"azure\" and \"gcp\" have this register");
+            return;
+        }
+        memcpy(m->pcr[count++], value, sizeof value);
+        m->pcrs |= UINT32_C(1) << i;
+    }
+    if (vtpm && count == 0)
+        policy_group_refuse(g, "tee", POLICY_PROBLEM_MISSING,
+                            "any guest of that provider would do: pin registers that your image decides, "
+                            "for example pcr4 and pcr9");
+}
+
 static void parse_measurement(struct policy_group g, struct policy_measurement *m)
 {
     static const char *const register_names[] = {"rtmr0", "rtmr1", "rtmr2", "rtmr3"};
     size_t tee = 0;
     policy_group_choice(&g, "tee", POLICY_REQUIRED, verifier_tee_names, VERIFIER_TEES, &tee);
     m->tee = (enum verifier_tee)tee;
-    policy_group_hex(&g, "measurement", POLICY_REQUIRED, m->digest, sizeof m->digest);
+    policy_group_hex(&g, "measurement", m->tee == VERIFIER_TEE_GCP ? POLICY_OPTIONAL : POLICY_REQUIRED, m->digest,
+                     sizeof m->digest);
+    parse_pcrs(&g, m);
     for (size_t i = 0; i < COUNT(register_names); i++) {
         if (!policy_group_hex(&g, register_names[i], POLICY_OPTIONAL, m->reg[i], sizeof m->reg[i]))
             continue;

@@ -15,6 +15,7 @@ enum {
     POLICY_MODELS_MAX = 16,
     POLICY_ALIASES_MAX = 4,
     POLICY_MEASUREMENTS_MAX = 32, /* per role */
+    POLICY_PCRS_MAX = 8,          /* pinned registers of a virtual TPM, an image */
     POLICY_LINES_MAX = 8,         /* product lines */
     POLICY_HARDWARE_MAX = 128,    /* hardware ids of one kind in the policy itself; more: a fleet file */
     POLICY_KEYDS_MAX = 8,
@@ -35,9 +36,11 @@ struct policy_model {
 
 struct policy_measurement {
     enum verifier_tee tee;
-    uint8_t digest[48]; /* SNP launch measurement, TDX MRTD, Nitro PCR0 */
+    uint8_t digest[48]; /* SNP launch measurement, TDX MRTD, Nitro PCR0, Azure: the paravisor's; GCP: zero */
     uint32_t registers; /* bit i: reg[i] is pinned */
     uint8_t reg[4][48]; /* TDX RTMR0 to RTMR3 */
+    uint32_t pcrs;      /* Azure, GCP: bit i: PCR i of the SHA-256 bank is pinned, at least one */
+    uint8_t pcr[POLICY_PCRS_MAX][32]; /* in the order of the bits */
 };
 
 /* What may run in one role, and behind which walls (bits of enum verifier_stage). */

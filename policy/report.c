@@ -1,6 +1,7 @@
 #include "policy/report.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static json_t *hex(const void *data, size_t len)
@@ -32,12 +33,24 @@ static json_t *tcb(const struct verifier_tcb *t)
                      t->microcode, "fmc", t->fmc);
 }
 
+static json_t *pcrs(const struct verifier_vtpm *vtpm)
+{
+    json_t *out = json_object();
+    char name[8];
+    for (unsigned i = 0; i < VERIFIER_TPM_PCRS; i++) {
+        snprintf(name, sizeof name, "pcr%u", i);
+        if (vtpm->present >> i & 1)
+            json_object_set_new(out, name, HEX(vtpm->pcr[i]));
+    }
+    return out;
+}
+
 static json_t *hardware(const struct verifier_hw *hw)
 {
     json_t *out = json_pack("{ss sb ss so so so}", "tee", verifier_tee_names[hw->tee], "simulated", hw->simulated,
                             "product", hw->product, "measurement", HEX(hw->measurement), "chip_id",
                             hw->has_chip_id ? HEX(hw->chip_id) : json_null(), "expires", number(hw->expires));
-    if (hw->tee == VERIFIER_TEE_TDX) {
+    if (hw->beneath == VERIFIER_TEE_TDX) {
         json_t *registers = json_array();
         for (size_t i = 0; i < 4; i++)
             json_array_append_new(registers, HEX(hw->tdx.rtmr[i]));
@@ -47,7 +60,9 @@ static json_t *hardware(const struct verifier_hw *hw)
         json_object_set_new(out, "platform_instance",
                             hw->has_platform_instance ? HEX(hw->platform_instance) : json_null());
     }
-    if (hw->tee == VERIFIER_TEE_SNP) {
+    if (hw->tee == VERIFIER_TEE_AZURE || hw->tee == VERIFIER_TEE_GCP)
+        json_object_set_new(out, "pcrs", pcrs(&hw->vtpm));
+    if (hw->beneath == VERIFIER_TEE_SNP) {
         json_object_set_new(out, "reported_tcb", tcb(&hw->snp.reported));
         json_object_set_new(out, "committed_tcb", tcb(&hw->snp.committed));
         json_object_set_new(out, "guest_policy", number(hw->snp.policy));

@@ -1,6 +1,6 @@
 /* rules.h - what somebody demands of a node: stage 11 of PROTOCOL.md § Order of checks, and stage 5's least versions.
  * Plain data, filled from an acceptance file (a client's) or from the owner's policy (keyd, proxy, engine); read by
- * policy_judge() only. All zero accepts nothing. About 60 KiB: keep it off small stacks. */
+ * policy_judge() only. All zero accepts nothing. About 80 KiB: keep it off small stacks. */
 #ifndef POLICY_RULES_H
 #define POLICY_RULES_H
 

@@ -412,6 +412,39 @@ bool verifier_chain_point(const struct verifier_chain *c, size_t i, enum verifie
     return good;
 }
 
+static size_t key_number(EVP_PKEY *key, const char *name, uint8_t *out, size_t cap)
+{
+    BIGNUM *number = NULL;
+    size_t len = 0;
+
+    if (EVP_PKEY_get_bn_param(key, name, &number) == 1 && BN_num_bytes(number) > 0 &&
+        (size_t)BN_num_bytes(number) <= cap)
+        len = (size_t)BN_bn2bin(number, out);
+    BN_free(number);
+    return len;
+}
+
+bool verifier_chain_rsa(const struct verifier_chain *c, size_t i, struct verifier_chain_rsa *out)
+{
+    EVP_PKEY *key = X509_get0_pubkey(cert_at(c, i));
+
+    memset(out, 0, sizeof *out);
+    if (key && EVP_PKEY_is_a(key, "RSA")) {
+        out->n_len = key_number(key, OSSL_PKEY_PARAM_RSA_N, out->n, sizeof out->n);
+        out->e_len = key_number(key, OSSL_PKEY_PARAM_RSA_E, out->e, sizeof out->e);
+    }
+    ERR_clear_error();
+    return out->n_len > 0 && out->e_len > 0;
+}
+
+bool verifier_chain_signs(const struct verifier_chain *c, size_t i)
+{
+    X509 *cert = cert_at(c, i);
+
+    return (X509_get_extension_flags(cert) & EXFLAG_KUSAGE) && !(X509_get_extension_flags(cert) & EXFLAG_CA) &&
+           (X509_get_key_usage(cert) & KU_DIGITAL_SIGNATURE);
+}
+
 /* The subject's only attribute of this kind, as text without control characters: it goes into notes. */
 static bool subject_text(const struct verifier_chain *c, size_t i, int nid, char *out, size_t cap)
 {

@@ -55,6 +55,14 @@ void verifier_chain_sha256(const struct verifier_chain *c, size_t i, uint8_t out
 /* The public point (x then y) of certificate `i`; false when its key is not on `curve`. */
 MUST_CHECK bool verifier_chain_point(const struct verifier_chain *c, size_t i, enum verifier_curve curve,
                                      uint8_t out[VERIFIER_POINT_MAX]);
+/* Modulus and exponent of certificate `i`'s RSA key, big-endian; false when it has none of at most 4096 bits. */
+struct verifier_chain_rsa {
+    uint8_t n[512], e[8];
+    size_t n_len, e_len;
+};
+MUST_CHECK bool verifier_chain_rsa(const struct verifier_chain *c, size_t i, struct verifier_chain_rsa *out);
+/* Is certificate `i` one for signing data: key usage digitalSignature, and no authority? */
+MUST_CHECK bool verifier_chain_signs(const struct verifier_chain *c, size_t i);
 /* The subject's only common name as text; false when there is none, several, or it does not fit. */
 MUST_CHECK bool verifier_chain_name(const struct verifier_chain *c, size_t i, char *out, size_t cap);
 /* The subject's only serialNumber attribute (not the certificate's number), likewise. */

@@ -278,14 +278,31 @@ static bool has_stray_part(const struct evidence *ev)
            (ev->event_log.data && (tee == VERIFIER_TEE_SNP || tee == VERIFIER_TEE_NITRO));
 }
 
+/* Does the replay lead to the registers that the quote covers? A TPM's log is the firmware's: it speaks of some. */
+static bool log_fits(const struct verifier_event_log *log, const struct verifier_hw *hw)
+{
+    if (hw->tee == VERIFIER_TEE_TDX) {
+        for (size_t i = 0; i < VERIFIER_RTMRS; i++)
+            if (memcmp(log->reg[i], hw->tdx.rtmr[i], sizeof hw->tdx.rtmr[i]) != 0)
+                return false;
+        return true;
+    }
+    for (size_t i = 0; i < VERIFIER_TPM_PCRS; i++)
+        if (log->events[i] > 0 &&
+            (!(hw->vtpm.present >> i & 1) || memcmp(log->reg[i], hw->vtpm.pcr[i], sizeof hw->vtpm.pcr[i]) != 0))
+            return false;
+    return true;
+}
+
 /* A log counts only when its replay gives the registers that the quote covers. */
 static bool stage_5_log(struct check *c, const struct evidence *ev, const struct verifier_hw *hw)
 {
     struct verifier_event_log log;
-    if (!ev->event_log.data || hw->tee != VERIFIER_TEE_TDX)
+    if (!ev->event_log.data)
         return true;
-    enum verifier_err err = verifier_event_log_replay(&log, ev->event_log);
-    if (err == VERIFIER_OK && memcmp(log.rtmr, hw->tdx.rtmr, sizeof log.rtmr) != 0)
+    enum verifier_err err = verifier_event_log_replay(
+        &log, ev->event_log, hw->tee == VERIFIER_TEE_TDX ? VERIFIER_LOG_RTMR : VERIFIER_LOG_PCR);
+    if (err == VERIFIER_OK && !log_fits(&log, hw))
         err = VERIFIER_E_PCR_MISMATCH;
     if (err == VERIFIER_OK)
         return true;

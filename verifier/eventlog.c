@@ -6,10 +6,19 @@
 
 enum {
     NO_ACTION = 3, /* EV_NO_ACTION: a remark, extends nothing */
-    ALG_SHA384 = 0x000c,
     ALGORITHMS_MAX = 8,
 };
 #define END 0xffffffffu
+
+/* What a kind of log measures with, and where. */
+static const struct measure {
+    uint16_t alg; /* TCG's number */
+    size_t len;   /* bytes of a digest */
+    uint32_t first, count;
+} measures[] = {
+    [VERIFIER_LOG_RTMR] = {0x000c, 48, 1, VERIFIER_RTMRS},
+    [VERIFIER_LOG_PCR] = {0x000b, 32, 0, VERIFIER_LOG_REGISTERS},
+};
 
 struct algorithms {
     size_t count;
@@ -41,8 +50,8 @@ static bool take_first(struct reader *r, struct algorithms *a)
     return reader_end(&event);
 }
 
-/* The digests of one record; the SHA-384 one, exactly once. */
-static bool take_digest(struct reader *r, const struct algorithms *a, const uint8_t **digest)
+/* The digests of one record; the measure's own, exactly once. */
+static bool take_digest(struct reader *r, const struct algorithms *a, const struct measure *m, const uint8_t **digest)
 {
     uint32_t count = reader_u32le(r);
 
@@ -59,25 +68,40 @@ static bool take_digest(struct reader *r, const struct algorithms *a, const uint
         if (at == a->count)
             return false;
         value = reader_span(r, a->len[at]);
-        if (id == ALG_SHA384 && (*digest || value.len != 48))
+        if (id == m->alg && (*digest || value.len != m->len))
             return false;
-        if (id == ALG_SHA384)
+        if (id == m->alg)
             *digest = value.data;
     }
     return r->err == READER_OK && *digest != NULL;
 }
 
-static void extend(uint8_t reg[48], const uint8_t digest[48])
+static void extend(uint8_t reg[48], const uint8_t *digest, size_t len)
 {
     uint8_t joined[96];
 
-    memcpy(joined, reg, 48);
-    memcpy(joined + 48, digest, 48);
-    SHA384(joined, sizeof joined, reg);
+    memcpy(joined, reg, len);
+    memcpy(joined + len, digest, len);
+    if (len == 48)
+        SHA384(joined, 2 * len, reg);
+    else
+        SHA256(joined, 2 * len, reg);
 }
 
-enum verifier_err verifier_event_log_replay(struct verifier_event_log *out, struct span log)
+/* A remark may name the locality from which a TPM was started: PCR 0 begins there. */
+static void take_remark(struct verifier_event_log *out, uint32_t index, struct span event)
 {
+    static const char locality[16] = "StartupLocality";
+
+    if (index == 0 && event.len == sizeof locality + 1 && memcmp(event.data, locality, sizeof locality) == 0 &&
+        out->events[0] == 0)
+        out->reg[0][31] = event.data[sizeof locality];
+}
+
+enum verifier_err verifier_event_log_replay(struct verifier_event_log *out, struct span log,
+                                            enum verifier_event_log_kind kind)
+{
+    const struct measure *m = &measures[kind];
     struct reader r = reader_over(log);
     struct algorithms a;
 
@@ -87,19 +111,24 @@ enum verifier_err verifier_event_log_replay(struct verifier_event_log *out, stru
     while (r.err == READER_OK && r.rest.len > 0) {
         uint32_t index = reader_u32le(&r), type;
         const uint8_t *digest;
+        struct span event;
 
         if (index == END)
             break;
         type = reader_u32le(&r);
-        if (!take_digest(&r, &a, &digest))
+        if (!take_digest(&r, &a, m, &digest))
             return VERIFIER_E_PARSE;
-        (void)reader_span(&r, reader_u32le(&r));
-        if (r.err != READER_OK || index < 1 || index > VERIFIER_RTMRS)
+        event = reader_span(&r, reader_u32le(&r));
+        if (r.err != READER_OK || index < m->first || index - m->first >= m->count)
             return VERIFIER_E_PARSE;
-        if (type == NO_ACTION)
+        index -= m->first;
+        if (type == NO_ACTION) {
+            if (kind == VERIFIER_LOG_PCR)
+                take_remark(out, index, event);
             continue;
-        extend(out->rtmr[index - 1], digest);
-        out->events[index - 1]++;
+        }
+        extend(out->reg[index], digest, m->len);
+        out->events[index]++;
     }
     return r.err == READER_OK ? VERIFIER_OK : VERIFIER_E_PARSE;
 }

@@ -2,8 +2,6 @@
 
 #include <openssl/sha.h>
 
-#include "verifier/tpm.h"
-
 struct verifier_hw_rules verifier_hw_rules_default(void)
 {
     return (struct verifier_hw_rules){.require_crl = true, .tcb_statuses = 1u << VERIFIER_TCB_UP_TO_DATE};
@@ -17,16 +15,11 @@ struct verifier_hw_rules verifier_hw_rules_judged(void)
     return r;
 }
 
-enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum verifier_tee tee, struct span quote,
-                                     const struct span *chain, size_t chain_count,
-                                     const struct verifier_collateral *collateral, uint64_t now,
-                                     const struct verifier_hw_rules *rules, struct verifier_note *why)
+static enum verifier_err verify(struct verifier_hw *out, enum verifier_tee tee, struct span quote,
+                                const struct span *chain, size_t chain_count,
+                                const struct verifier_collateral *collateral, uint64_t now,
+                                const struct verifier_hw_rules *rules, struct verifier_note *why)
 {
-    static const struct verifier_collateral none;
-
-    memset(out, 0, sizeof *out);
-    if (!collateral)
-        collateral = &none;
     switch (tee) {
     case VERIFIER_TEE_SNP:
         return verifier_snp_verify(out, quote, chain, chain_count, collateral, now, rules, why);
@@ -40,17 +33,34 @@ enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum verifier_tee 
         return verifier_nitro_verify(out, quote, now, rules, why);
     case VERIFIER_TEE_AZURE:
         return verifier_azure_verify(out, quote, chain, chain_count, collateral, now, rules, why);
+    case VERIFIER_TEE_GCP:
+        return verifier_gcp_verify(out, quote, chain, chain_count, collateral, now, rules, why);
     default:
         verifier_note_observed(why, "evidence of another kind than this build reads");
         return VERIFIER_E_UNSUPPORTED_TEE;
     }
 }
 
+enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum verifier_tee tee, struct span quote,
+                                     const struct span *chain, size_t chain_count,
+                                     const struct verifier_collateral *collateral, uint64_t now,
+                                     const struct verifier_hw_rules *rules, struct verifier_note *why)
+{
+    static const struct verifier_collateral none;
+    enum verifier_err err;
+
+    memset(out, 0, sizeof *out);
+    err = verify(out, tee, quote, chain, chain_count, collateral ? collateral : &none, now, rules, why);
+    if (err == VERIFIER_OK && tee != VERIFIER_TEE_AZURE)
+        out->beneath = tee;
+    return err;
+}
+
 bool verifier_hw_binds(const struct verifier_hw *hw, const uint8_t report_data[64])
 {
     uint8_t want[64] = {0};
 
-    if (hw->tee == VERIFIER_TEE_AZURE)
+    if (hw->tee == VERIFIER_TEE_AZURE || hw->tee == VERIFIER_TEE_GCP)
         SHA256(report_data, 64, want);
     else
         memcpy(want, report_data, sizeof want);

@@ -11,6 +11,7 @@
 #include "verifier/snp.h"
 #include "verifier/tdx.h"
 #include "verifier/types.h"
+#include "verifier/vtpm.h"
 
 #define VERIFIER_CRLS_MAX 16
 #define VERIFIER_OCSP_MAX 64
@@ -53,19 +54,21 @@ struct verifier_hw_rules verifier_hw_rules_judged(void);
 /* The facts of one verified piece of CPU evidence. */
 struct verifier_hw {
     enum verifier_tee tee;
+    enum verifier_tee beneath;     /* the hardware that vouches: SNP or TDX where tee is AZURE, else tee itself */
     bool simulated;                /* follows from the anchor that verified, never from a field */
-    char product[16];              /* "Milan", "Genoa", "Turin", "tdx", "nitro": as policies name it */
+    char product[16];              /* "Milan", "Genoa", "Turin", "tdx", "nitro", "gcp": as policies name it */
     uint8_t report_data[64];       /* what the guest had signed */
-    uint8_t measurement[48];       /* SNP: MEASUREMENT; TDX: MRTD; Nitro: PCR 0; Azure: the paravisor's */
+    uint8_t measurement[48];       /* SNP: MEASUREMENT; TDX: MRTD; Nitro: PCR 0; Azure: the paravisor's; GCP: zero */
     uint8_t chip_id[64];           /* SNP */
     bool has_chip_id;              /* false: masked, or signed by a provider's key; then it matches no list */
     uint8_t platform_instance[16]; /* TDX, multi-package platforms */
     bool has_platform_instance;
     uint64_t expires;        /* earliest notAfter and nextUpdate among everything that was used; seconds since 1970 */
     uint64_t collateral_at;  /* earliest date of the revocation lists and documents that counted; UINT64_MAX: none */
-    struct verifier_snp snp; /* tee SNP */
-    struct verifier_tdx tdx; /* tee TDX */
+    struct verifier_snp snp; /* beneath SNP */
+    struct verifier_tdx tdx; /* beneath TDX */
     struct verifier_nitro nitro; /* tee NITRO */
+    struct verifier_vtpm vtpm;   /* tee AZURE, GCP */
 };
 
 /* Prove `quote` by `chain` (DER, leaf first, root last; empty where the quote carries it) and `collateral` at the

@@ -9,7 +9,6 @@
 #include <openssl/sha.h>
 
 #include "verifier/base/reader.h"
-#include "verifier/hw.h"
 
 /* --- TPMS_ATTEST --------------------------------------------------------------------------------------------- */
 
@@ -123,8 +122,7 @@ bool verifier_rsa_check(const struct verifier_rsa *key, struct span message, str
     return good;
 }
 
-/* --- Azure's paravisor report --------------------------------------------------------------------------------------
- */
+/* --- Azure's paravisor report ----------------------------------------------------------------------------------- */
 
 enum { HCL_HEAD = 32, REPORT_LEN = 1184, SNP_DATA = 0x50, TD_DATA = 128, HASH_SHA256 = 1 };
 
@@ -178,13 +176,18 @@ static bool read_key(struct verifier_hcl *out)
     return found == 1 && n > 0 && e > 0;
 }
 
+bool verifier_hcl_covers(const struct verifier_hcl *hcl, const uint8_t report_data[64])
+{
+    uint8_t digest[32];
+
+    SHA256(hcl->runtime.data, hcl->runtime.len, digest);
+    return memcmp(digest, report_data, sizeof digest) == 0 && span_is_zero(span_of(report_data + 32, 32));
+}
+
 enum verifier_err verifier_hcl_parse(struct verifier_hcl *out, struct span hcl)
 {
     struct reader r = reader_over(hcl);
     struct span magic = reader_span(&r, 4);
-    uint8_t digest[32];
-    const uint8_t *data;
-
     memset(out, 0, sizeof *out);
     out->version = reader_u32le(&r);
     out->size = reader_u32le(&r);
@@ -198,80 +201,15 @@ enum verifier_err verifier_hcl_parse(struct verifier_hcl *out, struct span hcl)
     out->runtime = reader_span(&r, reader_u32le(&r));
     if (magic.len == 4 && memcmp(magic.data, "HCLA", 4) != 0)
         return VERIFIER_E_BAD_MAGIC;
-    if (r.err != READER_OK || !span_is_zero(r.rest) || out->hash_type != HASH_SHA256 ||
+    if (r.err != READER_OK || out->hash_type != HASH_SHA256 ||
         (out->report_type != VERIFIER_HCL_SNP && out->report_type != VERIFIER_HCL_TDX))
         return VERIFIER_E_PARSE;
-    data = out->report.data + (out->report_type == VERIFIER_HCL_SNP ? SNP_DATA : TD_DATA);
-    SHA256(out->runtime.data, out->runtime.len, digest);
-    if (memcmp(digest, data, sizeof digest) != 0 || !span_is_zero(span_of(data + 32, 32)))
+    if (!span_is_zero(r.rest)) { /* zeros fill the TPM's index */
+        if (out->report_type != VERIFIER_HCL_TDX)
+            return VERIFIER_E_PARSE;
+        out->quote = r.rest;
+    }
+    if (!verifier_hcl_covers(out, out->report.data + (out->report_type == VERIFIER_HCL_SNP ? SNP_DATA : TD_DATA)))
         return VERIFIER_E_RUNTIME_DATA_MISMATCH;
     return read_key(out) ? VERIFIER_OK : VERIFIER_E_PARSE;
-}
-
-/* --- the whole of it
- * -------------------------------------------------------------------------------------------------- */
-
-struct parts {
-    struct span hcl, attest, signature, pcr[VERIFIER_TPM_PCRS];
-    size_t pcr_count;
-};
-
-static bool take_parts(struct parts *out, struct span quote)
-{
-    struct reader r = reader_over(quote);
-
-    reader_map(&r, 4);
-    reader_key(&r, "hcl");
-    out->hcl = reader_bin(&r, 1, VERIFIER_QUOTE_MAX);
-    reader_key(&r, "attest");
-    out->attest = reader_bin(&r, 1, 4096);
-    reader_key(&r, "signature");
-    out->signature = reader_bin(&r, 1, 512);
-    reader_key(&r, "pcrs");
-    out->pcr_count = reader_list(&r, 1, VERIFIER_TPM_PCRS);
-    for (size_t i = 0; i < out->pcr_count; i++)
-        out->pcr[i] = reader_bin(&r, 20, 48);
-    return reader_end(&r);
-}
-
-static enum verifier_err check_tpm(struct verifier_attest *a, const struct parts *p, const struct verifier_hcl *hcl)
-{
-    enum verifier_err err = verifier_attest_parse(a, p->attest);
-
-    if (err != VERIFIER_OK)
-        return err;
-    if (!verifier_rsa_check(&hcl->key, p->attest, p->signature))
-        return VERIFIER_E_BAD_SIGNATURE;
-    return verifier_attest_has_pcrs(a, p->pcr, p->pcr_count) ? VERIFIER_OK : VERIFIER_E_PCR_MISMATCH;
-}
-
-enum verifier_err verifier_azure_verify(struct verifier_hw *out, struct span quote, const struct span *chain,
-                                        size_t chain_count, const struct verifier_collateral *collateral, uint64_t now,
-                                        const struct verifier_hw_rules *rules, struct verifier_note *why)
-{
-    struct parts p = {0};
-    struct verifier_hcl hcl;
-    struct verifier_attest a;
-    enum verifier_err err;
-
-    memset(out, 0, sizeof *out);
-    if (!take_parts(&p, quote))
-        return VERIFIER_E_PARSE;
-    err = verifier_hcl_parse(&hcl, p.hcl);
-    if (err == VERIFIER_OK && hcl.report_type != VERIFIER_HCL_SNP)
-        err = VERIFIER_E_UNSUPPORTED_TEE; /* a TDREPORT is signed for its own machine only */
-    if (err == VERIFIER_OK)
-        err = verifier_snp_verify(out, hcl.report, chain, chain_count, collateral, now, rules, why);
-    if (err == VERIFIER_OK)
-        err = check_tpm(&a, &p, &hcl);
-    if (err == VERIFIER_OK && a.extra.len != 32)
-        err = VERIFIER_E_NONCE_MISMATCH;
-    if (err != VERIFIER_OK) {
-        memset(out, 0, sizeof *out);
-        return err;
-    }
-    out->tee = VERIFIER_TEE_AZURE;
-    memset(out->report_data, 0, sizeof out->report_data);
-    memcpy(out->report_data, a.extra.data, a.extra.len);
-    return VERIFIER_OK;
 }

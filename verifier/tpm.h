@@ -1,4 +1,5 @@
-/* tpm.h - TPM 2.0 quotes and Azure's paravisor report, which binds a virtual TPM's key to the hardware.
+/* tpm.h - TPM 2.0 quotes and Azure's paravisor report, which binds a virtual TPM's key to the hardware. Formats only:
+ * what they prove together is vtpm.h's.
  * Pure; parsed things borrow. Formats: TCG TPM 2.0 part 2 (TPMS_ATTEST, big-endian); Azure HCL report (little-endian);
  * attestation.md § 4. The nonce is only in the TPM's quote: the hardware report was made at boot. */
 #ifndef VERIFIER_TPM_H
@@ -41,21 +42,13 @@ struct verifier_hcl {
     uint32_t version, size, request_type, data_size, data_version, report_type, hash_type;
     struct span report;                /* 1184 bytes: SNP report, or a TDREPORT */
     struct span runtime;               /* JSON */
+    struct span quote;                 /* VERIFIER_HCL_TDX: what follows the blob (vtpm.h); may be empty */
     uint8_t modulus[512], exponent[8]; /* of the key HCLAkPub */
     struct verifier_rsa key;           /* borrows from the two above: do not copy the struct */
 };
 /* Split and check that the hardware report covers the JSON. VERIFIER_E_PARSE, _BAD_MAGIC, _RUNTIME_DATA_MISMATCH. */
 MUST_CHECK enum verifier_err verifier_hcl_parse(struct verifier_hcl *out, struct span hcl);
-
-struct verifier_hw;
-struct verifier_collateral;
-struct verifier_hw_rules;
-struct verifier_note;
-/* verifier_hw_verify() for Azure's SNP guests: `quote` is {hcl, attest, signature, pcrs [bin]}, `chain` the hardware
- * report's. Report data: the TPM quote's 32 bytes, then zeros (verifier_hw_binds()). */
-MUST_CHECK enum verifier_err verifier_azure_verify(struct verifier_hw *out, struct span quote, const struct span *chain,
-                                                   size_t chain_count, const struct verifier_collateral *collateral,
-                                                   uint64_t now, const struct verifier_hw_rules *rules,
-                                                   struct verifier_note *why);
+/* Is this report data the digest of the JSON, then zeros? */
+MUST_CHECK bool verifier_hcl_covers(const struct verifier_hcl *hcl, const uint8_t report_data[64]);
 
 #endif

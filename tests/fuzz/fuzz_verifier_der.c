@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct der d = der_over(in);
 
     (void)!verifier_pck_parse(&pck, in);
-    (void)!verifier_event_log_replay(&log, in);
+    (void)!verifier_event_log_replay(&log, in, VERIFIER_LOG_RTMR);
+    (void)!verifier_event_log_replay(&log, in, VERIFIER_LOG_PCR);
     while (der_any(&d, &content) != 0)
         if (content.len > 0 && (content.data < data || content.data + content.len > data + size))
             abort();

@@ -27,6 +27,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (verifier_attest_parse(&a, in) == VERIFIER_OK)
         inside(a.pcr_digest, data, size);
     if (verifier_hcl_parse(&hcl, in) == VERIFIER_OK)
-        inside(hcl.runtime, data, size);
+        inside(hcl.runtime, data, size), inside(hcl.quote, data, size);
     return 0;
 }

@@ -57,6 +57,11 @@ static const struct {
     {"aliases", "shares = 3; aliases", "models[0].shares", POLICY_PROBLEM_VALUE},
     {"tee = \"snp\"; meas", "tee = \"snp\"; rtmr0 = \"" HEX48 "\"; meas", "programs.proxy.images[0].rtmr0",
      POLICY_PROBLEM_VALUE},
+    {"tee = \"snp\"; meas", "tee = \"snp\"; pcr4 = \"" HEX32 "\"; meas", "programs.proxy.images[0].pcr4",
+     POLICY_PROBLEM_VALUE},
+    {"tee = \"snp\"; meas", "tee = \"azure\"; meas", "programs.proxy.images[0].tee", POLICY_PROBLEM_MISSING},
+    {"tee = \"snp\"; meas", "tee = \"azure\"; pcr24 = \"" HEX32 "\"; pcr4 = \"" HEX32 "\"; meas",
+     "programs.proxy.images[0].pcr24", POLICY_PROBLEM_UNKNOWN},
     {"line = \"Genoa\"", "line = \"Rome\"", "hardware.platforms[0].line", POLICY_PROBLEM_VALUE},
     {"line = \"tdx\"; worst_status = \"SWHardeningNeeded\"; tcb_date = \"2024-03-13\";", "line = \"Genoa\";",
      "hardware.platforms", POLICY_PROBLEM_REPEATED},
@@ -76,6 +81,20 @@ static const char *changed(const char *from, const char *to)
     snprintf(text, sizeof text, "%.*s%s%s", (int)(at - policy_sample), policy_sample, to, at + strlen(from));
     return text;
 }
+
+START_TEST(registers_of_a_virtual_tpm_arrive)
+{
+    struct policy_problem why;
+    const struct policy_measurement *m = &policy.proxy.measurement[0];
+    ck_assert(policy_parse(
+        span_str(changed("tee = \"snp\"; meas", "tee = \"azure\"; pcr9 = \"" HEX32 "\"; pcr4 = \"" HEX32 "\"; meas")),
+        &policy, &why));
+    ck_assert_uint_eq(m->tee, VERIFIER_TEE_AZURE);
+    ck_assert_uint_eq(m->pcrs, 1u << 4 | 1u << 9);
+    ck_assert_mem_eq(m->pcr[0], m->pcr[1], 32);
+    ck_assert(!span_is_zero(span_of(m->pcr[1], 32)));
+}
+END_TEST
 
 START_TEST(each_flaw_is_named)
 {
@@ -166,6 +185,7 @@ END_TEST
 static void add_tests(TCase *t)
 {
     tcase_add_test(t, every_field_arrives);
+    tcase_add_test(t, registers_of_a_virtual_tpm_arrive);
     tcase_add_loop_test(t, each_flaw_is_named, 0, (int)(sizeof flaws / sizeof *flaws));
     tcase_add_test(t, without_simulation_hardware_must_be_named);
     tcase_add_test(t, a_policy_becomes_rules_for_release_and_for_serving);

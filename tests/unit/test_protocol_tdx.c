@@ -21,7 +21,7 @@ static void open_world(void)
     writer_release(&envelope);
 
     hw = &claims->node.hw;
-    hw->tee = VERIFIER_TEE_TDX;
+    hw->tee = hw->beneath = VERIFIER_TEE_TDX;
     strcpy(hw->product, "tdx");
     hw->has_chip_id = false;
     hw->has_platform_instance = true;

@@ -292,6 +292,10 @@ static void quote_leaf(struct world_node *node, const struct world_session *s, c
     ck_assert_int_eq(verifier_tree_root((const uint8_t(*)[64])leaves, 3, root), VERIFIER_OK);
     verifier_tree_path((const uint8_t(*)[64])leaves, 3, 1, e->place.path, &e->place.path_len);
     verifier_report_data(data, 3, root, h_statement, h_state);
+    if (node->quote) {
+        node->quote(node, data, e, parts);
+        return;
+    }
     ck_assert_int_eq(attester_producer()->quote(node->chip, data, &parts[0], &parts[1], &parts[2]), 0);
     e->tee = VERIFIER_TEE_SNP;
     e->quote = writer_span(&parts[0]);

@@ -41,6 +41,9 @@ struct world_node {
     uint64_t checked_at;
     size_t device_count; /* fake devices (fake_device.c); the state must name them: world_devices() */
     char device[4][96];  /* reports */
+    /* Another kind of evidence than the simulated chip's: fills tee, quote, chain and collateral of the envelope. */
+    void (*quote)(struct world_node *node, const uint8_t report_data[64], struct verifier_envelope *e,
+                  struct writer parts[3]);
 };
 
 struct world {

@@ -131,15 +131,15 @@ static void put_event_log(struct cases_case *c, json_t *o, const struct verifier
     put(o, "nonce_file_equals_reportdata", json_boolean(span_equal(nonce, td->report_data)));
     if (!cases_has(c, "ccel_data"))
         return;
-    if (verifier_event_log_replay(&log, cases_file(c, "ccel_data")) != VERIFIER_OK)
+    if (verifier_event_log_replay(&log, cases_file(c, "ccel_data"), VERIFIER_LOG_RTMR) != VERIFIER_OK)
         cases_unreadable(c, "event log");
     replay = json_object();
     for (int i = 0; i < VERIFIER_RTMRS; i++) {
         char key[8];
         snprintf(key, sizeof key, "rtmr%d", i);
         put(replay, key,
-            json_pack("{s:o, s:I, s:b}", "replayed", cases_hex(log.rtmr[i], 48), "events", (json_int_t)log.events[i],
-                      "matches_quote", span_equal(span_of(log.rtmr[i], 48), td->rtmr[i])));
+            json_pack("{s:o, s:I, s:b}", "replayed", cases_hex(log.reg[i], 48), "events", (json_int_t)log.events[i],
+                      "matches_quote", span_equal(span_of(log.reg[i], 48), td->rtmr[i])));
     }
     put(o, "event_log_replay", replay);
 }
