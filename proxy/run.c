@@ -45,10 +45,10 @@ static bool read_tenants(struct proxy *p)
            say(why);
 }
 
-/* Take the tenants over when the key that the policy in force names has signed them. Otherwise nobody gets in. */
-static bool check_tenants(struct proxy *p, struct policy_tenants *out, char why[256])
+/* Take the tenants over when the key that `policy`, which is in force, names has signed them. Otherwise nobody gets
+ * in. */
+static bool check_tenants(struct proxy *p, const struct policy *policy, struct policy_tenants *out, char why[256])
 {
-    struct policy *policy = calloc(1, sizeof *policy);
     struct policy_problem problem;
     struct verifier_signed obj;
     struct backend_status status;
@@ -56,14 +56,13 @@ static bool check_tenants(struct proxy *p, struct policy_tenants *out, char why[
 
     snprintf(why, 256, "the tenants file is not signed by a key that the policy names for it");
     backend_status(p->backend, &status);
-    if (!policy || !backend_policy(p->backend, policy) ||
-        verifier_signed_parse_file(&obj, writer_span(&p->tenants_sig), writer_span(&p->tenants)) != VERIFIER_OK ||
+    if (verifier_signed_parse_file(&obj, writer_span(&p->tenants_sig), writer_span(&p->tenants)) != VERIFIER_OK ||
         verifier_signed_check(&obj, VERIFIER_SIGNED_TENANTS, policy->tenants.key, policy->tenants.key_count, 1) !=
             VERIFIER_OK)
-        goto out;
+        return false;
     if (!policy_tenants_parse(out, obj.body, &problem)) {
         policy_problem_print(&problem, "tenants", why, 256);
-        goto out;
+        return false;
     }
     ok = out->version >= status.tenants_version && out->expires - out->issued <= policy->tenants.max_life &&
          (status.now == 0 || status.now < out->expires);
@@ -73,23 +72,23 @@ static bool check_tenants(struct proxy *p, struct policy_tenants *out, char why[
                  "allows: sign a new one");
         policy_tenants_release(out);
     }
-out:
-    free(policy);
     return ok;
 }
 
 static void use_tenants(struct proxy *p, struct front *front)
 {
     struct policy_tenants tenants = {0};
+    struct policy *policy = p->config->tenants[0] ? malloc(sizeof *policy) : NULL;
     char why[256];
 
-    if (!p->config->tenants[0])
-        return;
-    pthread_mutex_lock(&p->lock);
-    if (!check_tenants(p, &tenants, why))
-        say(why);
-    pthread_mutex_unlock(&p->lock);
-    front_set_tenants(front, &tenants);
+    if (policy && backend_policy(p->backend, policy)) { /* before the first lease there is none, and nobody gets in */
+        pthread_mutex_lock(&p->lock);
+        if (!check_tenants(p, policy, &tenants, why))
+            say(why);
+        pthread_mutex_unlock(&p->lock);
+        front_set_tenants(front, &tenants);
+    }
+    free(policy);
 }
 
 /* On the backend's thread: policy, lease or engines changed. */

@@ -90,7 +90,7 @@ int attester_receive(int fd, struct attester_inbox *in, uint32_t *id, enum attes
         if (!(r.flags & ATTESTER_MORE))
             break;
     }
-    secret_wipe(record, (size_t)n);
+    secret_wipe(record, sizeof record); /* earlier pieces may have been longer */
     in->whole = true;
     *id = r.id;
     *err = writer_ok(&in->body) ? (enum attester_err)r.status : ATTESTER_E_INTERNAL;
