@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh - all tests: groups unit, vectors, fuzz, e2e, lint. Ends with "N passed, N failed, N skipped".
+# run.sh - all tests: groups unit, threads, vectors, fuzz, e2e, lint. Ends with "N passed, N failed, N skipped".
 set -uo pipefail
 
 TOP=${TOP:-$(cd "$(dirname "$0")/.." && pwd)}
@@ -14,15 +14,15 @@ groups="" long=0
 for word in "$@"; do
     case $word in
     --long) long=1 ;;
-    unit | vectors | fuzz | e2e | lint) groups="$groups $word" ;;
+    unit | threads | vectors | fuzz | e2e | lint) groups="$groups $word" ;;
     -h | --help)
-        echo "usage: ./airlock test [unit|vectors|fuzz|e2e|lint ...] [--long]"
+        echo "usage: ./airlock test [unit|threads|vectors|fuzz|e2e|lint ...] [--long]"
         exit 0
         ;;
-    *) fail "no test group is called \"$word\"" "" "the groups are unit, vectors, fuzz, e2e and lint" ;;
+    *) fail "no test group is called \"$word\"" "" "the groups are unit, threads, vectors, fuzz, e2e and lint" ;;
     esac
 done
-[ -n "$groups" ] || groups="lint unit vectors fuzz e2e"
+[ -n "$groups" ] || groups="lint unit threads vectors fuzz e2e"
 export AIRLOCK_LONG=$long
 
 passed=0 failed=0 skipped=0
@@ -70,6 +70,16 @@ group_unit() {
     setup_build asan
     for t in "$TOP"/build/demo/tests/test_*; do run_one "unit $(basename "$t")" "$t"; done
     for t in "$TOP"/build/asan/tests/test_*; do CK_FORK=${AIRLOCK_ASAN_FORK:-yes} run_one "unit(asan) $(basename "$t")" "$t"; done
+}
+
+# Where threads meet: the loops, workers and the backend of the proxy, the engine's thread, the pool, connect.
+group_threads() {
+    local t names="test_proxy_backend test_proxy_connect test_proxy_front test_proxy_shim test_engine_engine test_kernels_products"
+    setup_build tsan $names
+    for t in $names; do
+        TSAN_OPTIONS=exitcode=66 run_one "threads $t" "$TOP/build/tsan/tests/$t"
+        run_one "threads $t: no race" sh -c "! grep -a -A12 'WARNING: ThreadSanitizer' '$TOP/build/test-logs/threads_$t.log'"
+    done
 }
 
 group_vectors() {
