@@ -478,13 +478,16 @@ static bool lists_text(const char *list, size_t stride, size_t count, const char
     return count == 0 && when_empty;
 }
 
-/* What the vendor says about the device's certificates: all of them, and lately enough. */
+/* What the vendor says about the certificates of the device and of its reference files: all, and lately enough. */
 static bool check_status(struct judge *j, const struct verifier_device_claims *d)
 {
     uint64_t age = j->rules->collateral_age;
     if (!d->status_good && !j->rules->gpus.ocsp_optional && !d->simulated && !IGNORED("gpus.ocsp"))
         return REFUSE(j, 11, VERIFIER_E_OCSP_MISSING, "a device certificate without the vendor's status",
                       "a status of each, or gpus.ocsp = \"optional\"");
+    if (!d->rims_good && !j->rules->gpus.rim_ocsp_optional && !d->simulated && !IGNORED("gpus.rim_ocsp"))
+        return REFUSE(j, 11, VERIFIER_E_RIM_OCSP_MISSING, "a reference file whose signer has no status of the vendor",
+                      "a status of each of its certificates, or gpus.rim_ocsp = \"optional\"");
     if (age == 0 || d->status_at == UINT64_MAX || d->status_at == 0)
         return true;
     if (d->status_at + age <= j->now)

@@ -219,12 +219,14 @@ void policy_gpus_parse(struct policy_group *g, bool unknown_is_report, struct po
 {
     static const char *const ocsp_names[] = {"required", "optional"};
     struct policy_group u = policy_group_child(g, "gpus", POLICY_OPTIONAL);
-    size_t ocsp = 0;
+    size_t ocsp = 0, rim_ocsp = 0;
     gpus->min = number(&u, "min", 0, 0, VERIFIER_DEVICES_MAX);
     gpus->max = number(&u, "max", gpus->min, gpus->min, VERIFIER_DEVICES_MAX);
     policy_group_bool(&u, "ppcie", POLICY_OPTIONAL, &gpus->ppcie);
     policy_group_choice(&u, "ocsp", POLICY_OPTIONAL, ocsp_names, COUNT(ocsp_names), &ocsp);
     gpus->ocsp_optional = ocsp == 1;
+    policy_group_choice(&u, "rim_ocsp", POLICY_OPTIONAL, ocsp_names, COUNT(ocsp_names), &rim_ocsp);
+    gpus->rim_ocsp_optional = rim_ocsp == 1;
     policy_group_texts(&u, "drivers", POLICY_OPTIONAL, 0, POLICY_GPU_TEXTS_MAX, gpus->driver[0], sizeof gpus->driver[0],
                        &gpus->driver_count);
     policy_group_texts(&u, "vbios", POLICY_OPTIONAL, 0, POLICY_GPU_TEXTS_MAX, gpus->vbios[0], sizeof gpus->vbios[0],

@@ -70,9 +70,10 @@ struct policy_hardware {
 };
 
 struct policy_gpus {
-    uint32_t min, max;  /* devices of an engine; both 0: none */
-    bool ppcie;         /* require protected PCIe mode for more than one */
-    bool ocsp_optional; /* false (default): the vendor must have answered for every certificate of a device */
+    uint32_t min, max;      /* devices of an engine; both 0: none */
+    bool ppcie;             /* require protected PCIe mode for more than one */
+    bool ocsp_optional;     /* false (default): the vendor must have answered for every certificate of a device */
+    bool rim_ocsp_optional; /* the same for the signers of reference files */
     size_t driver_count, vbios_count, ueid_count;
     char driver[POLICY_GPU_TEXTS_MAX][32]; /* accepted versions, exactly */
     char vbios[POLICY_GPU_TEXTS_MAX][32];

@@ -16,7 +16,8 @@ struct verifier_device_claims {
     char ueid[65]; /* decimal digits */
     char driver[32], vbios[32];
     bool status_good;   /* the vendor answered for every certificate (OCSP) and calls it good */
-    uint64_t status_at; /* earliest date of those answers; UINT64_MAX: none */
+    uint64_t status_at; /* earliest date of all those answers; UINT64_MAX: none */
+    bool rims_good;     /* the same for the signers of the reference files that its measurements were compared with */
     uint64_t expires;   /* earliest authenticated expiry; 0: none */
 };
 

@@ -46,6 +46,8 @@ static void read_rims(struct rims *out, const struct verifier_collateral *collat
         enum verifier_err err = verifier_rim_read(&out->rim[out->count], collateral->rims[i], now, why);
 
         if (err == VERIFIER_OK)
+            err = verifier_rim_status(&out->rim[out->count], collateral->ocsp, collateral->ocsp_count, now, why);
+        if (err == VERIFIER_OK)
             out->count++;
         else
             out->last = err;
@@ -74,6 +76,7 @@ static enum verifier_err compare(struct verifier_device_claims *out, const struc
     const struct verifier_rim *used[2];
     size_t count = out->is_switch ? 1 : 2;
 
+    out->rims_good = true;
     for (size_t i = 0; i < count; i++) {
         used[i] = find_rim(rims, versions[i], out->arch, why);
         if (!used[i]) {
@@ -82,6 +85,9 @@ static enum verifier_err compare(struct verifier_device_claims *out, const struc
         }
         if (used[i]->expires < out->expires)
             out->expires = used[i]->expires;
+        if (used[i]->status_at < out->status_at)
+            out->status_at = used[i]->status_at;
+        out->rims_good = out->rims_good && used[i]->status_good;
         out->simulated = out->simulated || used[i]->simulated;
     }
     return verifier_gpu_compare(gpu, used, count, why);

@@ -15,7 +15,8 @@ MUST_CHECK enum verifier_err verifier_device_verify(struct verifier_device_claim
                                                     const struct verifier_collateral *collateral, uint64_t now,
                                                     struct verifier_note *why);
 /* Compare the measurements of proven reports with the vendor's reference files in `collateral`, each of which is proven
- * once however many devices there are; lowers each devices[i].expires. The first failure counts. */
+ * once however many devices there are, its signer's standing (rims_good) too; lowers each devices[i].expires. The first
+ * failure counts. */
 MUST_CHECK enum verifier_err verifier_devices_compare(struct verifier_device_claims *devices,
                                                       const struct span *reports, size_t count,
                                                       const struct verifier_collateral *collateral, uint64_t now,

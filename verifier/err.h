@@ -155,11 +155,14 @@
     X(QE_REPORT_SIGNATURE, "qe_report_signature", "The quoting enclave's report is not signed by the processor.")      \
     X(REPORT_DATA_PIN_MISMATCH, "report_data_pin_mismatch", "The report data is not the pinned value.")                \
     X(RIM_CERT_EXPIRED, "rim_cert_expired", "The reference file's signer has expired; fetch a newer file.")            \
+    X(RIM_CERT_REVOKED, "rim_cert_revoked", "The vendor has revoked the reference file's signer; fetch a newer file.") \
     X(RIM_CHAIN_ISSUER, "rim_chain_issuer", "The reference file's certificates do not follow one another.")            \
     X(RIM_CHAIN_LENGTH, "rim_chain_length", "The reference file has another number of certificates.")                  \
     X(RIM_CHAIN_SIGNATURE, "rim_chain_signature", "A certificate of the reference file is not signed right.")          \
     X(RIM_INDEX_CONFLICT, "rim_index_conflict", "Two reference files claim one measurement.")                          \
     X(RIM_MISSING, "rim_missing", "The vendor's reference file for this version is missing; fetch it.")                \
+    X(RIM_OCSP_MISSING, "rim_ocsp_missing",                                                                            \
+      "The vendor's status of the reference file's signer is missing; fetch it.")                                      \
     X(RIM_PARSE, "rim_parse", "The reference file cannot be read.")                                                    \
     X(RIM_SIGNATURE, "rim_signature", "The reference file's signature is wrong.")                                      \
     X(RIM_UNTRUSTED_ROOT, "rim_untrusted_root", "The reference file is not signed by the vendor.")                     \

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "verifier/chain.h"
+#include "verifier/ocsp.h"
 
 #define NS_SWID "http://standards.iso.org/iso/19770/-2/2015/schema.xsd"
 #define NS_HASH "http://www.w3.org/2001/04/xmlenc#sha384"
@@ -16,7 +17,7 @@
 #define ENVELOPED "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
 #define ECDSA_SHA384 "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384"
 #define DIGEST_SHA384 "http://www.w3.org/2001/04/xmldsig-more#sha384"
-#define CERTS 4
+#define CERTS VERIFIER_RIM_CERTS
 
 /* --- the tree ------------------------------------------------------------------------------------------ */
 
@@ -261,6 +262,18 @@ static enum verifier_err rim_err(enum verifier_err err)
     }
 }
 
+/* Kept for verifier_rim_status(). */
+static bool keep_certificates(struct verifier_rim *out, const struct signature *s)
+{
+    for (size_t i = 0; i < CERTS; i++) {
+        if (s->der[i].len > VERIFIER_RIM_CERT_MAX)
+            return false;
+        out->cert_len[i] = (uint16_t)s->der[i].len;
+        memcpy(out->cert[i], s->der[i].data, s->der[i].len);
+    }
+    return true;
+}
+
 static enum verifier_err prove(struct verifier_rim *out, xmlDoc *doc, const struct signature *s, uint64_t now,
                                struct verifier_note *why)
 {
@@ -277,11 +290,45 @@ static enum verifier_err prove(struct verifier_rim *out, xmlDoc *doc, const stru
         err = VERIFIER_E_CHAIN_LENGTH;
     if (err == VERIFIER_OK)
         err = verifier_chain_check(&c, VERIFIER_FORM_ECDSA_SHA384, now, why);
+    if (err == VERIFIER_OK && !keep_certificates(out, s))
+        err = VERIFIER_E_PARSE;
     out->certificates = c.count;
     out->simulated = c.anchor.simulated;
     out->expires = c.expires;
+    out->status_at = UINT64_MAX;
     verifier_chain_close(&c);
     return rim_err(err);
+}
+
+/* --- revocation ------------------------------------------------------------------------------------------------ */
+
+enum verifier_err verifier_rim_status(struct verifier_rim *rim, const struct span *responses, size_t count,
+                                      uint64_t now, struct verifier_note *why)
+{
+    struct verifier_chain c = {0};
+    struct span der[CERTS];
+    enum verifier_err err;
+    size_t good = 0;
+
+    rim->status_good = false;
+    rim->status_at = UINT64_MAX;
+    if (count == 0)
+        return VERIFIER_OK;
+    for (size_t i = 0; i < CERTS; i++)
+        der[i] = span_of(rim->cert[i], rim->cert_len[i]);
+    err = verifier_chain_open(&c, der, CERTS, CERTS, why);
+    for (size_t i = 0; err == VERIFIER_OK && i + 1 < CERTS; i++) {
+        err = verifier_ocsp_check(&c, i, responses, count, now, why);
+        good += err == VERIFIER_OK;
+        if (verifier_ocsp_is_silence(err))
+            err = VERIFIER_OK;
+    }
+    rim->status_good = err == VERIFIER_OK && good == CERTS - 1;
+    rim->status_at = c.issued;
+    if (c.expires < rim->expires)
+        rim->expires = c.expires;
+    verifier_chain_close(&c);
+    return err == VERIFIER_E_CERT_REVOKED ? VERIFIER_E_RIM_CERT_REVOKED : err;
 }
 
 /* --- content --------------------------------------------------------------------------------------------------- */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "verifier/ocsp.h"
+
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static const char usage[] =
@@ -213,6 +215,39 @@ static size_t list_missing(const struct opened *o, const struct cli_option *want
     return missing;
 }
 
+/* The standing of each reference file's signer and of the authorities above it, as the answers here tell it. */
+static size_t list_unanswered(const struct opened *o, uint64_t at)
+{
+    size_t missing = 0;
+
+    for (size_t i = 0; i < o->all.rim_count; i++) {
+        struct writer part = writer_with_max(VERIFIER_CHAIN_BYTES_MAX);
+        struct verifier_certs certs;
+        struct verifier_chain c = {0};
+        bool read = collateral_rim_chain(o->all.rims[i], &part) &&
+                    verifier_certs_parse(&certs, writer_span(&part)) == VERIFIER_OK &&
+                    verifier_chain_open(&c, certs.cert, certs.count, certs.count, NULL) == VERIFIER_OK;
+        for (size_t k = 0; read && k + 1 < c.count; k++) {
+            enum verifier_err err = verifier_ocsp_check(&c, k, o->all.ocsp, o->all.ocsp_count, at, NULL);
+            if (err != VERIFIER_OK)
+                printf("%-11s MISSING for gpu: status of certificate %zu of reference file %zu (%s)\n",
+                       collateral_names[COLLATERAL_OCSP], k, i, verifier_err_name(err));
+            missing += err != VERIFIER_OK;
+        }
+        verifier_chain_close(&c);
+        writer_release(&part);
+    }
+    return missing;
+}
+
+static bool wants(const struct cli_option *wanted, const char *hardware)
+{
+    for (size_t i = 0; i < wanted->count; i++)
+        if (strcmp(wanted->value[i], hardware) == 0)
+            return true;
+    return false;
+}
+
 static int check(int argc, char **argv)
 {
     struct cli_option options[] = {{.name = "at"}, {.name = "for", .max = 3}};
@@ -229,6 +264,8 @@ static int check(int argc, char **argv)
     if (open_bundle(&o, path)) {
         stale = list_items(&o, &at);
         missing = list_missing(&o, &options[1], &known);
+        if (wants(&options[1], "gpu"))
+            missing += list_unanswered(&o, at);
         rc = stale ? COLLATERAL_STALE : missing ? COLLATERAL_MISSING : CLI_OK;
         if (stale)
             cli_fail("collateral: %zu pieces are not valid at that time: fetch again", stale);

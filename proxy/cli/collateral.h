@@ -58,6 +58,10 @@ struct collateral_dates {
 /* Of an item in the bundle's form. False when it cannot be read. */
 MUST_CHECK bool collateral_dates(enum collateral_kind kind, struct span item, struct collateral_dates *out);
 
+/* The certificates in a reference file's signature, signer first, as a `chain` part; found by their element's name,
+ * proven when the file is used. False when there are none, or one cannot be read. */
+MUST_CHECK bool collateral_rim_chain(struct span xml, struct writer *out);
+
 /* `airlock collateral fetch`: returns an exit code. */
 int collateral_fetch(const char *config, const char *out);
 

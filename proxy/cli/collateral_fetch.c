@@ -21,6 +21,7 @@ struct sources {
     uint64_t timeout;          /* seconds for one answer */
     char authorities[URL_MAX]; /* PEM file; empty: the system's */
     char crl[URLS_MAX][URL_MAX], rim[VERIFIER_RIMS_MAX][URL_MAX], tcb_info[URL_MAX], qe_identity[URL_MAX];
+    char rim_responder[URL_MAX]; /* empty: the standing of the reference files' signers is not asked for */
     size_t crl_count, rim_count, chain_count, device_count;
     struct {
         char leaf[URL_MAX], issuers[URL_MAX];
@@ -67,6 +68,7 @@ static bool parse_sources(const char *path, struct sources *s)
             policy_group_text(&g, "authorities", POLICY_OPTIONAL, s->authorities, URL_MAX);
             policy_group_texts(&g, "crls", POLICY_OPTIONAL, 0, URLS_MAX, s->crl[0], URL_MAX, &s->crl_count);
             policy_group_texts(&g, "rims", POLICY_OPTIONAL, 0, VERIFIER_RIMS_MAX, s->rim[0], URL_MAX, &s->rim_count);
+            policy_group_text(&g, "rim_responder", POLICY_OPTIONAL, s->rim_responder, URL_MAX);
             policy_group_text(&g, "tcb_info", POLICY_OPTIONAL, s->tcb_info, URL_MAX);
             policy_group_text(&g, "qe_identity", POLICY_OPTIONAL, s->qe_identity, URL_MAX);
             parse_lists(&g, s);
@@ -232,6 +234,18 @@ static int fetch_document(struct fetcher *f, const char *url, enum collateral_ki
     return rc;
 }
 
+/* A certificate that several chains share is asked about once. */
+static bool is_answered(const struct fetcher *f, struct verifier_chain *c, size_t subject)
+{
+    for (size_t i = 0; i < f->to->count; i++) {
+        struct span answer = writer_span(&f->to->item[i].bytes);
+        if (f->to->item[i].kind == COLLATERAL_OCSP &&
+            verifier_ocsp_check(c, subject, &answer, 1, (uint64_t)time(NULL), NULL) == VERIFIER_OK)
+            return true;
+    }
+    return false;
+}
+
 /* One certificate's status: ask, and see that the answer is about it, signed, in time and good. */
 static int fetch_status(struct fetcher *f, const char *url, struct verifier_chain *c, size_t subject)
 {
@@ -243,6 +257,11 @@ static int fetch_status(struct fetcher *f, const char *url, struct verifier_chai
     struct span answer;
     int len = 0, rc = CLI_FAILED;
 
+    if (is_answered(f, c, subject)) {
+        OCSP_CERTID_free(id);
+        OCSP_REQUEST_free(request);
+        return CLI_OK;
+    }
     if (request && id && OCSP_request_add0_id(request, id))
         len = i2d_OCSP_REQUEST(request, &der); /* the id is the request's now */
     else
@@ -265,33 +284,55 @@ static int fetch_status(struct fetcher *f, const char *url, struct verifier_chai
     return rc;
 }
 
-/* A device's chain: every certificate between its leaf and its root. */
+/* Certificates `first` to the last but one of a `chain` part. */
+static int fetch_statuses(struct fetcher *f, const char *what, const char *url, struct span part, size_t first)
+{
+    struct verifier_chain c = {0};
+    struct verifier_certs certs;
+    int rc = CLI_OK;
+
+    if (verifier_certs_parse(&certs, part) != VERIFIER_OK ||
+        verifier_chain_open(&c, certs.cert, certs.count, certs.count, NULL) != VERIFIER_OK || c.count < first + 2) {
+        cli_fail("collateral: %s does not hold a chain of certificates, leaf first", what);
+        rc = COLLATERAL_CONTENT;
+    }
+    for (size_t k = first; rc == CLI_OK && k + 1 < c.count; k++)
+        rc = fetch_status(f, url, &c, k);
+    verifier_chain_close(&c);
+    return rc;
+}
+
+/* A device's chain: every certificate between its leaf, which it signs itself, and its root. */
 static int fetch_device(struct fetcher *f, size_t i)
 {
     const char *path = f->sources->device[i].certificates;
     struct writer pem = writer_with_max(COLLATERAL_ITEM_MAX);
     struct collateral *read = calloc(1, sizeof *read);
-    struct verifier_chain c = {0};
-    struct verifier_certs certs;
     int rc = CLI_FAILED;
 
     if (read && cli_read(path, &pem)) {
-        if (collateral_add(read, COLLATERAL_CHAIN, writer_span(&pem)) ||
-            verifier_certs_parse(&certs, writer_span(&read->item[0].bytes)) != VERIFIER_OK ||
-            verifier_chain_open(&c, certs.cert, certs.count, certs.count, NULL) != VERIFIER_OK || c.count < 3) {
-            cli_fail("collateral: %s does not hold a device's certificates, leaf first, as PEM", path);
-            rc = COLLATERAL_CONTENT;
-        } else {
-            rc = CLI_OK;
-        }
-        for (size_t k = 1; rc == CLI_OK && k + 1 < c.count; k++)
-            rc = fetch_status(f, f->sources->device[i].responder, &c, k);
+        bool good = !collateral_add(read, COLLATERAL_CHAIN, writer_span(&pem));
+        rc = fetch_statuses(f, path, f->sources->device[i].responder,
+                            good ? writer_span(&read->item[0].bytes) : span_of(NULL, 0), 1);
     }
-    verifier_chain_close(&c);
     if (read)
         collateral_release(read);
     free(read);
     writer_release(&pem);
+    return rc;
+}
+
+/* A reference file, then the standing of its signer and of the authorities above. */
+static int fetch_rim(struct fetcher *f, const char *url)
+{
+    struct writer chain = writer_with_max(VERIFIER_CHAIN_BYTES_MAX);
+    int rc = fetch_one(f, url, COLLATERAL_RIM);
+
+    if (rc == CLI_OK && f->sources->rim_responder[0]) {
+        bool good = collateral_rim_chain(writer_span(&f->to->item[f->to->count - 1].bytes), &chain);
+        rc = fetch_statuses(f, url, f->sources->rim_responder, good ? writer_span(&chain) : span_of(NULL, 0), 0);
+    }
+    writer_release(&chain);
     return rc;
 }
 
@@ -314,7 +355,7 @@ static int fetch_all(struct fetcher *f)
     if (rc == CLI_OK && s->qe_identity[0])
         rc = fetch_document(f, s->qe_identity, COLLATERAL_QE_IDENTITY, qe_headers);
     for (size_t i = 0; rc == CLI_OK && i < s->rim_count; i++)
-        rc = fetch_one(f, s->rim[i], COLLATERAL_RIM);
+        rc = fetch_rim(f, s->rim[i]);
     for (size_t i = 0; rc == CLI_OK && i < s->device_count; i++)
         rc = fetch_device(f, i);
     return rc;

@@ -113,30 +113,41 @@ static bool unbase64(struct span text, struct writer *out)
     return good && writer_ok(out);
 }
 
-/* The certificates of a reference file's signature, found by their element's name: enough for a date, proven later. */
-static bool rim_dates(struct collateral_dates *d, struct span xml)
+bool collateral_rim_chain(struct span xml, struct writer *out)
 {
     static const char open[] = "X509Certificate>";
     const uint8_t *at = xml.data, *stop = xml.data + xml.len, *end;
-    size_t found = 0;
+    struct writer cert[VERIFIER_CERTS_MAX];
+    struct verifier_certs certs = {0};
+    bool good = true;
 
-    while ((at = memmem(at, (size_t)(stop - at), open, sizeof open - 1)) != NULL) {
-        struct writer der = writer_with_max(VERIFIER_CERT_MAX);
-        bool good;
+    for (size_t i = 0; i < VERIFIER_CERTS_MAX; i++)
+        cert[i] = writer_with_max(VERIFIER_CERT_MAX);
+    while (good && (at = memmem(at, (size_t)(stop - at), open, sizeof open - 1)) != NULL) {
         at += sizeof open - 1;
         end = memchr(at, '<', (size_t)(stop - at));
-        if (!end)
-            return false;
-        good = unbase64(span_of(at, (size_t)(end - at)), &der) && narrow_cert(d, writer_span(&der));
-        writer_release(&der);
-        if (!good)
-            return false;
-        at = memchr(end, '>', (size_t)(stop - end)); /* past the closing name, which ends like the opening one */
-        if (!at)
-            return false;
-        found++;
+        good = end && certs.count < VERIFIER_CERTS_MAX && unbase64(span_of(at, (size_t)(end - at)), &cert[certs.count]);
+        if (good)
+            certs.cert[certs.count] = writer_span(&cert[certs.count]), certs.count++;
+        /* past the closing name, which ends like the opening one */
+        at = end ? memchr(end, '>', (size_t)(stop - end)) : NULL;
+        good = good && at;
     }
-    return found > 0;
+    good = good && certs.count > 0;
+    if (good)
+        verifier_certs_encode(out, &certs);
+    for (size_t i = 0; i < VERIFIER_CERTS_MAX; i++)
+        writer_release(&cert[i]);
+    return good && writer_ok(out);
+}
+
+static bool rim_dates(struct collateral_dates *d, struct span xml)
+{
+    struct writer chain = writer_with_max(VERIFIER_CHAIN_BYTES_MAX);
+    bool good = collateral_rim_chain(xml, &chain) && chain_dates(d, writer_span(&chain));
+
+    writer_release(&chain);
+    return good;
 }
 
 bool collateral_dates(enum collateral_kind kind, struct span item, struct collateral_dates *out)

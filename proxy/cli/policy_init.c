@@ -135,7 +135,8 @@ static void write_policy(struct writer *w, const struct cli_option *o, uint64_t 
     writer_str(
         w, "# Accelerators of an engine: how many, and which driver and VBIOS versions.\n"
            "# ocsp = \"required\" (default): the vendor must call every certificate of a device good; \"optional\": a\n"
-           "# device passes without an answer. What the vendor revoked is refused either way.\n"
+           "# device passes without an answer. rim_ocsp: the same for the signers of reference files. What the vendor\n"
+           "# revoked, and an answer that is out of date, is refused either way.\n"
            "gpus = { min = 0; max = 0; };\n\n"
            "# What a request may ask. Endpoints: chat completions embeddings tokenize detokenize models.\n"
            "requests = {\n"

@@ -58,8 +58,10 @@ def make_vendors():
     certificate("middle", "root", ca)
     certificate("device", "middle", ca)
     certificate("leaf", "device", "basicConstraints=CA:FALSE\n")
-    for issuer, subject in (("root", "middle"), ("middle", "device")):
-        (DIR / f"{issuer}.index").write_text(index_of(subject))
+    certificate("signer", "middle", "basicConstraints=CA:FALSE\n")  # of reference files
+    (DIR / "root.index").write_text(index_of("middle"))
+    (DIR / "middle.index").write_text(index_of("device") + index_of("signer"))
+    (DIR / "gone.index").write_text(index_of("device") + index_of("signer", "R", "250101000000Z"))
     (DIR / "held.index").write_text(index_of("middle", "R", "250101000000Z,certificateHold"))
     (DIR / "ca.conf").write_text(
         f"[ca]\ndefault_ca=d\n[d]\ndatabase={DIR}/root.index\ndefault_md=sha384\ncrlnumber={DIR}/number\n")
@@ -73,16 +75,22 @@ def make_vendors():
     body = {"issueDate": day(-1), "nextUpdate": day(5)}
     (DIR / "tcb.json").write_text(json.dumps({"tcbInfo": body, "signature": "00"}))
     (DIR / "qe.json").write_text(json.dumps({"enclaveIdentity": body, "signature": "00"}))
-    der = base64.b64encode((DIR / "root.der").read_bytes()).decode()
-    xml = f"<SoftwareIdentity><ds:X509Certificate>{der}</ds:X509Certificate></SoftwareIdentity>"
+    signers = "".join(f"<ds:X509Certificate>{base64.b64encode((DIR / f'{n}.der').read_bytes()).decode()}</ds:X509Certificate>"
+                      for n in ("signer", "middle", "root"))
+    xml = f"<SoftwareIdentity>{signers}</SoftwareIdentity>"
     (DIR / "rim.json").write_text(json.dumps({"id": "X", "rim": base64.b64encode(xml.encode()).decode()}))
 
 
-def answer_ocsp(request, held=False):
+ASKED = []  # the path of every question about a status
+
+
+def answer_ocsp(request, path):
     """The issuer answers itself; the index with the certificate that was asked about knows which issuer."""
+    ASKED.append(path)
     (DIR / "request.der").write_bytes(request)
+    other = {("/held", "root"): "held.index", ("/revoked", "middle"): "gone.index"}
     for issuer in ("root", "middle"):
-        index = "held.index" if held and issuer == "root" else f"{issuer}.index"
+        index = other.get((path, issuer), f"{issuer}.index")
         out = DIR / "response.der"
         subprocess.run(["openssl", "ocsp", "-index", index, "-CA", f"{issuer}.pem", "-rsigner", f"{issuer}.pem", "-rkey",
                         f"{issuer}.key", "-rmd", "sha384", "-reqin", "request.der", "-respout", str(out), "-ndays", "3"],
@@ -113,8 +121,10 @@ class Vendor(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_POST(self):
+        if self.path == "/gone":
+            return self.reply(b"no", 404)
         request = self.rfile.read(int(self.headers["Content-Length"]))
-        self.reply(answer_ocsp(request, held=self.path == "/held"))
+        self.reply(answer_ocsp(request, self.path))
 
     def do_GET(self):
         crl = (DIR / "crl.der").read_bytes()
@@ -200,6 +210,7 @@ chains = ( {{ leaf = "{URL}/leaf"; issuers = "{URL}/issuers"; }} );
 tcb_info = "{URL}/tcb";
 qe_identity = "{URL}/qe";
 rims = [ "{URL}/rim" ];
+rim_responder = "{URL}/ocsp";
 ocsp = ( {{ certificates = "{DIR}/gpu.pem"; responder = "{URL}/ocsp"; }} );
 """
 
@@ -213,8 +224,9 @@ def test_everything_into_one_bundle():
     assert done.returncode == 0, done.stderr
     shown = airlock("show", bundle).stdout
     for kind, count in (("chain", 1), ("crl", 2), ("tcb_info", 1), ("tcb_chain", 1), ("qe_identity", 1), ("qe_chain", 1),
-                        ("ocsp", 2), ("rim", 1)):
+                        ("ocsp", 3), ("rim", 1)):
         assert sum(line.split()[0] == kind for line in shown.splitlines()) == count, (kind, shown)
+    assert len(ASKED) == 3, ASKED  # signer, middle, device: the authority that both chains share is asked about once
 
 
 def test_check_names_what_is_stale_or_missing():
@@ -224,7 +236,13 @@ def test_check_names_what_is_stale_or_missing():
     gpu = airlock("check", bundle, "--for", "gpu")
     assert gpu.returncode == MISSING and "rim" in gpu.stdout and "MISSING" in gpu.stdout, gpu
     later = airlock("check", bundle, "--at", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6 * 86400)))
-    assert later.returncode == STALE and later.stdout.count("STALE") == 4, later.stdout  # two documents, two statuses
+    assert later.returncode == STALE and later.stdout.count("STALE") == 5, later.stdout  # two documents, three statuses
+    bare = DIR / "bare"  # the same without anybody's word on the reference file's signer
+    (DIR / "config").write_text(GOOD().replace("rim_responder", "# rim_responder"))
+    assert airlock("fetch", "--config", DIR / "config", "--out", bare).returncode == 0
+    unknown = airlock("check", bare, "--for", "gpu")
+    assert "certificate 0 of reference file 0 (ocsp_mismatch)" in unknown.stdout, unknown.stdout
+    assert "of reference file" not in gpu.stdout, gpu.stdout
     early = airlock("check", bundle, "--at", "2020-01-01")
     assert early.returncode == STALE and "NOT YET VALID" in early.stdout
     assert airlock("check", bundle, "--for", "abacus").returncode == 2
@@ -263,6 +281,8 @@ def test_each_failure_has_its_code():
     refused(f'tcb_info = "{URL}/qe";', CONTENT, "tcb_info")
     refused(f'rims = [ "{URL}/crl" ];', CONTENT, "rim")
     refused(f'ocsp = ( {{ certificates = "{DIR}/gpu.pem"; responder = "{URL}/held"; }} );', CONTENT, "ocsp_hold")
+    refused(f'rims = [ "{URL}/rim" ]; rim_responder = "{URL}/revoked";', CONTENT, "cert_revoked")
+    refused(f'rims = [ "{URL}/rim" ]; rim_responder = "{URL}/gone";', STATUS, "404")
     refused(f'ocsp = ( {{ certificates = "{DIR}/tcb.json"; responder = "{URL}/ocsp"; }} );', CONTENT, "certificates")
     refused(f'mirrors = [ "{URL}" ];', 1, "mirrors")
 

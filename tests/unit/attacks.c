@@ -334,6 +334,13 @@ static struct policy_verdict device_of_unknown_standing(struct world *w)
     return engine(w);
 }
 
+static struct policy_verdict reference_file_of_unknown_standing(struct world *w)
+{
+    static const char *const silent[] = {"1001", "8002", NULL};
+    world_devices(w, &w->engine[0], silent);
+    return engine(w);
+}
+
 /* --- engines that a proxy shows --------------------------------------------------------------------------- */
 
 static void edit_engine_not_served(struct world *w, struct verifier_envelope *e)
@@ -609,6 +616,8 @@ const struct attack attacks[] = {
      more_devices_than_the_rules_allow},
     {"accelerator whose certificates the vendor may have revoked", "gpus.ocsp", VERIFIER_E_OCSP_MISSING, 11, 0,
      device_of_unknown_standing},
+    {"reference file whose signer the vendor may have revoked", "gpus.rim_ocsp", VERIFIER_E_RIM_OCSP_MISSING, 11, 0,
+     reference_file_of_unknown_standing},
     {"engine that the proxy does not serve", "state.serves.root", VERIFIER_E_ENGINE_ROOT, 10, 0, engine_not_served},
     {"one engine shown twice", "engine.identity", VERIFIER_E_ENGINE_DUPLICATE, 10, 0, engine_twice},
     {"old entry of a lagging proxy", "engine.checked_at", VERIFIER_E_ENGINE_OLD, 10, 0, old_engine},

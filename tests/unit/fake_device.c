@@ -22,6 +22,7 @@ enum verifier_err verifier_device_verify(struct verifier_device_claims *out, str
         return VERIFIER_E_NONCE_MISMATCH;
     snprintf(out->ueid, sizeof out->ueid, "%.*s", (int)(report.len - 65), (const char *)report.data + 65);
     out->status_good = out->ueid[0] != '9'; /* the vendor is silent about those */
+    out->rims_good = out->ueid[0] != '8';   /* and about those's reference files */
     return VERIFIER_OK;
 }
 

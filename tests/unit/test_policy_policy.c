@@ -27,7 +27,7 @@ START_TEST(every_field_arrives)
     ck_assert_uint_eq(policy.hardware.line[0].microcode, 72);
     ck_assert_uint_eq(policy.hardware.line[1].tdx_status, 1);
     ck_assert_uint_eq(policy.gpus.max, 8);
-    ck_assert(!policy.gpus.ocsp_optional);
+    ck_assert(!policy.gpus.ocsp_optional && !policy.gpus.rim_ocsp_optional);
     ck_assert_uint_eq(policy.requests.endpoints, POLICY_CHAT | POLICY_MODELS);
     ck_assert_uint_eq(policy.tenants.concurrent, 4);
     ck_assert_uint_eq(policy.device_age, 3600);
@@ -67,6 +67,7 @@ static const struct {
      "hardware.platforms", POLICY_PROBLEM_REPEATED},
     {"drivers = [ \"550.90.07\" ];", "", "gpus", POLICY_PROBLEM_MISSING},
     {"ppcie = true;", "ocsp = \"never\";", "gpus.ocsp", POLICY_PROBLEM_VALUE},
+    {"ppcie = true;", "rim_ocsp = \"never\";", "gpus.rim_ocsp", POLICY_PROBLEM_VALUE},
     {"max = 8", "max = 17", "gpus.max", POLICY_PROBLEM_RANGE},
     {"temperature_max = \"1.5\"", "temperature_max = 1.5", "", POLICY_PROBLEM_NUMBER},
     {"simulated = true", "debug = true", "debug", POLICY_PROBLEM_UNKNOWN}, /* nobody can say that it may be debugged */

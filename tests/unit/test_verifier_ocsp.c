@@ -271,6 +271,52 @@ START_TEST(a_device_needs_three_answers)
 }
 END_TEST
 
+/* A reference file: its signer and the two above it. */
+START_TEST(a_reference_file_needs_three_answers)
+{
+    static struct verifier_rim rim;
+    struct party chain[4];
+    uint8_t der[3][ANSWER_MAX], revoked[ANSWER_MAX], *p;
+    struct span answers[3];
+    struct says s = {.status = V_OCSP_CERTSTATUS_GOOD, .from = -DAY};
+    rim.expires = UINT64_MAX;
+    for (int i = 3; i >= 0; i--) {
+        char name[16];
+        snprintf(name, sizeof name, "rim level %d", i);
+        chain[i] = make(name, i == 3 ? NULL : &chain[i + 1], 600 + i, "critical,keyCertSign", NULL);
+        p = rim.cert[i];
+        rim.cert_len[i] = (uint16_t)i2d_X509(chain[i].cert, &p);
+    }
+    for (int i = 0; i < 3; i++) {
+        s.about = &chain[i];
+        s.of = s.signer = &chain[i + 1];
+        s.to = (i + 1) * DAY;
+        answers[i] = span_of(der[i], answer(&s, der[i]));
+    }
+    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NOW, NULL), VERIFIER_OK);
+    ck_assert(rim.status_good && rim.status_at == NOW - DAY && rim.expires == NOW + DAY);
+    ck_assert_int_eq(verifier_rim_status(&rim, answers + 1, 2, NOW, NULL), VERIFIER_OK);
+    ck_assert(!rim.status_good);
+    ck_assert_int_eq(verifier_rim_status(&rim, NULL, 0, NOW, NULL), VERIFIER_OK);
+    ck_assert(!rim.status_good && rim.status_at == UINT64_MAX);
+    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NOW + 2 * DAY, NULL), VERIFIER_E_OCSP_EXPIRED);
+    ck_assert(!rim.status_good);
+    s.about = &chain[0];
+    s.of = s.signer = &chain[1];
+    s.status = V_OCSP_CERTSTATUS_REVOKED;
+    answers[0] = span_of(revoked, answer(&s, revoked));
+    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NOW, NULL), VERIFIER_E_RIM_CERT_REVOKED);
+    ck_assert(!rim.status_good);
+    s.status = V_OCSP_CERTSTATUS_UNKNOWN;
+    answers[0] = span_of(revoked, answer(&s, revoked));
+    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NOW, NULL), VERIFIER_E_OCSP_UNKNOWN);
+    for (int i = 0; i < 4; i++) {
+        EVP_PKEY_free(chain[i].key);
+        X509_free(chain[i].cert);
+    }
+}
+END_TEST
+
 static void add(TCase *t)
 {
     tcase_add_unchecked_fixture(t, setup, NULL);
@@ -280,5 +326,6 @@ static void add(TCase *t)
     tcase_add_test(t, two_answers_in_one_response);
     tcase_add_test(t, every_answer_counts);
     tcase_add_test(t, a_device_needs_three_answers);
+    tcase_add_test(t, a_reference_file_needs_three_answers);
 }
 RUN("verifier/ocsp", add)
