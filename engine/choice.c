@@ -6,7 +6,7 @@
 #include "verifier/base/utf8.h"
 
 enum {
-    PIECE_SHOWN_MAX = 256,  /* bytes of one token in log-probabilities (tunnel/message.h) */
+    IDS_MAX = 1024,         /* of one event; its field takes 2048 */
     FORCED_MAX = 256,       /* bytes of text taken in at once without asking the model */
     RECORDS_BYTES = 8 << 10 /* what log-probabilities may take of one event; text has 4 KiB, the event 16 */
 };
@@ -24,8 +24,8 @@ static void put_id(uint8_t *out, int32_t id)
 static struct tunnel_top top_of(const struct engine *e, int32_t id, float logprob)
 {
     struct span bytes = engine_tokenizer_piece(e->tokenizer, id, true);
-    if (bytes.len > PIECE_SHOWN_MAX)
-        bytes.len = PIECE_SHOWN_MAX;
+    if (bytes.len > JOB_PIECE_SHOWN_MAX)
+        bytes.len = JOB_PIECE_SHOWN_MAX;
     double value = (double)logprob < -9999.0 ? -9999.0 : (double)logprob; /* JSON has no infinity */
     return (struct tunnel_top){(uint32_t)id, value, bytes};
 }
@@ -86,7 +86,7 @@ static void send_text(struct choice *c, struct span text)
 static void send_echo(struct engine *e, struct choice *c)
 {
     const struct tunnel_prompt *p = &c->job->request->prompt[c->index / c->job->request->n];
-    if (!p->is_ids) {
+    if (!p->is_ids && c->job->request->truncate_prompt == 0) {
         send_text(c, p->bytes);
         return;
     }
@@ -99,6 +99,21 @@ static void send_echo(struct engine *e, struct choice *c)
     stop_release(&text);
 }
 
+/* Ids from tokens[from .. to): of the prompt, or what of the output no text goes with. */
+static void send_ids(struct choice *c, enum tunnel_event_kind kind, uint32_t from, uint32_t to)
+{
+    uint8_t ids[4 * IDS_MAX];
+    while (from < to) {
+        uint32_t n = to - from < IDS_MAX ? to - from : IDS_MAX;
+        for (uint32_t i = 0; i < n; i++)
+            put_id(ids + 4 * i, c->tokens[from + i]);
+        struct tunnel_event ev = {.kind = kind, .index = c->index, .ids = span_of(ids, 4 * n)};
+        job_send(c->job, &ev);
+        from += n;
+    }
+    secret_wipe(ids, sizeof ids);
+}
+
 void choice_begin(struct engine *e, struct choice *c)
 {
     struct job *j = c->job;
@@ -109,11 +124,15 @@ void choice_begin(struct engine *e, struct choice *c)
     if (c->index % j->request->n == 0)
         j->cached_tokens += c->seq.cached;
     if (!j->started) {
-        struct tunnel_event ev = {
-            .kind = TUNNEL_EVENT_START, .prompt_tokens = j->prompt_tokens, .cached_tokens = j->cached_tokens};
+        struct tunnel_event ev = {.kind = TUNNEL_EVENT_START,
+                                  .prompt_tokens = j->prompt_tokens,
+                                  .cached_tokens = j->cached_tokens,
+                                  .context_max = e->options.context_max};
         j->started = true;
         job_send(j, &ev);
     }
+    if (j->request->return_ids)
+        send_ids(c, TUNNEL_EVENT_PROMPT, 0, c->prompt_len);
     if (j->request->echo)
         send_echo(e, c);
     pthread_mutex_lock(&e->lock);
@@ -202,7 +221,7 @@ static bool send_some(struct engine *e, struct choice *c)
     ev->completion_tokens = c->job->completion_tokens;
     c->carrier = ev;
     engine_toolcall_text(c->split, text);
-    if (c->carrier && records) /* no part of it is certain yet: the log-probabilities go alone */
+    if (c->carrier && (records || c->job->request->return_ids)) /* no part of it is certain yet: the rest goes alone */
         job_send(c->job, ev);
     c->carrier = NULL;
     stop_sent(&c->stop, text.len);
@@ -236,6 +255,8 @@ void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why)
         ev.finish = why = TUNNEL_FINISH_STOP;
     while (send_some(e, c))
         continue;
+    if (c->job->request->return_ids) /* an end token, or what a stop string cut off */
+        send_ids(c, TUNNEL_EVENT_DELTA, c->prompt_len + c->released, c->prompt_len + c->generated);
     if (engine_toolcall_finish(c->split) > 0 && why == TUNNEL_FINISH_STOP)
         ev.finish = TUNNEL_FINISH_TOOL_CALLS;
     if (c->seq.state != SCHED_OUT)
@@ -252,6 +273,18 @@ void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why)
 static bool is_bound(const struct choice *c)
 {
     return c->job->grammar && !engine_toolcall_thinks(c->split);
+}
+
+/* A forbidden word's last token, wherever the output ends with all the others. */
+static void ban_words(const struct choice *c, struct sample_params *p, int32_t *banned)
+{
+    const struct job *j = c->job;
+    for (size_t i = 0; i < j->bad_count; i++) {
+        const int32_t *ids = j->bad_ids.ids + j->bad[i].from;
+        uint32_t before = j->bad[i].count - 1;
+        if (before <= c->generated && memcmp(c->tokens + c->seq.len - before, ids, before * sizeof *ids) == 0)
+            banned[p->banned_count++] = ids[before];
+    }
 }
 
 static void fill_params(const struct engine *e, const struct choice *c, struct sample_params *p,
@@ -273,10 +306,14 @@ static void fill_params(const struct engine *e, const struct choice *c, struct s
         bias[p->bias_count++] = (struct sample_bias){(int32_t)q->bias[i].id, (float)q->bias[i].bias};
     p->bias = bias;
     p->banned = banned;
+    p->allowed = c->job->allowed;
     if (is_bound(c)) {
         engine_grammar_mask(c->job->grammar, c->at, e->allowed);
+        for (size_t i = 0; p->allowed && i < ((size_t)e->info.vocab + 31) / 32; i++)
+            e->allowed[i] &= p->allowed[i];
         p->allowed = e->allowed;
     }
+    ban_words(c, p, banned);
     if (c->generated >= q->min_tokens)
         return;
     for (size_t i = 0; i < e->end_count; i++)
@@ -355,7 +392,8 @@ static bool accept_forced(struct engine *e, struct choice *c, enum tunnel_finish
     struct writer text = writer_with_max(FORCED_MAX);
     struct engine_tokens ids = {.max = FORCED_MAX};
     bool over = false;
-    if (!is_bound(c) || c->job->request->logprobs >= 0 || engine_tokenizer_leading_space(e->tokenizer))
+    if (!is_bound(c) || c->job->allowed || c->job->bad_count || c->job->request->logprobs >= 0 ||
+        engine_tokenizer_leading_space(e->tokenizer))
         return false; /* no probabilities without logits; and a text of its own would begin with a space */
     engine_grammar_forced(c->job->grammar, c->at, &text);
     if (engine_tokenizer_encode(e->tokenizer, writer_span(&text), 0, &ids) == ENGINE_OK)
@@ -370,7 +408,7 @@ void choice_sample(struct engine *e, struct choice *c, float *logits)
 {
     struct sample_params p;
     struct sample_bias bias[TUNNEL_BIAS_MAX];
-    int32_t banned[TUNNEL_STOP_IDS_MAX + 64];
+    int32_t banned[TUNNEL_STOP_IDS_MAX + 64 + 2 * TUNNEL_BAD_WORDS_MAX];
     struct sample_result r;
     enum tunnel_finish why;
     fill_params(e, c, &p, bias, banned);

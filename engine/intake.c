@@ -14,6 +14,12 @@ enum {
 /* Set by the function that refused: job_fail() has been called and the job is gone. */
 #define REFUSED false
 
+static bool short_of_memory(struct engine *e, struct job *j)
+{
+    job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+    return REFUSED;
+}
+
 /* --- prompts ------------------------------------------------------------------------------------------------ */
 
 static bool refuse_length(struct engine *e, struct job *j, const char *param, uint64_t prompt, uint64_t output)
@@ -49,10 +55,8 @@ static bool encode(struct engine *e, struct job *j, struct span text, unsigned f
     enum engine_err err = engine_tokenizer_encode(e->tokenizer, text, flags, &ids);
     if (err != ENGINE_OK) {
         engine_tokens_release(&ids);
-        if (err != ENGINE_E_LIMIT) {
-            job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
-            return REFUSED;
-        }
+        if (err != ENGINE_E_LIMIT)
+            return short_of_memory(e, j);
         return refuse_length(e, j, prompt_field(j), ids.max, 0);
     }
     out->count = (uint32_t)ids.count;
@@ -82,10 +86,8 @@ static bool take_ids(struct engine *e, struct job *j, struct span bytes, struct 
     if (count >= e->options.context_max + 1024)
         return refuse_length(e, j, "prompt", count, 0);
     out->ids = calloc(count ? count : 1, sizeof *out->ids);
-    if (!out->ids) {
-        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
-        return REFUSED;
-    }
+    if (!out->ids)
+        return short_of_memory(e, j);
     out->count = (uint32_t)count;
     for (size_t i = 0; i < count; i++) {
         uint32_t id = tunnel_ids_at(bytes, i);
@@ -125,7 +127,7 @@ static void cut_after_last(struct writer *text, const json_t *messages)
 static void refuse_template(struct engine *e, struct job *j, enum engine_err err, const struct engine_problem *why)
 {
     if (err == ENGINE_E_MEMORY)
-        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+        (void)short_of_memory(e, j);
     else if (err == ENGINE_E_LIMIT)
         job_fail(e, j, 400, NULL, "messages", "the conversation is too long or too deep for this model's template");
     else
@@ -186,8 +188,9 @@ static bool make_chat_prompt(struct engine *e, struct job *j)
     bool ok = render(e, j, &text);
     if (ok)
         set_style(e, j, writer_span(&text));
-    if (ok)
-        ok = encode(e, j, writer_span(&text), ENGINE_TOKENIZE_SPECIAL, &j->prompt[0]);
+    unsigned flags = ENGINE_TOKENIZE_SPECIAL | (j->request->add_special_tokens ? ENGINE_TOKENIZE_BOS : 0u);
+    if (ok) /* a template writes its own BOS, so another one is added only on request */
+        ok = encode(e, j, writer_span(&text), flags, &j->prompt[0]);
     writer_release(&text);
     return ok;
 }
@@ -198,10 +201,8 @@ static bool make_prompts(struct engine *e, struct job *j)
     bool chat = q->task == TUNNEL_CHAT || (q->task == TUNNEL_TOKENIZE && q->messages.len > 0);
     j->prompt_count = chat ? 1 : q->prompt_count;
     j->prompt = calloc(j->prompt_count ? j->prompt_count : 1, sizeof *j->prompt);
-    if (!j->prompt) {
-        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
-        return REFUSED;
-    }
+    if (!j->prompt)
+        return short_of_memory(e, j);
     if (chat)
         return make_chat_prompt(e, j);
     unsigned flags = ENGINE_TOKENIZE_SPECIAL | (q->add_special_tokens ? ENGINE_TOKENIZE_BOS : 0u);
@@ -225,21 +226,26 @@ static bool check_model(struct engine *e, struct job *j)
     return REFUSED;
 }
 
-static bool check_bias(struct engine *e, struct job *j)
+static bool check_id(struct engine *e, struct job *j, const char *param, uint32_t id)
+{
+    if (id < (uint32_t)e->info.vocab)
+        return true;
+    job_fail(e, j, 400, NULL, param, "token id %u is outside the vocabulary (0 to %d)", id, e->info.vocab - 1);
+    return REFUSED;
+}
+
+static bool check_ids(struct engine *e, struct job *j)
 {
     const struct tunnel_request *q = j->request;
     for (size_t i = 0; i < q->bias_count; i++)
-        if (q->bias[i].id >= (uint32_t)e->info.vocab) {
-            job_fail(e, j, 400, NULL, "logit_bias", "token id %u is outside the vocabulary (0 to %d)", q->bias[i].id,
-                     e->info.vocab - 1);
+        if (!check_id(e, j, "logit_bias", q->bias[i].id))
             return REFUSED;
-        }
     for (size_t i = 0; i < q->stop_id_count; i++)
-        if (q->stop_id[i] >= (uint32_t)e->info.vocab) {
-            job_fail(e, j, 400, NULL, "stop_token_ids", "token id %u is outside the vocabulary (0 to %d)",
-                     q->stop_id[i], e->info.vocab - 1);
+        if (!check_id(e, j, "stop_token_ids", q->stop_id[i]))
             return REFUSED;
-        }
+    for (size_t i = 0; i < tunnel_ids_count(q->allowed_ids); i++)
+        if (!check_id(e, j, "allowed_token_ids", tunnel_ids_at(q->allowed_ids, i)))
+            return REFUSED;
     return true;
 }
 
@@ -259,7 +265,27 @@ static bool check_features(struct engine *e, struct job *j)
         job_fail(e, j, 400, NULL, "logprobs", "at most %u alternatives a token", e->options.logprobs_max);
         return REFUSED;
     }
-    return check_bias(e, j);
+    if (q->truncate_prompt > (int32_t)e->options.context_max) {
+        job_fail(e, j, 400, NULL, "truncate_prompt_tokens", "truncate_prompt_tokens is %d; this model's context has %u",
+                 q->truncate_prompt, e->options.context_max);
+        return REFUSED;
+    }
+    return check_ids(e, j);
+}
+
+/* The last tokens of a prompt, as many as were asked for, or as leave room for the answer. */
+static void truncate_prompt(const struct engine *e, const struct tunnel_request *q, struct prompt *p)
+{
+    uint32_t room = q->has_max_tokens ? q->max_tokens : 1, keep = (uint32_t)q->truncate_prompt;
+    if (q->truncate_prompt == 0)
+        return;
+    if (q->truncate_prompt < 0)
+        keep = room < e->options.context_max ? e->options.context_max - room : 1;
+    if (p->count <= keep)
+        return;
+    memmove(p->ids, p->ids + (p->count - keep), keep * sizeof *p->ids);
+    secret_wipe(p->ids + keep, (p->count - keep) * sizeof *p->ids);
+    p->count = keep;
 }
 
 static bool check_lengths(struct engine *e, struct job *j)
@@ -270,6 +296,7 @@ static bool check_lengths(struct engine *e, struct job *j)
         struct prompt *p = &j->prompt[i];
         if (!add_bos_if_empty(e, j, p))
             return REFUSED;
+        truncate_prompt(e, q, p);
         uint64_t output = q->has_max_tokens ? q->max_tokens : 0;
         if (p->count + output > e->options.context_max || (!q->has_max_tokens && p->count >= e->options.context_max))
             return refuse_length(e, j, prompt_field(j), p->count, output);
@@ -278,6 +305,53 @@ static bool check_lengths(struct engine *e, struct job *j)
     if (prompts > UINT32_MAX)
         return refuse_length(e, j, prompt_field(j), prompts, 0);
     j->prompt_tokens = (uint32_t)prompts;
+    return true;
+}
+
+/* --- what may be said ------------------------------------------------------------------------------------------- */
+
+static bool make_allowed(struct engine *e, struct job *j)
+{
+    size_t count = tunnel_ids_count(j->request->allowed_ids);
+    if (count == 0)
+        return true;
+    j->allowed = calloc(((size_t)e->info.vocab + 31) / 32, sizeof *j->allowed);
+    if (!j->allowed)
+        return short_of_memory(e, j);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t id = tunnel_ids_at(j->request->allowed_ids, i);
+        j->allowed[id / 32] |= 1u << id % 32;
+    }
+    return true;
+}
+
+/* One spelling of a forbidden word; no more than the tokens it had room for. */
+static bool add_spelling(struct engine *e, struct job *j, struct span text)
+{
+    size_t from = j->bad_ids.count;
+    if (engine_tokenizer_encode(e->tokenizer, text, 0, &j->bad_ids) != ENGINE_OK)
+        return short_of_memory(e, j);
+    if (j->bad_ids.count > from)
+        j->bad[j->bad_count++] = (struct bad_word){(uint32_t)from, (uint32_t)(j->bad_ids.count - from)};
+    return true;
+}
+
+/* As at the beginning of a text and as after a space: that is how vocabularies spell a word. */
+static bool make_bad_words(struct engine *e, struct job *j)
+{
+    const struct tunnel_request *q = j->request;
+    j->bad_ids.max = (TUNNEL_BAD_WORD_MAX + 2) * 2 * TUNNEL_BAD_WORDS_MAX;
+    for (size_t i = 0; i < q->bad_word_count; i++) {
+        char spaced[1 + TUNNEL_BAD_WORD_MAX] = " ";
+        struct span word = q->bad_word[i];
+        while (word.len > 1 && word.data[0] == ' ')
+            word = span_of(word.data + 1, word.len - 1);
+        memcpy(spaced + 1, word.data, word.len);
+        bool ok = add_spelling(e, j, word) && add_spelling(e, j, span_of(spaced, 1 + word.len));
+        secret_wipe(spaced, sizeof spaced);
+        if (!ok)
+            return REFUSED;
+    }
     return true;
 }
 
@@ -307,7 +381,7 @@ static bool make_grammar(struct engine *e, struct job *j)
     if (j->grammar)
         return true;
     if (why.code == ENGINE_E_MEMORY)
-        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+        (void)short_of_memory(e, j);
     else
         job_fail(e, j, 400, NULL, forced ? "tools" : "response_format", "%s", why.text);
     return REFUSED;
@@ -315,11 +389,26 @@ static bool make_grammar(struct engine *e, struct job *j)
 
 /* --- answers that need no model ---------------------------------------------------------------------------------- */
 
-static void send_start(struct job *j)
+static void send_start(const struct engine *e, struct job *j)
 {
-    struct tunnel_event ev = {.kind = TUNNEL_EVENT_START, .prompt_tokens = j->prompt_tokens};
+    struct tunnel_event ev = {
+        .kind = TUNNEL_EVENT_START, .prompt_tokens = j->prompt_tokens, .context_max = e->options.context_max};
     j->started = true;
     job_send(j, &ev);
+}
+
+static void send_pieces(const struct engine *e, struct job *j, const struct prompt *p)
+{
+    struct tunnel_event ev = {.kind = TUNNEL_EVENT_PROMPT};
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct span bytes = engine_tokenizer_piece(e->tokenizer, p->ids[i], true);
+        bytes.len = bytes.len < JOB_PIECE_SHOWN_MAX ? bytes.len : JOB_PIECE_SHOWN_MAX;
+        ev.logprob[ev.logprob_count++].chosen = (struct tunnel_top){.id = (uint32_t)p->ids[i], .bytes = bytes};
+        if (ev.logprob_count < TUNNEL_LOGPROBS_MAX && i + 1 < p->count)
+            continue;
+        job_send(j, &ev);
+        ev.logprob_count = 0;
+    }
 }
 
 static void answer_tokenize(struct engine *e, struct job *j)
@@ -327,7 +416,7 @@ static void answer_tokenize(struct engine *e, struct job *j)
     uint8_t bytes[4 * 2048];
     for (size_t i = 0; i < j->prompt_count; i++)
         j->prompt_tokens += j->prompt[i].count;
-    send_start(j);
+    send_start(e, j);
     for (size_t i = 0; i < j->prompt_count; i++) {
         const struct prompt *p = &j->prompt[i];
         for (uint32_t done = 0, n; done < p->count; done += n) {
@@ -340,13 +429,15 @@ static void answer_tokenize(struct engine *e, struct job *j)
             struct tunnel_event ev = {.kind = TUNNEL_EVENT_RESULT, .index = (uint32_t)i, .ids = span_of(bytes, 4 * n)};
             job_send(j, &ev);
         }
+        if (j->request->return_ids)
+            send_pieces(e, j, p);
     }
     job_done(e, j);
 }
 
 static void answer_detokenize(struct engine *e, struct job *j)
 {
-    send_start(j);
+    send_start(e, j);
     for (size_t i = 0; i < j->prompt_count; i++) {
         struct stop text;
         stop_init(&text, NULL, 0, false, engine_tokenizer_leading_space(e->tokenizer));
@@ -384,7 +475,7 @@ static void hand_over(struct engine *e, struct job *j)
     if (q->echo && q->logprobs > j->prompt_top)
         j->prompt_top = q->logprobs;
     if (!job_make_choices(e, j)) {
-        job_fail(e, j, 503, "engine_unavailable", NULL, "the engine is short of memory; try again in a moment");
+        (void)short_of_memory(e, j);
         return;
     }
     pthread_mutex_lock(&e->lock);
@@ -410,7 +501,7 @@ static void take(struct engine *e, struct job *j, bool draining, bool full)
         answer_tokenize(e, j);
     else if (j->request->task == TUNNEL_DETOKENIZE)
         answer_detokenize(e, j);
-    else if (check_lengths(e, j) && make_grammar(e, j))
+    else if (check_lengths(e, j) && make_allowed(e, j) && make_bad_words(e, j) && make_grammar(e, j))
         hand_over(e, j);
 }
 

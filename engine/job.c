@@ -84,6 +84,8 @@ void job_free(struct job *j)
     free(j->choice);
     free(j->prompt);
     engine_grammar_close(j->grammar);
+    engine_tokens_release(&j->bad_ids);
+    free(j->allowed);
     json_decref(j->tools);
     if (j->request)
         secret_wipe(j->request, sizeof *j->request);

@@ -17,6 +17,8 @@
 #include "engine/tokenizer.h"
 #include "engine/toolcall.h"
 
+enum { JOB_PIECE_SHOWN_MAX = 256 }; /* bytes of one token that an event shows (tunnel/message.h) */
+
 struct job;
 
 struct choice {
@@ -60,9 +62,15 @@ struct job {
     bool thinking;                      /* the prompt ends inside <think> */
     json_t *tools;                      /* owned; NULL: none. Read by the step thread alone once that has the job */
     struct engine_grammar *grammar;     /* owned; NULL: answers are free. The step thread's once that has the job */
-    int prompt_top;                     /* alternatives wanted with prompt log-probabilities; -1 none */
-    bool started;                       /* START was sent */
-    bool stepping;                      /* the step thread has it; read by that thread alone */
+    uint32_t *allowed;                  /* owned: a bit for each id that may be chosen; NULL: all */
+    struct engine_tokens bad_ids;       /* the forbidden words' ids, one word after the other */
+    struct bad_word {
+        uint32_t from, count;
+    } bad[2 * TUNNEL_BAD_WORDS_MAX];
+    size_t bad_count;
+    int prompt_top; /* alternatives wanted with prompt log-probabilities; -1 none */
+    bool started;   /* START was sent */
+    bool stepping;  /* the step thread has it; read by that thread alone */
     atomic_bool cancelled, hold;
     struct job *next;                  /* in the intake or ready queue */
     struct job *all_before, *all_next; /* in the list of jobs */

@@ -49,24 +49,6 @@ static bool decrypt(struct node *n, struct sealed *s, const struct verifier_seal
     return err == ATTESTER_OK;
 }
 
-static bool task_of(struct span endpoint, enum tunnel_task *out)
-{
-    static const struct {
-        const char *path;
-        enum tunnel_task task;
-    } paths[] = {{"/v1/chat/completions", TUNNEL_CHAT},
-                 {"/v1/completions", TUNNEL_COMPLETION},
-                 {"/v1/embeddings", TUNNEL_EMBED},
-                 {"/tokenize", TUNNEL_TOKENIZE},
-                 {"/detokenize", TUNNEL_DETOKENIZE}};
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (span_is(endpoint, paths[i].path)) {
-            *out = paths[i].task;
-            return true;
-        }
-    return false;
-}
-
 /* --- what is inside must stay within the head, and within the policy -------------------------------------------- */
 
 static bool refuse(struct openai_error *e, const char *param, const char *what)
@@ -93,41 +75,14 @@ static bool within_head(struct tunnel_request *q, const struct verifier_sealed_h
     return true;
 }
 
-static uint32_t features_of(const struct tunnel_request *q)
-{
-    static const uint32_t formats[] = {[TUNNEL_FORMAT_TEXT] = 0,
-                                       [TUNNEL_FORMAT_JSON] = POLICY_JSON,
-                                       [TUNNEL_FORMAT_SCHEMA] = POLICY_SCHEMA,
-                                       [TUNNEL_FORMAT_REGEX] = POLICY_REGEX,
-                                       [TUNNEL_FORMAT_GRAMMAR] = POLICY_GRAMMAR,
-                                       [TUNNEL_FORMAT_CHOICE] = POLICY_GUIDED_CHOICE};
-    uint32_t bits = formats[q->format];
-    bits |= q->stream ? POLICY_STREAM : 0u;
-    bits |= q->tools.len ? POLICY_TOOLS : 0u;
-    bits |= q->logprobs >= 0 ? POLICY_LOGPROBS : 0u;
-    bits |= q->prompt_logprobs >= 0 ? POLICY_PROMPT_LOGPROBS : 0u;
-    bits |= q->echo ? POLICY_ECHO : 0u;
-    bits |= q->has_seed ? POLICY_SEED : 0u;
-    bits |= q->bias_count ? POLICY_LOGIT_BIAS : 0u;
-    bits |= q->template_kwargs.len ? POLICY_TEMPLATE_ARGS : 0u;
-    for (size_t i = 0; i < q->prompt_count && q->task != TUNNEL_DETOKENIZE; i++)
-        bits |= q->prompt[i].is_ids ? POLICY_TOKEN_PROMPTS : 0u;
-    return bits;
-}
-
 /* The policy alone: whose tenant this is, only the proxy knows. */
 static bool admit(const struct node *n, struct tunnel_request *q, struct openai_error *e)
 {
-    static const enum policy_endpoint endpoints[] = {[TUNNEL_CHAT] = POLICY_CHAT,
-                                                     [TUNNEL_COMPLETION] = POLICY_COMPLETIONS,
-                                                     [TUNNEL_EMBED] = POLICY_EMBEDDINGS,
-                                                     [TUNNEL_TOKENIZE] = POLICY_TOKENIZE,
-                                                     [TUNNEL_DETOKENIZE] = POLICY_DETOKENIZE};
     const struct policy *policy = policy_node_policy(n->papers);
     struct policy_admitted a = {0};
-    struct policy_request_facts facts = {.endpoint = endpoints[q->task],
+    struct policy_request_facts facts = {.endpoint = 1u << q->task, /* as in proxy/front_admit.c */
                                          .model = q->model,
-                                         .features = features_of(q),
+                                         .features = tunnel_request_features(q),
                                          .has_max_tokens = q->has_max_tokens,
                                          .max_tokens = q->max_tokens,
                                          .choices = q->n,
@@ -198,7 +153,7 @@ static bool take_plain(struct node *n, struct sealed *s, const struct verifier_s
     struct openai_error e = {0};
     enum tunnel_task task;
     char id[33];
-    if (!task_of(head->endpoint, &task)) {
+    if (!openai_task_of(head->endpoint, &task)) {
         openai_error_set(&e, 404, "not_found_error", NULL, NULL, "this engine has no such route");
         return put_error(s, &e);
     }

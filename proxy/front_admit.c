@@ -5,39 +5,6 @@
 #include <openssl/evp.h>
 #include <strings.h>
 
-static enum policy_endpoint endpoint_of(enum tunnel_task task)
-{
-    static const enum policy_endpoint endpoints[] = {[TUNNEL_CHAT] = POLICY_CHAT,
-                                                     [TUNNEL_COMPLETION] = POLICY_COMPLETIONS,
-                                                     [TUNNEL_EMBED] = POLICY_EMBEDDINGS,
-                                                     [TUNNEL_TOKENIZE] = POLICY_TOKENIZE,
-                                                     [TUNNEL_DETOKENIZE] = POLICY_DETOKENIZE};
-    return endpoints[task];
-}
-
-static uint32_t features_of(const struct tunnel_request *q)
-{
-    static const uint32_t formats[] = {[TUNNEL_FORMAT_TEXT] = 0,
-                                       [TUNNEL_FORMAT_JSON] = POLICY_JSON,
-                                       [TUNNEL_FORMAT_SCHEMA] = POLICY_SCHEMA,
-                                       [TUNNEL_FORMAT_REGEX] = POLICY_REGEX,
-                                       [TUNNEL_FORMAT_GRAMMAR] = POLICY_GRAMMAR,
-                                       [TUNNEL_FORMAT_CHOICE] = POLICY_GUIDED_CHOICE};
-    uint32_t bits = formats[q->format];
-
-    bits |= q->stream ? POLICY_STREAM : 0u;
-    bits |= q->tools.len ? POLICY_TOOLS : 0u;
-    bits |= q->logprobs >= 0 ? POLICY_LOGPROBS : 0u;
-    bits |= q->prompt_logprobs >= 0 ? POLICY_PROMPT_LOGPROBS : 0u;
-    bits |= q->echo ? POLICY_ECHO : 0u;
-    bits |= q->has_seed ? POLICY_SEED : 0u;
-    bits |= q->bias_count ? POLICY_LOGIT_BIAS : 0u;
-    bits |= q->template_kwargs.len ? POLICY_TEMPLATE_ARGS : 0u;
-    for (size_t i = 0; i < q->prompt_count && q->task != TUNNEL_DETOKENIZE; i++)
-        bits |= q->prompt[i].is_ids ? POLICY_TOKEN_PROMPTS : 0u;
-    return bits;
-}
-
 static void refuse_admitted(struct front *f, struct hx_req *r, const struct policy_admitted *a)
 {
     struct openai_error e = {0};
@@ -58,9 +25,9 @@ static void refuse_admitted(struct front *f, struct hx_req *r, const struct poli
 bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct tunnel_request *q)
 {
     struct policy_request_facts facts = {
-        .endpoint = endpoint_of(q->task),
+        .endpoint = 1u << q->task, /* one order of tasks and endpoints, checked in tests/unit/test_proxy_front.c */
         .model = q->model,
-        .features = features_of(q),
+        .features = tunnel_request_features(q),
         .has_max_tokens = q->has_max_tokens,
         .max_tokens = q->max_tokens,
         .choices = q->n ? q->n : 1,

@@ -473,25 +473,6 @@ out:
 
 /* --- sealed ----------------------------------------------------------------------------------------------- */
 
-static bool task_of(struct span endpoint, enum tunnel_task *out)
-{
-    static const struct {
-        const char *path;
-        enum tunnel_task task;
-    } tasks[] = {{"/v1/chat/completions", TUNNEL_CHAT},
-                 {"/v1/completions", TUNNEL_COMPLETION},
-                 {"/v1/embeddings", TUNNEL_EMBED},
-                 {"/tokenize", TUNNEL_TOKENIZE},
-                 {"/detokenize", TUNNEL_DETOKENIZE}};
-
-    for (size_t i = 0; i < sizeof tasks / sizeof tasks[0]; i++)
-        if (span_is(endpoint, tasks[i].path)) {
-            *out = tasks[i].task;
-            return true;
-        }
-    return false;
-}
-
 /* The engine opens the request and admits it again; here the head alone is held against the rules. How many tokens
  * it really takes nobody outside the engine sees: the quota is charged the most that it may generate and, for the
  * prompt, a token for every four bytes. */
@@ -508,7 +489,7 @@ void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *
         return;
     }
     if (verifier_sealed_request_parse(&sealed, hx_req_body(r)) != VERIFIER_OK ||
-        !span_equal(sealed.head.endpoint, hx_req_path(r)) || !task_of(sealed.head.endpoint, &q.task)) {
+        !span_equal(sealed.head.endpoint, hx_req_path(r)) || !openai_task_of(sealed.head.endpoint, &q.task)) {
         front_error(f, r, 400, "invalid_sealed", NULL,
                     "The sealed request's head cannot be read or names another route.");
         front_caller_release(caller);

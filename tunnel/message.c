@@ -73,7 +73,7 @@ static struct span get_ids(struct reader *r, size_t max)
 
 /* --- request ----------------------------------------------------------------------------------- */
 
-enum { REQUEST_KEYS = 38 };
+enum { REQUEST_KEYS = 42 };
 
 void tunnel_request_defaults(struct tunnel_request *out)
 {
@@ -84,6 +84,33 @@ void tunnel_request_defaults(struct tunnel_request *out)
     out->temperature = out->top_p = out->repetition_penalty = 1;
     out->logprobs = out->prompt_logprobs = -1;
     out->skip_special = true;
+}
+
+/* The bits' order is checked where both are seen (tests/unit/test_proxy_front.c). */
+uint32_t tunnel_request_features(const struct tunnel_request *q)
+{
+    const bool uses[] = {
+        q->stream,
+        q->tools.len > 0,
+        q->logprobs >= 0,
+        q->prompt_logprobs >= 0,
+        q->format == TUNNEL_FORMAT_JSON,
+        q->format == TUNNEL_FORMAT_SCHEMA,
+        q->format == TUNNEL_FORMAT_REGEX,
+        q->format == TUNNEL_FORMAT_GRAMMAR,
+        q->format == TUNNEL_FORMAT_CHOICE,
+        q->echo,
+        q->has_seed,
+        q->bias_count > 0 || q->allowed_ids.len > 0 || q->bad_word_count > 0,
+        false, /* prompts of ids: below */
+        q->template_kwargs.len > 0,
+    };
+    uint32_t bits = 0;
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++)
+        bits |= uses[i] ? 1u << i : 0;
+    for (size_t i = 0; i < q->prompt_count && q->task != TUNNEL_DETOKENIZE; i++)
+        bits |= q->prompt[i].is_ids ? 1u << 12 : 0;
+    return bits;
 }
 
 static void pack_lists(msgpack_packer *p, const struct tunnel_request *in)
@@ -102,6 +129,12 @@ static void pack_lists(msgpack_packer *p, const struct tunnel_request *in)
         msgpack_pack_uint32(p, in->bias[i].id);
         msgpack_pack_double(p, in->bias[i].bias);
     }
+    put_key(p, "allowed_ids");
+    put_bin(p, in->allowed_ids);
+    put_key(p, "bad_words");
+    msgpack_pack_array(p, in->bad_word_count);
+    for (size_t i = 0; i < in->bad_word_count; i++)
+        put_bin(p, in->bad_word[i]);
 }
 
 static void pack_prompts(msgpack_packer *p, const struct tunnel_request *in)
@@ -155,6 +188,8 @@ static void pack_request(msgpack_packer *p, const struct tunnel_request *in)
     else
         msgpack_pack_nil(p);
     pack_lists(p, in);
+    PUT("truncate_prompt", put_int(p, in->truncate_prompt));
+    PUT("return_ids", put_bool(p, in->return_ids));
     PUT("logprobs", put_int(p, in->logprobs));
     PUT("prompt_logprobs", put_int(p, in->prompt_logprobs));
     PUT("ignore_eos", put_bool(p, in->ignore_eos));
@@ -170,6 +205,7 @@ bool tunnel_request_pack(struct writer *w, const struct tunnel_request *in)
     msgpack_packer p;
     assert(in->prompt_count <= TUNNEL_PROMPTS_MAX && in->stop_count <= TUNNEL_STOPS_MAX);
     assert(in->stop_id_count <= TUNNEL_STOP_IDS_MAX && in->bias_count <= TUNNEL_BIAS_MAX);
+    assert(in->bad_word_count <= TUNNEL_BAD_WORDS_MAX);
     msgpack_packer_init(&p, w, to_writer);
     msgpack_pack_array(&p, 3); /* the fields, then the two that a scheduler reads */
     pack_request(&p, in);
@@ -210,6 +246,10 @@ static void parse_lists(struct reader *r, struct tunnel_request *out)
         out->bias[i].id = get_u32(r, UINT32_MAX);
         out->bias[i].bias = get_real(r, -100, 100);
     }
+    out->allowed_ids = GET("allowed_ids", get_ids(r, 4 * TUNNEL_ALLOWED_MAX));
+    out->bad_word_count = GET("bad_words", reader_list(r, 0, TUNNEL_BAD_WORDS_MAX));
+    for (size_t i = 0; i < out->bad_word_count; i++)
+        out->bad_word[i] = reader_bin(r, 1, TUNNEL_BAD_WORD_MAX);
 }
 
 static void parse_sampling(struct reader *r, struct tunnel_request *out)
@@ -229,6 +269,8 @@ static void parse_sampling(struct reader *r, struct tunnel_request *out)
     out->has_seed = !reader_nil(r);
     out->seed = out->has_seed ? reader_uint(r, 0, UINT64_MAX) : 0;
     parse_lists(r, out);
+    out->truncate_prompt = (int32_t)GET("truncate_prompt", get_int(r, -1, INT32_MAX));
+    out->return_ids = GET("return_ids", reader_bool(r));
     out->logprobs = (int)GET("logprobs", get_int(r, -1, TUNNEL_TOP_MAX));
     out->prompt_logprobs = (int)GET("prompt_logprobs", get_int(r, -1, TUNNEL_TOP_MAX));
     out->ignore_eos = GET("ignore_eos", reader_bool(r));
@@ -277,7 +319,7 @@ enum reader_err tunnel_request_parse(struct tunnel_request *out, struct span byt
 
 /* An event is a list: kind, then what that kind carries. */
 static const uint8_t event_fields[] = {
-    [TUNNEL_EVENT_START] = 3,  [TUNNEL_EVENT_DELTA] = 7, [TUNNEL_EVENT_PROMPT] = 3, [TUNNEL_EVENT_FINISH] = 3,
+    [TUNNEL_EVENT_START] = 4,  [TUNNEL_EVENT_DELTA] = 7, [TUNNEL_EVENT_PROMPT] = 4, [TUNNEL_EVENT_FINISH] = 3,
     [TUNNEL_EVENT_RESULT] = 5, [TUNNEL_EVENT_DONE] = 4,  [TUNNEL_EVENT_ERROR] = 5};
 
 static void pack_top(msgpack_packer *p, const struct tunnel_top *t)
@@ -310,6 +352,7 @@ static void pack_event(msgpack_packer *p, const struct tunnel_event *in)
     case TUNNEL_EVENT_START:
         msgpack_pack_uint32(p, in->prompt_tokens);
         msgpack_pack_uint32(p, in->cached_tokens);
+        msgpack_pack_uint32(p, in->context_max);
         return;
     case TUNNEL_EVENT_DELTA:
         msgpack_pack_uint32(p, in->index);
@@ -321,6 +364,7 @@ static void pack_event(msgpack_packer *p, const struct tunnel_event *in)
         return;
     case TUNNEL_EVENT_PROMPT:
         msgpack_pack_uint32(p, in->index);
+        put_bin(p, in->ids);
         pack_logprobs(p, in);
         return;
     case TUNNEL_EVENT_FINISH:
@@ -384,6 +428,7 @@ static void parse_fields(struct reader *r, struct tunnel_event *out)
     case TUNNEL_EVENT_START:
         out->prompt_tokens = get_u32(r, UINT32_MAX);
         out->cached_tokens = get_u32(r, UINT32_MAX);
+        out->context_max = get_u32(r, UINT32_MAX);
         return;
     case TUNNEL_EVENT_DELTA:
         out->index = get_u32(r, TUNNEL_PROMPTS_MAX * TUNNEL_CHOICES_MAX - 1);
@@ -395,6 +440,7 @@ static void parse_fields(struct reader *r, struct tunnel_event *out)
         return;
     case TUNNEL_EVENT_PROMPT:
         out->index = get_u32(r, TUNNEL_PROMPTS_MAX * TUNNEL_CHOICES_MAX - 1);
+        out->ids = get_ids(r, 2 * TUNNEL_TEXT_MAX);
         parse_logprobs(r, out);
         return;
     case TUNNEL_EVENT_FINISH:

@@ -16,6 +16,9 @@ enum {
     TUNNEL_STOPS_MAX = 64,
     TUNNEL_STOP_IDS_MAX = 64,
     TUNNEL_BIAS_MAX = 1024,
+    TUNNEL_BAD_WORDS_MAX = 64,
+    TUNNEL_BAD_WORD_MAX = 256,    /* bytes */
+    TUNNEL_ALLOWED_MAX = 1 << 20, /* ids */
     TUNNEL_TOP_MAX = 20,
     TUNNEL_LOGPROBS_MAX = 8, /* tokens whose log-probabilities one event carries */
     TUNNEL_TEXT_MAX = 4096,  /* bytes of text one event carries */
@@ -72,6 +75,11 @@ struct tunnel_request {
     struct span stop[TUNNEL_STOPS_MAX];
     uint32_t stop_id[TUNNEL_STOP_IDS_MAX];
     struct tunnel_bias bias[TUNNEL_BIAS_MAX];
+    struct span allowed_ids; /* the only ids that may be chosen, big-endian u32 each; empty: all */
+    size_t bad_word_count;
+    struct span bad_word[TUNNEL_BAD_WORDS_MAX]; /* the output never has the tokens of one of these in a row */
+    int32_t truncate_prompt; /* keep only so many of the prompt's last tokens; 0: all; -1: what fits */
+    bool return_ids;     /* prompt ids as PROMPT events, and ids of all of the output; tokenize: each token's bytes */
     int logprobs;        /* -1 none, else how many alternatives beside the chosen token, 0 to TUNNEL_TOP_MAX */
     int prompt_logprobs; /* the same for the prompt */
     bool ignore_eos, include_stop, skip_special, echo, stream;
@@ -82,10 +90,11 @@ struct tunnel_request {
 };
 
 enum tunnel_event_kind {
-    TUNNEL_EVENT_START,  /* accepted and tokenized: `prompt_tokens` (all prompts), `cached_tokens`; exactly once, first
-                          */
+    TUNNEL_EVENT_START,  /* accepted and tokenized: `prompt_tokens` (all prompts), `cached_tokens`, `context_max`;
+                            exactly  once, first */
     TUNNEL_EVENT_DELTA,  /* more of choice `index`: `channel`, `text` (whole UTF-8 characters), log-probabilities */
-    TUNNEL_EVENT_PROMPT, /* log-probabilities of prompt tokens of choice `index`, in order, before its deltas */
+    TUNNEL_EVENT_PROMPT, /* log-probabilities or `ids` of prompt tokens of choice `index`, in order, before its deltas
+                          */
     TUNNEL_EVENT_FINISH, /* choice `index` is complete: `finish` */
     TUNNEL_EVENT_RESULT, /* answer of embed (`floats`), tokenize (`ids`), detokenize (`text`), in pieces, in order */
     TUNNEL_EVENT_DONE,   /* everything is complete: totals; exactly once, last unless ERROR */
@@ -111,10 +120,11 @@ struct tunnel_event {
     enum tunnel_event_kind kind;
     uint32_t index; /* choice: prompt * n + i */
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
+    uint32_t context_max; /* tokens that a prompt and its answer may have together */
     enum tunnel_channel_name channel;
     uint32_t tool_index; /* which tool call of the choice, with the two TUNNEL_TOOL_* channels */
     struct span text;    /* at most TUNNEL_TEXT_MAX bytes */
-    struct span ids;     /* token ids of this delta or result, big-endian u32 each */
+    struct span ids;     /* token ids of this delta, prompt or result, big-endian u32 each */
     struct span floats;  /* float32, big-endian */
     size_t logprob_count;
     struct tunnel_logprob logprob[TUNNEL_LOGPROBS_MAX];
@@ -126,6 +136,10 @@ struct tunnel_event {
 
 /* A request with the defaults of the API (temperature 1, top_p 1, n 1, no logprobs, ...). */
 void tunnel_request_defaults(struct tunnel_request *out);
+
+/* What a request makes use of: bits in the order of enum policy_feature (policy/admit.h), which this folder cannot see.
+ */
+uint32_t tunnel_request_features(const struct tunnel_request *q);
 
 /* Pack into `w`; false when `w` is full. */
 MUST_CHECK bool tunnel_request_pack(struct writer *w, const struct tunnel_request *in);

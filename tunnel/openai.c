@@ -7,6 +7,24 @@
 
 #include "tunnel/json.h"
 
+bool openai_task_of(struct span path, enum tunnel_task *out)
+{
+    static const struct {
+        const char *path;
+        enum tunnel_task task;
+    } paths[] = {{"/v1/chat/completions", TUNNEL_CHAT},
+                 {"/v1/completions", TUNNEL_COMPLETION},
+                 {"/v1/embeddings", TUNNEL_EMBED},
+                 {"/tokenize", TUNNEL_TOKENIZE},
+                 {"/detokenize", TUNNEL_DETOKENIZE}};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (span_is(path, paths[i].path)) {
+            *out = paths[i].task;
+            return true;
+        }
+    return false;
+}
+
 void openai_error_set(struct openai_error *out, int status, const char *type, const char *code, const char *param,
                       const char *format, ...)
 {

@@ -20,11 +20,20 @@ struct openai_request {
     struct tunnel_request request;
     bool include_usage;    /* stream_options.include_usage */
     bool continuous_usage; /* stream_options.continuous_usage_stats */
+    bool ids_as_tokens;    /* log-probabilities name tokens "token_id:N" */
+    bool hide_reasoning;   /* include_reasoning: false */
+    bool base64;           /* vectors as base64 of little-endian float32 */
+    struct span echo;      /* chat: the last message's text, repeated before the answer; usually empty */
+    struct span id;        /* request_id: what follows "chatcmpl-"; usually empty */
     void *json;            /* the parsed body; texts above borrow from it */
     char *owned[4];        /* texts made by jansson: messages, tools, template_kwargs, format */
     uint8_t *ids;          /* token ids of all prompts */
     size_t ids_len;
+    uint8_t *allowed; /* allowed_token_ids; request.allowed_ids has its length */
 };
+
+/* The task of a route: "/v1/chat/completions", ... False for any other path. */
+bool openai_task_of(struct span path, enum tunnel_task *out);
 
 /* Parse the body of a `task` request (chat, completion, embed, tokenize, detokenize). NULL with `*why` filled when
  * refused; release with openai_request_free(), which wipes the text. `request.model` is empty when the body names none.
@@ -42,7 +51,8 @@ void openai_error_set(struct openai_error *out, int status, const char *type, co
 
 /* Turns the events of one request into one response body or into stream events. */
 struct openai_response;
-/* `id` is the text after "chatcmpl-" / "cmpl-"; `model` the name asked for; `created` Unix seconds. Strings are copied.
+/* `id` is the text after "chatcmpl-" / "cmpl-" unless the request names its own; `model` the name asked for; `created`
+ * Unix seconds. Strings are copied.
  */
 struct openai_response *openai_response_open(const struct openai_request *r, const char *id, const char *model,
                                              uint64_t created);

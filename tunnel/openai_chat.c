@@ -236,5 +236,19 @@ void openai_chat_parse(struct openai_request *r, struct fields *f)
                           "continue_final_message excludes add_generation_prompt: set one of them");
         r->request.add_generation_prompt = false;
     }
+    bool reasoning = true;
+    fields_bool(f, "include_reasoning", &reasoning);
+    r->hide_reasoning = !reasoning;
     r->owned[2] = fields_dump(f, "chat_template_kwargs", JSON_OBJECT, &r->request.template_kwargs);
+}
+
+void openai_chat_echo(struct openai_request *r)
+{
+    const json_t *messages = json_object_get(r->json, "messages");
+    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    const char *role = json_string_value(json_object_get(last, "role"));
+    json_t *content = json_object_get(last, "content");
+    if (r->request.echo && role && strcmp(role, "assistant") == 0 && json_is_string(content))
+        r->echo = span_of(json_string_value(content), json_string_length(content));
+    r->request.echo = false;
 }

@@ -32,6 +32,8 @@ void fields_unsupported(struct fields *f, const char *name);
 
 /* messages, tools, tool_choice of a chat request; texts go to `r`. */
 void openai_chat_parse(struct openai_request *r, struct fields *f);
+/* `echo` of a chat: only the text of a last message by the assistant, which the codec itself repeats. */
+void openai_chat_echo(struct openai_request *r);
 /* response_format, guided_*, structured_outputs. */
 void openai_format_parse(struct openai_request *r, struct fields *f);
 json_t *openai_error_json(const struct openai_error *e);

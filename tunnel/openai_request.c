@@ -8,22 +8,10 @@
 
 /* Known to OpenAI's or vLLM's API and not served: refused by name when set, never dropped in silence. */
 static const char *const unsupported[] = {
-    "suffix",
-    "functions",
-    "function_call",
-    "prediction",
-    "audio",
-    "web_search_options",
-    "chat_template",
-    "use_beam_search",
-    "length_penalty",
-    "bad_words",
-    "allowed_token_ids",
-    "documents",
-    "mm_processor_kwargs",
-    "kv_transfer_params",
-    "truncate_prompt_tokens",
-    "logits_processors",
+    "suffix",        "functions",           "function_call",           "prediction",
+    "audio",         "web_search_options",  "chat_template",           "use_beam_search",
+    "documents",     "mm_processor_kwargs", "kv_transfer_params",      "logits_processors",
+    "prompt_embeds", "vllm_xargs",          "guided_decoding_backend", "guided_whitespace_pattern",
 };
 
 static void parse_limits(struct openai_request *r, struct fields *f, enum tunnel_task task)
@@ -51,6 +39,26 @@ static void parse_limits(struct openai_request *r, struct fields *f, enum tunnel
     fields_text(f, "cache_salt", 1, 64, &q->salt);
 }
 
+/* No space is ever written between special tokens; vLLM's default only matters when they are shown. */
+static void check_spaces(const struct tunnel_request *q, struct fields *f)
+{
+    bool spaces = false;
+    fields_bool(f, "spaces_between_special_tokens", &spaces);
+    if (spaces && !q->skip_special)
+        fields_refuse(f, "spaces_between_special_tokens",
+                      "spaces_between_special_tokens: true is not supported by this server with "
+                      "skip_special_tokens: false");
+}
+
+/* Beam search is not served, so only its neutral value is. */
+static void check_beams(struct fields *f)
+{
+    double penalty = 1;
+    fields_real(f, "length_penalty", -1e6, 1e6, &penalty);
+    if (penalty < 1 || penalty > 1)
+        fields_refuse(f, "length_penalty", "length_penalty is not supported by this server: leave it out");
+}
+
 static void parse_sampling(struct openai_request *r, struct fields *f)
 {
     struct tunnel_request *q = &r->request;
@@ -69,6 +77,29 @@ static void parse_sampling(struct openai_request *r, struct fields *f)
     fields_bool(f, "include_stop_str_in_output", &q->include_stop);
     fields_bool(f, "skip_special_tokens", &q->skip_special);
     fields_bool(f, "echo", &q->echo);
+    fields_bool(f, "return_token_ids", &q->return_ids);
+    fields_bool(f, "return_tokens_as_token_ids", &r->ids_as_tokens);
+    check_spaces(q, f);
+}
+
+static void parse_truncation(struct tunnel_request *q, struct fields *f)
+{
+    json_int_t x;
+    if (!fields_int(f, "truncate_prompt_tokens", -1, INT32_MAX, &x))
+        return;
+    if (x == 0)
+        fields_refuse(f, "truncate_prompt_tokens", "truncate_prompt_tokens must be at least 1, or -1 for what fits");
+    q->truncate_prompt = (int32_t)x;
+}
+
+/* The name that the answer's id is to carry. */
+static void parse_id(struct openai_request *r, struct fields *f)
+{
+    fields_text(f, "request_id", 1, 128, &r->id);
+    for (size_t i = 0; i < r->id.len && !f->bad; i++)
+        if (!r->id.data[i] ||
+            !strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", r->id.data[i]))
+            fields_refuse(f, "request_id", "request_id may have letters, digits, '.', '_' and '-'");
 }
 
 static void parse_stop(struct tunnel_request *q, struct fields *f)
@@ -89,6 +120,43 @@ static void parse_stop(struct tunnel_request *q, struct fields *f)
     }
 }
 
+/* Token ids of one list, big-endian, at `to`; returns the bytes used. */
+static size_t put_ids(struct fields *f, const char *name, const json_t *ids, uint8_t *to)
+{
+    size_t i;
+    json_t *id;
+    json_array_foreach(ids, i, id)
+    {
+        json_int_t v = json_is_integer(id) ? json_integer_value(id) : -1;
+        if (v < 0 || v > INT32_MAX) {
+            fields_refuse(f, name, "%s has something else than a token id at position %zu", name, i);
+            return 0;
+        }
+        for (int b = 0; b < 4; b++)
+            to[4 * i + (size_t)b] = (uint8_t)(v >> (24 - 8 * b));
+    }
+    return 4 * json_array_size(ids);
+}
+
+/* What may not be said, in words: strings that are cut into tokens by the engine. */
+static void parse_bad_words(struct tunnel_request *q, struct fields *f)
+{
+    json_t *words = fields_get(f, "bad_words"), *word;
+    size_t i;
+    if (words && (!json_is_array(words) || json_array_size(words) > TUNNEL_BAD_WORDS_MAX))
+        fields_refuse(f, "bad_words", "bad_words must be an array of at most %d strings", TUNNEL_BAD_WORDS_MAX);
+    if (f->bad)
+        return;
+    json_array_foreach(words, i, word)
+    {
+        size_t len = json_string_length(word);
+        if (!json_is_string(word) || len == 0 || len > TUNNEL_BAD_WORD_MAX)
+            fields_refuse(f, "bad_words", "bad_words[%zu] must be a string of 1 to %d bytes", i, TUNNEL_BAD_WORD_MAX);
+        else
+            q->bad_word[q->bad_word_count++] = span_of(json_string_value(word), len);
+    }
+}
+
 static void parse_stop_ids(struct tunnel_request *q, struct fields *f)
 {
     json_t *ids = fields_get(f, "stop_token_ids"), *id;
@@ -105,6 +173,22 @@ static void parse_stop_ids(struct tunnel_request *q, struct fields *f)
         else
             q->stop_id[q->stop_id_count++] = (uint32_t)json_integer_value(id);
     }
+}
+
+/* Checked before anything is kept: an empty list would forbid everything. */
+static void parse_allowed(struct openai_request *r, struct fields *f)
+{
+    json_t *ids = fields_get(f, "allowed_token_ids");
+    size_t count = json_array_size(ids);
+    if (!ids || f->bad)
+        return;
+    if (count == 0 || count > TUNNEL_ALLOWED_MAX)
+        fields_refuse(f, "allowed_token_ids", "allowed_token_ids must be an array of 1 to %d token ids",
+                      TUNNEL_ALLOWED_MAX);
+    else if (!(r->allowed = malloc(4 * count)))
+        fields_refuse(f, "allowed_token_ids", "allowed_token_ids is too large to be served");
+    else
+        r->request.allowed_ids = span_of(r->allowed, put_ids(f, "allowed_token_ids", ids, r->allowed));
 }
 
 /* A token id in decimal without sign, space or leading zero; -1 otherwise. */
@@ -150,6 +234,8 @@ static void parse_logprobs(struct tunnel_request *q, struct fields *f, enum tunn
     json_int_t x;
     if (fields_int(f, "prompt_logprobs", 0, TUNNEL_TOP_MAX, &x))
         q->prompt_logprobs = (int)x;
+    if (q->prompt_logprobs >= 0 && json_is_true(fields_get(f, "stream")))
+        fields_refuse(f, "prompt_logprobs", "prompt_logprobs cannot be streamed: leave stream out");
     if (task == TUNNEL_COMPLETION) {
         if (fields_int(f, "logprobs", 0, TUNNEL_TOP_MAX, &x))
             q->logprobs = (int)x;
@@ -189,24 +275,6 @@ static void parse_stream(struct openai_request *r, struct fields *f)
 static bool is_ids(const json_t *v)
 {
     return json_is_array(v) && json_array_size(v) > 0 && json_is_integer(json_array_get(v, 0));
-}
-
-/* Token ids of one prompt, big-endian, at `to`; returns the bytes used. */
-static size_t put_ids(struct fields *f, const char *name, const json_t *ids, uint8_t *to)
-{
-    size_t i;
-    json_t *id;
-    json_array_foreach(ids, i, id)
-    {
-        json_int_t v = json_is_integer(id) ? json_integer_value(id) : -1;
-        if (v < 0 || v > INT32_MAX) {
-            fields_refuse(f, name, "%s has something else than a token id at position %zu", name, i);
-            return 0;
-        }
-        for (int b = 0; b < 4; b++)
-            to[4 * i + (size_t)b] = (uint8_t)(v >> (24 - 8 * b));
-    }
-    return 4 * json_array_size(ids);
 }
 
 /* At least as many as there are token ids in `prompts`. */
@@ -280,6 +348,14 @@ static void set_format(struct openai_request *r, struct fields *f, const char *p
     q->format_text = span_str(form);
 }
 
+static void set_json(struct openai_request *r, struct fields *f, const char *param)
+{
+    if (r->request.format != TUNNEL_FORMAT_TEXT)
+        fields_refuse(f, param, "%s: only one form of structured output can be asked for", param);
+    else
+        r->request.format = TUNNEL_FORMAT_JSON;
+}
+
 static void parse_response_format(struct openai_request *r, struct fields *f)
 {
     json_t *format = fields_get(f, "response_format");
@@ -289,7 +365,7 @@ static void parse_response_format(struct openai_request *r, struct fields *f)
     if (type && strcmp(type, "text") == 0)
         return;
     if (type && strcmp(type, "json_object") == 0) {
-        r->request.format = TUNNEL_FORMAT_JSON;
+        set_json(r, f, "response_format");
     } else if (type && strcmp(type, "json_schema") == 0) {
         json_t *schema = json_object_get(json_object_get(format, "json_schema"), "schema");
         if (!json_is_object(schema))
@@ -298,6 +374,17 @@ static void parse_response_format(struct openai_request *r, struct fields *f)
     } else {
         fields_refuse(f, "response_format", "response_format.type must be text, json_object or json_schema");
     }
+}
+
+/* What else vLLM has under structured_outputs: off, or refused by its name. */
+static void refuse_other_forms(struct fields *f, json_t *outputs)
+{
+    static const char *const names[] = {"structural_tag", "disable_any_whitespace", "disable_additional_properties",
+                                        "whitespace_pattern", "backend"};
+    struct fields inner = {.object = outputs, .why = f->why, .bad = f->bad};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        fields_unsupported(&inner, names[i]);
+    f->bad = inner.bad;
 }
 
 void openai_format_parse(struct openai_request *r, struct fields *f)
@@ -313,6 +400,9 @@ void openai_format_parse(struct openai_request *r, struct fields *f)
     json_t *outputs = fields_get(f, "structured_outputs");
     if (outputs && !json_is_object(outputs))
         fields_refuse(f, "structured_outputs", "structured_outputs must be an object");
+    if (json_is_true(json_object_get(outputs, "json_object")))
+        set_json(r, f, "structured_outputs");
+    refuse_other_forms(f, outputs);
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         set_format(r, f, forms[i].guided, forms[i].kind, fields_get(f, forms[i].guided));
         set_format(r, f, "structured_outputs", forms[i].kind, json_object_get(outputs, forms[i].plain));
@@ -327,12 +417,27 @@ static void parse_generation(struct openai_request *r, struct fields *f, enum tu
     parse_sampling(r, f);
     parse_stop(&r->request, f);
     parse_stop_ids(&r->request, f);
+    parse_bad_words(&r->request, f);
+    parse_allowed(r, f);
     parse_bias(&r->request, f);
+    parse_truncation(&r->request, f);
+    parse_id(r, f);
+    check_beams(f);
     parse_logprobs(&r->request, f, task);
     parse_stream(r, f);
     openai_format_parse(r, f);
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
         fields_unsupported(f, unsupported[i]);
+}
+
+static void parse_vector_form(struct openai_request *r, struct fields *f)
+{
+    json_t *format = fields_get(f, "encoding_format");
+    const char *name = json_string_value(format);
+    if (format && (!name || (strcmp(name, "float") != 0 && strcmp(name, "base64") != 0)))
+        fields_refuse(f, "encoding_format", "encoding_format must be float or base64");
+    r->base64 = !f->bad && name && strcmp(name, "base64") == 0;
+    fields_unsupported(f, "dimensions");
 }
 
 static void parse_task(struct openai_request *r, struct fields *f, enum tunnel_task task)
@@ -342,7 +447,9 @@ static void parse_task(struct openai_request *r, struct fields *f, enum tunnel_t
     switch (task) {
     case TUNNEL_CHAT:
         openai_chat_parse(r, f);
+        fields_bool(f, "add_special_tokens", &r->request.add_special_tokens);
         parse_generation(r, f, task);
+        openai_chat_echo(r);
         break;
     case TUNNEL_COMPLETION:
         r->request.add_special_tokens = true;
@@ -353,15 +460,18 @@ static void parse_task(struct openai_request *r, struct fields *f, enum tunnel_t
     case TUNNEL_EMBED:
         r->request.add_special_tokens = true;
         parse_prompts(r, f, "input");
-        fields_unsupported(f, "dimensions");
+        fields_bool(f, "add_special_tokens", &r->request.add_special_tokens);
+        parse_truncation(&r->request, f);
+        parse_vector_form(r, f);
         break;
     case TUNNEL_TOKENIZE:
-        r->request.add_special_tokens = true;
+        r->request.add_special_tokens = !fields_get(f, "messages");
         if (fields_get(f, "messages"))
             openai_chat_parse(r, f);
         else
             parse_prompts(r, f, "prompt");
         fields_bool(f, "add_special_tokens", &r->request.add_special_tokens);
+        fields_bool(f, "return_token_strs", &r->request.return_ids);
         break;
     case TUNNEL_DETOKENIZE:
         parse_prompts(r, f, "tokens");
@@ -408,6 +518,7 @@ void openai_request_free(struct openai_request *r)
     if (r->ids)
         OPENSSL_cleanse(r->ids, r->ids_len);
     free(r->ids);
+    free(r->allowed);
     json_decref(r->json);
     OPENSSL_cleanse(r, sizeof *r);
     free(r);

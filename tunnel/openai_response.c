@@ -1,6 +1,7 @@
 /* openai_response.c - the events of one request as a JSON body or as stream events. */
 #include <math.h>
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -15,10 +16,12 @@ struct tool_call {
 };
 
 struct choice {
-    struct writer content, reasoning;
+    struct writer content; /* of embed: float32, big-endian */
+    struct writer reasoning;
     struct tool_call *tool; /* grows as calls appear */
     size_t tool_count;
-    json_t *logprobs; /* chat: list of entries; completion: object of four lists */
+    json_t *logprobs;                           /* chat: list of entries; completion: object of four lists */
+    json_t *prompt_logprobs, *prompt_ids, *ids; /* lists, where they were asked for */
     size_t text_offset;
     bool finished;
     enum tunnel_finish finish;
@@ -26,13 +29,16 @@ struct choice {
 
 struct openai_response {
     enum tunnel_task task;
-    char id[64], model[TUNNEL_NAME_MAX + 1];
+    char id[160], model[TUNNEL_NAME_MAX + 1];
     uint64_t created;
     bool include_usage, continuous_usage, wants_logprobs;
+    bool echo_logprobs, prompt_logprobs, return_ids, ids_as_tokens, hide_reasoning, base64;
+    char *echo; /* owned, or NULL: goes before each answer */
+    uint32_t context_max;
     size_t choice_count;
     struct choice *choice;
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
-    json_t *ids, *floats; /* of tokenize and embed */
+    json_t *ids, *pieces; /* of tokenize */
     struct writer text;   /* of detokenize */
     bool failed;
     struct openai_error error;
@@ -43,7 +49,7 @@ struct openai_response *openai_response_open(const struct openai_request *r, con
 {
     const struct tunnel_request *q = &r->request;
     struct openai_response *out = calloc(1, sizeof *out);
-    size_t choices = (q->task == TUNNEL_CHAT ? 1 : q->prompt_count) * q->n;
+    size_t choices = (q->prompt_count ? q->prompt_count : 1) * q->n; /* a conversation is one prompt */
     if (!out || !(out->choice = calloc(choices, sizeof *out->choice))) {
         free(out);
         return NULL;
@@ -54,8 +60,19 @@ struct openai_response *openai_response_open(const struct openai_request *r, con
     out->include_usage = r->include_usage;
     out->continuous_usage = r->continuous_usage;
     out->wants_logprobs = q->logprobs >= 0;
+    out->echo_logprobs = q->echo && q->logprobs >= 0;
+    out->prompt_logprobs = q->prompt_logprobs >= 0;
+    out->return_ids = q->return_ids;
+    out->ids_as_tokens = r->ids_as_tokens;
+    out->hide_reasoning = r->hide_reasoning;
+    out->base64 = r->base64;
     out->text = writer_with_max(ANSWER_MAX);
-    (void)snprintf(out->id, sizeof out->id, "%s-%s", q->task == TUNNEL_CHAT ? "chatcmpl" : "cmpl", id);
+    if (r->echo.len > 0 && !(out->echo = strndup((const char *)r->echo.data, r->echo.len))) {
+        openai_response_free(out);
+        return NULL;
+    }
+    (void)snprintf(out->id, sizeof out->id, "%s-%.*s", q->task == TUNNEL_CHAT ? "chatcmpl" : "cmpl",
+                   r->id.len ? (int)r->id.len : (int)strlen(id), r->id.len ? (const char *)r->id.data : id);
     (void)snprintf(out->model, sizeof out->model, "%s", model);
     for (size_t i = 0; i < choices; i++) {
         out->choice[i].content = writer_with_max(ANSWER_MAX);
@@ -74,6 +91,9 @@ static void release_choice(struct choice *c)
     }
     free(c->tool);
     json_decref(c->logprobs);
+    json_decref(c->prompt_logprobs);
+    json_decref(c->prompt_ids);
+    json_decref(c->ids);
 }
 
 void openai_response_free(struct openai_response *r)
@@ -85,7 +105,10 @@ void openai_response_free(struct openai_response *r)
     free(r->choice);
     writer_release(&r->text);
     json_decref(r->ids);
-    json_decref(r->floats);
+    json_decref(r->pieces);
+    if (r->echo)
+        OPENSSL_cleanse(r->echo, strlen(r->echo));
+    free(r->echo);
     OPENSSL_cleanse(r, sizeof *r);
     free(r);
 }
@@ -100,20 +123,25 @@ static json_t *bytes_json(struct span s)
     return list;
 }
 
-static json_t *top_json(const struct tunnel_top *t)
+/* A token's name: its text, or its id where that was asked for. */
+static json_t *token_json(const struct openai_response *r, const struct tunnel_top *t)
 {
-    return json_pack("{s:o,s:f,s:o}", "token", tunnel_json_text(t->bytes), "logprob", t->logprob, "bytes",
-                     bytes_json(t->bytes));
+    return r->ids_as_tokens ? json_sprintf("token_id:%u", (unsigned)t->id) : tunnel_json_text(t->bytes);
 }
 
-static json_t *chat_logprobs(const struct tunnel_event *ev)
+static json_t *top_json(const struct openai_response *r, const struct tunnel_top *t)
+{
+    return json_pack("{s:o,s:f,s:o}", "token", token_json(r, t), "logprob", t->logprob, "bytes", bytes_json(t->bytes));
+}
+
+static json_t *chat_logprobs(const struct openai_response *r, const struct tunnel_event *ev)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < ev->logprob_count; i++) {
         const struct tunnel_logprob *l = &ev->logprob[i];
-        json_t *entry = top_json(&l->chosen), *tops = json_array();
+        json_t *entry = top_json(r, &l->chosen), *tops = json_array();
         for (size_t j = 0; j < l->top_count; j++)
-            json_array_append_new(tops, top_json(&l->top[j]));
+            json_array_append_new(tops, top_json(r, &l->top[j]));
         json_object_set_new(entry, "top_logprobs", tops);
         json_array_append_new(list, entry);
     }
@@ -121,18 +149,18 @@ static json_t *chat_logprobs(const struct tunnel_event *ev)
 }
 
 /* The four lists of a completion's logprobs; `*offset` is where the next token's text begins, in bytes of the text. */
-static json_t *completion_logprobs(const struct tunnel_event *ev, size_t *offset)
+static json_t *completion_logprobs(const struct openai_response *r, const struct tunnel_event *ev, size_t *offset)
 {
     json_t *tokens = json_array(), *values = json_array(), *tops = json_array(), *offsets = json_array();
     for (size_t i = 0; i < ev->logprob_count; i++) {
         const struct tunnel_logprob *l = &ev->logprob[i];
         json_t *top = l->known ? json_object() : json_null();
         for (size_t j = 0; l->known && j < l->top_count; j++) {
-            json_t *name = tunnel_json_text(l->top[j].bytes);
+            json_t *name = token_json(r, &l->top[j]);
             json_object_set_new(top, json_string_value(name), json_real(l->top[j].logprob));
             json_decref(name);
         }
-        json_array_append_new(tokens, tunnel_json_text(l->chosen.bytes));
+        json_array_append_new(tokens, token_json(r, &l->chosen));
         json_array_append_new(values, l->known ? json_real(l->chosen.logprob) : json_null());
         json_array_append_new(tops, top);
         json_array_append_new(offsets, json_integer((json_int_t)*offset));
@@ -147,8 +175,8 @@ static json_t *event_logprobs(const struct openai_response *r, struct choice *c,
     if (!r->wants_logprobs)
         return json_null();
     if (r->task == TUNNEL_CHAT)
-        return json_pack("{s:o}", "content", chat_logprobs(ev));
-    return completion_logprobs(ev, &c->text_offset);
+        return json_pack("{s:o}", "content", chat_logprobs(r, ev));
+    return completion_logprobs(r, ev, &c->text_offset);
 }
 
 static void keep_logprobs(struct openai_response *r, struct choice *c, const struct tunnel_event *ev)
@@ -161,6 +189,43 @@ static void keep_logprobs(struct openai_response *r, struct choice *c, const str
     }
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         json_array_extend(json_object_get(c->logprobs, lists[i]), json_object_get(more, lists[i]));
+    json_decref(more);
+}
+
+/* Prompt log-probabilities as vLLM shows them: for each token an object of id to what is known of it; null for the
+ * first, which nothing came before. A rank is known for those that are among the most likely. */
+static void keep_prompt_logprobs(struct choice *c, const struct tunnel_event *ev)
+{
+    c->prompt_logprobs = c->prompt_logprobs ? c->prompt_logprobs : json_array();
+    for (size_t i = 0; i < ev->logprob_count; i++) {
+        const struct tunnel_logprob *l = &ev->logprob[i];
+        json_t *token = l->known ? json_object() : json_null();
+        for (size_t j = 0; l->known && j <= l->top_count; j++) {
+            const struct tunnel_top *t = j < l->top_count ? &l->top[j] : &l->chosen;
+            char id[16];
+            (void)snprintf(id, sizeof id, "%u", (unsigned)t->id);
+            if (!json_object_get(token, id))
+                json_object_set_new(token, id,
+                                    json_pack("{s:f,s:o,s:o}", "logprob", t->logprob, "rank",
+                                              j < l->top_count ? json_integer((json_int_t)j + 1) : json_null(),
+                                              "decoded_token", tunnel_json_text(t->bytes)));
+        }
+        json_array_append_new(c->prompt_logprobs, token);
+    }
+}
+
+static json_t *ids_json(struct span ids)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < tunnel_ids_count(ids); i++)
+        json_array_append_new(list, json_integer(tunnel_ids_at(ids, i)));
+    return list;
+}
+
+static void extend(json_t **list, json_t *more)
+{
+    *list = *list ? *list : json_array();
+    json_array_extend(*list, more);
     json_decref(more);
 }
 
@@ -219,13 +284,32 @@ static json_t *head_json(const struct openai_response *r, const char *object)
                      tunnel_json_text(span_str(r->model)));
 }
 
+/* vLLM's additions, only where asked for: they belong to a completion's choice, and to the whole of a chat. */
+static void add_prompt_parts(const struct openai_response *r, const struct choice *c, json_t *to)
+{
+    if (r->prompt_logprobs)
+        json_object_set_new(to, "prompt_logprobs", c->prompt_logprobs ? json_incref(c->prompt_logprobs) : json_array());
+    if (r->return_ids)
+        json_object_set_new(to, "prompt_token_ids", c->prompt_ids ? json_incref(c->prompt_ids) : json_array());
+}
+
+static json_t *add_ids(const struct openai_response *r, json_t *ids, json_t *choice)
+{
+    if (r->return_ids)
+        json_object_set_new(choice, "token_ids", ids ? json_incref(ids) : json_array());
+    return choice;
+}
+
 static json_t *choice_json(const struct openai_response *r, const struct choice *c, size_t index)
 {
     json_t *logprobs = c->logprobs ? json_incref(c->logprobs) : json_null();
-    json_t *finish = json_string(finish_name(c->finish));
-    if (r->task == TUNNEL_COMPLETION)
-        return json_pack("{s:I,s:o,s:o,s:o}", "index", (json_int_t)index, "text",
-                         tunnel_json_text(writer_span(&c->content)), "logprobs", logprobs, "finish_reason", finish);
+    json_t *finish = json_string(finish_name(c->finish)), *choice;
+    if (r->task == TUNNEL_COMPLETION) {
+        choice = json_pack("{s:I,s:o,s:o,s:o}", "index", (json_int_t)index, "text",
+                           tunnel_json_text(writer_span(&c->content)), "logprobs", logprobs, "finish_reason", finish);
+        add_prompt_parts(r, c, choice);
+        return add_ids(r, c->ids, choice);
+    }
     bool silent = c->tool_count > 0 && writer_span(&c->content).len == 0;
     json_t *message = json_pack("{s:s,s:o}", "role", "assistant", "content",
                                 silent ? json_null() : tunnel_json_text(writer_span(&c->content)));
@@ -233,8 +317,9 @@ static json_t *choice_json(const struct openai_response *r, const struct choice 
         json_object_set_new(message, "reasoning_content", tunnel_json_text(writer_span(&c->reasoning)));
     if (c->tool_count > 0)
         json_object_set_new(message, "tool_calls", tool_calls_json(c));
-    return json_pack("{s:I,s:o,s:o,s:o}", "index", (json_int_t)index, "message", message, "logprobs", logprobs,
-                     "finish_reason", finish);
+    choice = json_pack("{s:I,s:o,s:o,s:o}", "index", (json_int_t)index, "message", message, "logprobs", logprobs,
+                       "finish_reason", finish);
+    return add_ids(r, c->ids, choice);
 }
 
 static json_t *generation_json(const struct openai_response *r)
@@ -245,15 +330,56 @@ static json_t *generation_json(const struct openai_response *r)
         json_array_append_new(choices, choice_json(r, &r->choice[i], i));
     json_object_set_new(body, "choices", choices);
     json_object_set_new(body, "usage", usage_json(r));
+    if (r->task == TUNNEL_CHAT)
+        add_prompt_parts(r, &r->choice[0], body);
+    return body;
+}
+
+static json_t *floats_json(struct span bytes)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < tunnel_ids_count(bytes); i++) {
+        uint32_t bits = tunnel_ids_at(bytes, i);
+        float v;
+        memcpy(&v, &bits, sizeof v);
+        json_array_append_new(list, json_real(isfinite(v) ? (double)v : 0));
+    }
+    return list;
+}
+
+/* Little-endian float32, as OpenAI's clients unpack it. */
+static json_t *base64_json(struct span bytes)
+{
+    size_t len = bytes.len / 4 * 4;
+    uint8_t *le = malloc(len ? len : 1);
+    char *text = malloc(len / 3 * 4 + 8);
+    json_t *out = NULL;
+    for (size_t i = 0; le && i < len; i++)
+        le[i] = bytes.data[i - i % 4 + (3 - i % 4)];
+    if (le && text && EVP_EncodeBlock((unsigned char *)text, le, (int)len) >= 0)
+        out = json_string(text);
+    free(le);
+    free(text);
+    return out ? out : json_string("");
+}
+
+static json_t *tokens_json(const struct openai_response *r)
+{
+    json_t *body = json_pack("{s:I,s:I,s:o}", "count", (json_int_t)json_array_size(r->ids), "max_model_len",
+                             (json_int_t)r->context_max, "tokens", r->ids ? json_incref(r->ids) : json_array());
+    if (r->return_ids)
+        json_object_set_new(body, "token_strs", r->pieces ? json_incref(r->pieces) : json_array());
     return body;
 }
 
 static json_t *embeddings_json(const struct openai_response *r)
 {
-    size_t i;
-    json_t *data = json_array(), *vector;
-    json_array_foreach(r->floats, i, vector) json_array_append_new(
-        data, json_pack("{s:s,s:I,s:O}", "object", "embedding", "index", (json_int_t)i, "embedding", vector));
+    json_t *data = json_array();
+    for (size_t i = 0; i < r->choice_count; i++) {
+        struct span bytes = writer_span(&r->choice[i].content);
+        json_array_append_new(data, json_pack("{s:s,s:I,s:o}", "object", "embedding", "index", (json_int_t)i,
+                                              "embedding", r->base64 ? base64_json(bytes) : floats_json(bytes)));
+    }
     return json_pack("{s:s,s:o,s:o,s:{s:I,s:I}}", "object", "list", "data", data, "model",
                      tunnel_json_text(span_str(r->model)), "usage", "prompt_tokens", (json_int_t)r->prompt_tokens,
                      "total_tokens", (json_int_t)r->prompt_tokens);
@@ -266,8 +392,7 @@ int openai_response_body(struct openai_response *r, struct writer *out)
         return r->error.status;
     }
     if (r->task == TUNNEL_TOKENIZE)
-        tunnel_json_write(out, json_pack("{s:I,s:o}", "count", (json_int_t)json_array_size(r->ids), "tokens",
-                                         r->ids ? json_incref(r->ids) : json_array()));
+        tunnel_json_write(out, tokens_json(r));
     else if (r->task == TUNNEL_DETOKENIZE)
         tunnel_json_write(out, json_pack("{s:o}", "prompt", tunnel_json_text(writer_span(&r->text))));
     else if (r->task == TUNNEL_EMBED)
@@ -285,30 +410,38 @@ static void collect_delta(struct openai_response *r, struct choice *c, const str
     struct tool_call *tool = ev->channel >= TUNNEL_TOOL_NAME ? tool_of(r, c, ev, &is_new) : NULL;
     if (ev->channel == TUNNEL_CONTENT)
         writer_bytes(&c->content, ev->text);
-    else if (ev->channel == TUNNEL_REASONING)
+    else if (ev->channel == TUNNEL_REASONING && !r->hide_reasoning)
         writer_bytes(&c->reasoning, ev->text);
     else if (tool)
         writer_bytes(ev->channel == TUNNEL_TOOL_NAME ? &tool->name : &tool->arguments, ev->text);
+    if (r->return_ids)
+        extend(&c->ids, ids_json(ev->ids));
     if (r->wants_logprobs && ev->logprob_count > 0)
         keep_logprobs(r, c, ev);
 }
 
 static void collect_result(struct openai_response *r, const struct tunnel_event *ev)
 {
-    for (size_t i = 0; i < tunnel_ids_count(ev->ids); i++) {
-        r->ids = r->ids ? r->ids : json_array();
-        json_array_append_new(r->ids, json_integer(tunnel_ids_at(ev->ids, i)));
-    }
-    for (size_t i = 0; i < tunnel_ids_count(ev->floats); i++) {
-        uint32_t bits = tunnel_ids_at(ev->floats, i);
-        float v;
-        memcpy(&v, &bits, sizeof v);
-        r->floats = r->floats ? r->floats : json_array();
-        while (json_array_size(r->floats) <= ev->index)
-            json_array_append_new(r->floats, json_array());
-        json_array_append_new(json_array_get(r->floats, ev->index), json_real(isfinite(v) ? (double)v : 0));
-    }
+    extend(&r->ids, ids_json(ev->ids));
+    if (ev->floats.len > 0 && ev->index < r->choice_count)
+        writer_bytes(&r->choice[ev->index].content, ev->floats);
     writer_bytes(&r->text, ev->text);
+}
+
+/* Tokens of the prompt: their log-probabilities, their ids, or (tokenize) their text. */
+static void collect_prompt(struct openai_response *r, const struct tunnel_event *ev)
+{
+    struct choice *c = &r->choice[ev->index];
+    for (size_t i = 0; i < ev->logprob_count && r->task == TUNNEL_TOKENIZE; i++) {
+        r->pieces = r->pieces ? r->pieces : json_array();
+        json_array_append_new(r->pieces, tunnel_json_text(ev->logprob[i].chosen.bytes));
+    }
+    if (r->return_ids)
+        extend(&c->prompt_ids, ids_json(ev->ids));
+    if (r->echo_logprobs && ev->logprob_count > 0)
+        keep_logprobs(r, c, ev);
+    if (r->prompt_logprobs)
+        keep_prompt_logprobs(c, ev);
 }
 
 /* What both forms keep of an event. False when it names a choice that does not exist: then the request failed. */
@@ -326,6 +459,8 @@ static bool note(struct openai_response *r, const struct tunnel_event *ev)
         r->prompt_tokens = ev->prompt_tokens;
         r->cached_tokens = ev->cached_tokens;
     }
+    if (ev->kind == TUNNEL_EVENT_START)
+        r->context_max = ev->context_max;
     if (ev->kind == TUNNEL_EVENT_DONE)
         r->completion_tokens = ev->completion_tokens;
     else if (ev->kind == TUNNEL_EVENT_DELTA)
@@ -356,10 +491,12 @@ bool openai_response_collect(struct openai_response *r, const struct tunnel_even
 {
     if (!note(r, ev))
         return true;
+    for (size_t i = 0; i < r->choice_count && r->echo && ev->kind == TUNNEL_EVENT_START; i++)
+        writer_str(&r->choice[i].content, r->echo);
     if (ev->kind == TUNNEL_EVENT_DELTA)
         collect_delta(r, &r->choice[ev->index], ev);
-    else if (ev->kind == TUNNEL_EVENT_PROMPT && r->wants_logprobs)
-        keep_logprobs(r, &r->choice[ev->index], ev);
+    else if (ev->kind == TUNNEL_EVENT_PROMPT)
+        collect_prompt(r, ev);
     else if (ev->kind == TUNNEL_EVENT_RESULT)
         collect_result(r, ev);
     else if (ev->kind == TUNNEL_EVENT_DONE)
@@ -376,19 +513,37 @@ static void put_event(struct writer *out, json_t *value)
     writer_str(out, "\n\n");
 }
 
-/* One chunk with one choice. `delta` is an object (chat) or a string (completion). */
+static json_t *no_delta(const struct openai_response *r)
+{
+    return r->task == TUNNEL_CHAT ? json_object() : json_string("");
+}
+
+/* One chunk with one choice. `delta` is an object (chat) or a string (completion); `ids`, maybe NULL, go with it. */
 static void put_chunk(struct openai_response *r, struct writer *out, size_t index, json_t *delta, json_t *logprobs,
-                      json_t *finish)
+                      json_t *finish, json_t *ids)
 {
     json_t *chunk = head_json(r, r->task == TUNNEL_CHAT ? "chat.completion.chunk" : "text_completion");
-    json_object_set_new(chunk, "choices",
-                        json_pack("[{s:I,s:o,s:o,s:o}]", "index", (json_int_t)index,
-                                  r->task == TUNNEL_CHAT ? "delta" : "text", delta, "logprobs", logprobs,
-                                  "finish_reason", finish));
+    json_t *choice =
+        json_pack("{s:I,s:o,s:o,s:o}", "index", (json_int_t)index, r->task == TUNNEL_CHAT ? "delta" : "text", delta,
+                  "logprobs", logprobs, "finish_reason", finish);
+    if (ids)
+        json_object_set_new(choice, "token_ids", ids);
+    json_object_set_new(chunk, "choices", json_pack("[o]", choice));
     if (r->continuous_usage)
         json_object_set_new(chunk, "usage", usage_json(r));
     else if (r->include_usage)
         json_object_set_new(chunk, "usage", json_null());
+    put_event(out, chunk);
+}
+
+/* Ids of the prompt: in a chunk of their own, where a body has them. */
+static void put_prompt_ids(struct openai_response *r, struct writer *out, const struct tunnel_event *ev)
+{
+    json_t *chunk = head_json(r, r->task == TUNNEL_CHAT ? "chat.completion.chunk" : "text_completion");
+    json_t *choice = json_pack("{s:I,s:o,s:n,s:n}", "index", (json_int_t)ev->index,
+                               r->task == TUNNEL_CHAT ? "delta" : "text", no_delta(r), "logprobs", "finish_reason");
+    json_object_set_new(r->task == TUNNEL_CHAT ? chunk : choice, "prompt_token_ids", ids_json(ev->ids));
+    json_object_set_new(chunk, "choices", json_pack("[o]", choice));
     put_event(out, chunk);
 }
 
@@ -412,14 +567,33 @@ static void stream_delta(struct openai_response *r, const struct tunnel_event *e
 {
     struct choice *c = &r->choice[ev->index];
     json_t *delta;
-    if (r->task != TUNNEL_CHAT)
+    if (r->task == TUNNEL_CHAT && (ev->text.len == 0 || (ev->channel == TUNNEL_REASONING && r->hide_reasoning)))
+        delta = json_object();
+    else if (r->task != TUNNEL_CHAT)
         delta = tunnel_json_text(ev->text);
     else if (ev->channel >= TUNNEL_TOOL_NAME)
         delta = tool_delta(r, c, ev);
     else
         delta = json_pack("{s:o}", ev->channel == TUNNEL_REASONING ? "reasoning_content" : "content",
                           tunnel_json_text(ev->text));
-    put_chunk(r, out, ev->index, delta, event_logprobs(r, c, ev), json_null());
+    put_chunk(r, out, ev->index, delta, event_logprobs(r, c, ev), json_null(),
+              r->return_ids ? ids_json(ev->ids) : NULL);
+}
+
+/* Does a delta have anything to show? Thoughts that nobody asked for have not, but for ids and log-probabilities. */
+static bool is_shown(const struct openai_response *r, const struct tunnel_event *ev)
+{
+    bool hidden = r->hide_reasoning && ev->channel == TUNNEL_REASONING;
+    return (ev->text.len > 0 && !hidden) || ev->logprob_count > 0 || (r->return_ids && ev->ids.len > 0);
+}
+
+static void stream_start(struct openai_response *r, struct writer *out)
+{
+    for (size_t i = 0; i < r->choice_count; i++)
+        put_chunk(r, out, i, json_pack("{s:s,s:s}", "role", "assistant", "content", ""), json_null(), json_null(),
+                  NULL);
+    for (size_t i = 0; i < r->choice_count && r->echo; i++)
+        put_chunk(r, out, i, json_pack("{s:s}", "content", r->echo), json_null(), json_null(), NULL);
 }
 
 static void stream_done(struct openai_response *r, struct writer *out)
@@ -435,18 +609,17 @@ static void stream_done(struct openai_response *r, struct writer *out)
 
 bool openai_response_stream(struct openai_response *r, const struct tunnel_event *ev, struct writer *out)
 {
-    bool chat = r->task == TUNNEL_CHAT, good = note(r, ev);
-    if (good && ev->kind == TUNNEL_EVENT_START && chat)
-        for (size_t i = 0; i < r->choice_count; i++)
-            put_chunk(r, out, i, json_pack("{s:s,s:s}", "role", "assistant", "content", ""), json_null(), json_null());
-    else if (good && ev->kind == TUNNEL_EVENT_DELTA && (ev->text.len > 0 || ev->logprob_count > 0))
+    bool good = note(r, ev);
+    if (good && ev->kind == TUNNEL_EVENT_START && r->task == TUNNEL_CHAT)
+        stream_start(r, out);
+    else if (good && ev->kind == TUNNEL_EVENT_DELTA && is_shown(r, ev))
         stream_delta(r, ev, out);
-    else if (good && ev->kind == TUNNEL_EVENT_PROMPT && r->wants_logprobs)
-        put_chunk(r, out, ev->index, chat ? json_object() : json_string(""),
-                  event_logprobs(r, &r->choice[ev->index], ev), json_null());
+    else if (good && ev->kind == TUNNEL_EVENT_PROMPT && ev->ids.len > 0)
+        put_prompt_ids(r, out, ev);
+    else if (good && ev->kind == TUNNEL_EVENT_PROMPT && r->echo_logprobs)
+        put_chunk(r, out, ev->index, no_delta(r), event_logprobs(r, &r->choice[ev->index], ev), json_null(), NULL);
     else if (good && ev->kind == TUNNEL_EVENT_FINISH)
-        put_chunk(r, out, ev->index, chat ? json_object() : json_string(""), json_null(),
-                  json_string(finish_name(ev->finish)));
+        put_chunk(r, out, ev->index, no_delta(r), json_null(), json_string(finish_name(ev->finish)), NULL);
     else if (good && ev->kind == TUNNEL_EVENT_DONE)
         check_whole(r);
     if (r->failed)

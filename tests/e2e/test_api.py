@@ -54,6 +54,15 @@ BAD = [
     ({"logit_bias": {"x": 1}}, "logit_bias", 400),
     ({"logit_bias": {"99999999": 1}}, "logit_bias", 400),
     ({"suffix": "x"}, "suffix", 400),
+    ({"bad_words": [""]}, "bad_words", 400),
+    ({"allowed_token_ids": []}, "allowed_token_ids", 400),
+    ({"allowed_token_ids": [99999999]}, "allowed_token_ids", 400),
+    ({"truncate_prompt_tokens": 99999999}, "truncate_prompt_tokens", 400),
+    ({"stop_token_ids": [99999999]}, "stop_token_ids", 400),
+    ({"min_tokens": 9, "max_tokens": 8}, "min_tokens", 400),
+    ({"logit_bias": {"1": 101}}, "logit_bias", 400),
+    ({"structured_outputs": {"structural_tag": "x"}}, "structural_tag", 400),
+    ({"guided_regex": "(a"}, "response_format", 400),
     ({"max_tokens": 1000000}, None, 400),
     ({"model": "gpt-9"}, None, 404),
 ]
@@ -114,6 +123,53 @@ def seeds_stops_and_logprobs():
     assert stop not in cut["message"]["content"] and cut["finish_reason"] == "stop" and text.startswith(cut["message"]["content"]), cut
 
 
+def vllm_names_are_served():
+    ask = dict(temperature=0, max_tokens=12)
+    plain = stack.chat("Say hello.", **ask, return_token_ids=True)
+    ids, text = plain["choices"][0]["token_ids"], plain["choices"][0]["message"]["content"]
+    assert len(plain["prompt_token_ids"]) == plain["usage"]["prompt_tokens"], plain
+    assert len(ids) == plain["usage"]["completion_tokens"], plain
+    status, _, data = stack.call("POST", "/tokenize", {"messages": [{"role": "user", "content": "Say hello."}],
+                                                       "return_token_strs": True})
+    tokens = json.loads(data)
+    assert status == 200 and tokens["tokens"] == plain["prompt_token_ids"], (tokens, plain)
+    assert tokens["max_model_len"] > 0 and len(tokens["token_strs"]) == tokens["count"], tokens
+    allowed = stack.chat("Say hello.", **ask, allowed_token_ids=ids[:2], return_token_ids=True, ignore_eos=True)
+    assert set(allowed["choices"][0]["token_ids"]) <= set(ids[:2]), allowed
+    word = next(w for w in text.split() if w.isalpha())
+    assert word not in stack.chat("Say hello.", **ask, bad_words=[word])["choices"][0]["message"]["content"].split()
+    cut = stack.chat("Say hello.", **ask, truncate_prompt_tokens=4)
+    assert cut["usage"]["prompt_tokens"] == 4, cut
+    stopped = stack.chat("Say hello.", **ask, stop_token_ids=[ids[2]], return_token_ids=True)["choices"][0]
+    assert stopped["token_ids"] == ids[:ids.index(ids[2]) + 1] and stopped["finish_reason"] == "stop", stopped
+    long = stack.chat("Say hello.", **ask, stop_token_ids=[ids[2]], min_tokens=6)
+    assert long["usage"]["completion_tokens"] >= 6, long
+    stop = text[3:6]
+    kept = stack.chat("Say hello.", **ask, stop=stop, include_stop_str_in_output=True)["choices"][0]["message"]["content"]
+    assert kept.endswith(stop) and text.startswith(kept), (kept, text)
+    told = stack.chat("Say hello.", **ask, prompt_logprobs=1, request_id="mine-1", logprobs=True,
+                      return_tokens_as_token_ids=True)
+    assert told["id"] == "chatcmpl-mine-1" and told["prompt_logprobs"][0] is None, told
+    assert len(told["prompt_logprobs"]) == told["usage"]["prompt_tokens"], told
+    assert told["choices"][0]["logprobs"]["content"][0]["token"] == f"token_id:{ids[0]}", told
+    body = {"model": stack.info["model"], "temperature": 0, "max_tokens": 8, "continue_final_message": True, "echo": True,
+            "add_generation_prompt": False, "cache_salt": "x", "priority": 1, "chat_template_kwargs": {"a": 1},
+            "messages": [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "One, two,"}]}
+    status, _, data = stack.call("POST", "/v1/chat/completions", body)
+    assert status == 200 and json.loads(data)["choices"][0]["message"]["content"].startswith("One, two,"), data
+    for form, check in [({"regex": "[0-9]{3}"}, lambda t: t.isdigit() and len(t) == 3),
+                        ({"choice": ["yes", "no"]}, lambda t: t in ("yes", "no")),
+                        ({"grammar": 'root ::= "a" "b"'}, lambda t: t == "ab"),
+                        ({"json": {"type": "object", "properties": {"n": {"type": "boolean"}}, "required": ["n"]}},
+                         lambda t: isinstance(json.loads(t)["n"], bool))]:
+        got = stack.chat("Go.", temperature=0, max_tokens=60, structured_outputs=form)["choices"][0]
+        assert check(got["message"]["content"]), (form, got)
+    status, _, data = stack.call("POST", "/v1/completions", {"model": stack.info["model"], "prompt": "The sky is", "echo": True,
+                                                             "max_tokens": 4, "logprobs": 1, "temperature": 0})
+    choice = json.loads(data)["choices"][0]
+    assert choice["text"].startswith("The sky is") and choice["logprobs"]["token_logprobs"][0] is None, choice
+
+
 def connect_guards_its_local_port():
     assert stack.call("GET", "/v1/models", headers={"Host": "evil.example"})[0] == 403
     status, headers, _ = stack.call("GET", "/v1/models", headers={"Origin": "https://evil.example"})
@@ -156,7 +212,7 @@ def main():
     global stack
     tests = [smol_answers_in_english, a_stream_and_a_body_say_the_same, models_health_and_version,
              bad_input_is_a_4xx_that_names_the_field, a_wrong_or_missing_key_is_a_401, completions_take_text_and_ids,
-             seeds_stops_and_logprobs, connect_guards_its_local_port, the_openai_package_works]
+             seeds_stops_and_logprobs, vllm_names_are_served, connect_guards_its_local_port, the_openai_package_works]
     try:
         model = demo_model()
     except Skip as why:

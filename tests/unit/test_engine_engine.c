@@ -18,6 +18,8 @@ struct watch {
     char text[8][TEXT_MAX];
     size_t len[8];
     int32_t ids[8][512];
+    int32_t prompt_ids[512];
+    size_t prompt_id_count;
     size_t id_count[8], logprob_count[8], prompt_count[8];
     double first_logprob[8];
     enum tunnel_finish finish[8];
@@ -65,6 +67,8 @@ static void on_event(void *ctx, const struct tunnel_event *ev)
         break;
     case TUNNEL_EVENT_PROMPT:
         w->prompt_count[ev->index] += ev->logprob_count;
+        for (size_t k = 0; k < tunnel_ids_count(ev->ids) && ev->index == 0; k++)
+            w->prompt_ids[w->prompt_id_count++] = (int32_t)tunnel_ids_at(ev->ids, k);
         break;
     case TUNNEL_EVENT_FINISH:
         w->finished[ev->index] = true;
@@ -375,6 +379,86 @@ START_TEST(stops_and_lengths)
 }
 END_TEST
 
+static bool has_id(const struct watch *w, int32_t id)
+{
+    for (size_t i = 0; i < w->id_count[0]; i++)
+        if (w->ids[0][i] == id)
+            return true;
+    return false;
+}
+
+/* The greedy text begins: "Echoes of vectors unfold, a gentle hum */
+START_TEST(allowed_ids_and_bad_words)
+{
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("", 30);
+    run(e, q, &watches[0]);
+    ck_assert_ptr_nonnull(strstr(watches[0].text[0], "vectors"));
+    q->bad_word[0] = span_str("vectors");
+    q->bad_word[1] = span_str(" gentle hum");
+    q->bad_word_count = 2;
+    run(e, q, &watches[1]);
+    ck_assert_msg(watches[1].status == 0, "%s", watches[1].message);
+    ck_assert_ptr_null(strstr(watches[1].text[0], "vectors"));
+    ck_assert_ptr_null(strstr(watches[1].text[0], "gentle hum"));
+    ck_assert_int_eq(strncmp(watches[1].text[0], "\"Echoes of ", 11), 0); /* the same until there */
+    q = ask("", 30);
+    q->allowed_ids = span_of("\0\0\1\4\0\0\1\5\0\0\1\6", 12);
+    run(e, q, &watches[2]);
+    ck_assert_uint_eq(watches[2].completion_tokens, 30);
+    for (size_t i = 0; i < 30; i++)
+        ck_assert(watches[2].ids[0][i] >= 260 && watches[2].ids[0][i] <= 262);
+    q->format = TUNNEL_FORMAT_REGEX; /* both at once leave nothing */
+    q->format_text = span_str("[0-9]{3}");
+    run(e, q, &watches[3]);
+    ck_assert_uint_eq(watches[3].completion_tokens, 0);
+    ck_assert_int_eq(watches[3].finish[0], TUNNEL_FINISH_STOP);
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(ids_come_back_and_prompts_are_cut)
+{
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask(prompts[4], 12);
+    q->return_ids = true;
+    run(e, q, &watches[0]);
+    ck_assert_uint_eq(watches[0].prompt_id_count, watches[0].prompt_tokens);
+    ck_assert_uint_eq(watches[0].id_count[0], 12);
+    q->truncate_prompt = 5;
+    q->echo = true;
+    run(e, q, &watches[1]);
+    ck_assert_uint_eq(watches[1].prompt_tokens, 5);
+    ck_assert_mem_eq(watches[1].prompt_ids, watches[0].prompt_ids + watches[0].prompt_tokens - 5, 5 * sizeof(int32_t));
+    ck_assert_ptr_null(strstr(watches[1].text[0], "vectors unfold"));
+    q->truncate_prompt = -1;
+    q->max_tokens = engine_context_max(e) - 3;
+    q->ignore_eos = true;
+    q->echo = false;
+    run(e, q, &watches[2]);
+    ck_assert_uint_eq(watches[2].prompt_tokens, 3);
+    q = ask("", 100);
+    q->return_ids = true;
+    q->stop[0] = span_str("gentle hum");
+    q->stop_count = 1;
+    run(e, q, &watches[3]); /* ids of all that was made, the stop string's too */
+    ck_assert_uint_eq(watches[3].id_count[0], watches[3].completion_tokens);
+    q->stop_count = 0;
+    q->stop_id[0] = 260;
+    q->stop_id_count = 1;
+    run(e, q, &watches[4]);
+    ck_assert_uint_eq(watches[4].id_count[0], 4);
+    ck_assert(has_id(&watches[4], 260));
+    q->task = TUNNEL_TOKENIZE;
+    q->prompt[0].bytes = span_str("As I listen");
+    run(e, q, &watches[5]);
+    ck_assert_uint_eq(watches[5].prompt_count[0], watches[5].id_count[0]);
+    close_engine(e);
+}
+END_TEST
+
 START_TEST(bad_requests_name_the_field)
 {
     struct engine_options o = {.choices_max = 2};
@@ -408,11 +492,19 @@ START_TEST(bad_requests_name_the_field)
     q->messages = span_str("[{\"role\":\"user\",\"content\":\"x\"}]");
     run(e, q, &watches[5]);
     ck_assert_str_eq(watches[5].param, "messages"); /* this model has no template */
+    q = ask("hi", 4);
+    q->allowed_ids = span_of("\0\0\0\1\0\0\2\0", 8);
+    run(e, q, &watches[7]);
+    ck_assert_str_eq(watches[7].param, "allowed_token_ids");
+    q = ask("hi", 4);
+    q->truncate_prompt = 100000;
+    run(e, q, &watches[8]);
+    ck_assert_str_eq(watches[8].param, "truncate_prompt_tokens");
     static char long_text[40000];
     memset(long_text, 'x', sizeof long_text - 1);
     run(e, ask(long_text, 4), &watches[6]);
     ck_assert_str_eq(watches[6].code, "context_length_exceeded");
-    for (int i = 0; i < 7; i++)
+    for (int i = 0; i < 9; i++)
         ck_assert(!watches[i].started);
     close_engine(e);
 }
@@ -645,6 +737,8 @@ static void add_tests(TCase *t)
     tcase_add_test(t, choices_seeds_and_logprobs);
     tcase_add_test(t, echo_and_prompt_logprobs);
     tcase_add_test(t, stops_and_lengths);
+    tcase_add_test(t, allowed_ids_and_bad_words);
+    tcase_add_test(t, ids_come_back_and_prompts_are_cut);
     tcase_add_test(t, bad_requests_name_the_field);
     tcase_add_test(t, structured_output);
     tcase_add_test(t, cancel_hold_drain_and_timeout);

@@ -398,8 +398,55 @@ START_TEST(drains)
 }
 END_TEST
 
+/* tunnel/ and policy/ cannot see each other: here their two orders are held side by side. */
+START_TEST(features_and_endpoints_have_the_policys_bits)
+{
+    static struct tunnel_request q;
+    static const struct {
+        enum tunnel_task task;
+        enum policy_endpoint endpoint;
+    } tasks[] = {{TUNNEL_CHAT, POLICY_CHAT},
+                 {TUNNEL_COMPLETION, POLICY_COMPLETIONS},
+                 {TUNNEL_EMBED, POLICY_EMBEDDINGS},
+                 {TUNNEL_TOKENIZE, POLICY_TOKENIZE},
+                 {TUNNEL_DETOKENIZE, POLICY_DETOKENIZE}};
+    static const struct {
+        enum tunnel_format format;
+        uint32_t bit;
+    } formats[] = {{TUNNEL_FORMAT_TEXT, 0},
+                   {TUNNEL_FORMAT_JSON, POLICY_JSON},
+                   {TUNNEL_FORMAT_SCHEMA, POLICY_SCHEMA},
+                   {TUNNEL_FORMAT_REGEX, POLICY_REGEX},
+                   {TUNNEL_FORMAT_GRAMMAR, POLICY_GRAMMAR},
+                   {TUNNEL_FORMAT_CHOICE, POLICY_GUIDED_CHOICE}};
+    for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++)
+        ck_assert_uint_eq(1u << tasks[i].task, tasks[i].endpoint);
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        tunnel_request_defaults(&q);
+        q.format = formats[i].format;
+        ck_assert_uint_eq(tunnel_request_features(&q), formats[i].bit);
+    }
+#define USES(set, bit)                                                                                                 \
+    tunnel_request_defaults(&q), set;                                                                                  \
+    ck_assert_uint_eq(tunnel_request_features(&q), bit)
+    USES(q.stream = true, POLICY_STREAM);
+    USES(q.tools = span_str("[]"), POLICY_TOOLS);
+    USES(q.logprobs = 0, POLICY_LOGPROBS);
+    USES(q.prompt_logprobs = 0, POLICY_PROMPT_LOGPROBS);
+    USES(q.echo = true, POLICY_ECHO);
+    USES(q.has_seed = true, POLICY_SEED);
+    USES(q.bias_count = 1, POLICY_LOGIT_BIAS);
+    USES(q.allowed_ids.len = 4, POLICY_LOGIT_BIAS);
+    USES(q.bad_word_count = 1, POLICY_LOGIT_BIAS);
+    USES(q.template_kwargs = span_str("{}"), POLICY_TEMPLATE_ARGS);
+    USES((q.prompt_count = 2, q.prompt[1].is_ids = true), POLICY_TOKEN_PROMPTS);
+#undef USES
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
+    tcase_add_test(tests, features_and_endpoints_have_the_policys_bits);
     tcase_add_test(tests, answers_a_chat);
     tcase_add_test(tests, streams_a_chat_and_keeps_the_connection);
     tcase_add_test(tests, answers_responses);

@@ -26,6 +26,11 @@ static struct tunnel_request *full_request(void)
     q.stop_id[0] = 151643;
     q.bias_count = 1;
     q.bias[0] = (struct tunnel_bias){42, -100};
+    q.allowed_ids = span_of("\0\0\0\5\0\0\1\0", 8);
+    q.bad_word_count = 1;
+    q.bad_word[0] = span_str("no");
+    q.truncate_prompt = -1;
+    q.return_ids = true;
     q.logprobs = 3;
     q.salt = span_str("tenant");
     q.priority = -5;
@@ -45,6 +50,10 @@ START_TEST(a_request_survives_the_trip)
     ck_assert_double_eq(got.temperature, 0.25);
     ck_assert_uint_eq(got.seed, UINT64_MAX);
     ck_assert_double_eq(got.bias[0].bias, -100);
+    ck_assert_uint_eq(tunnel_ids_at(got.allowed_ids, 1), 256);
+    ck_assert(got.bad_word_count == 1 && span_is(got.bad_word[0], "no"));
+    ck_assert_int_eq(got.truncate_prompt, -1);
+    ck_assert(got.return_ids);
     ck_assert_int_eq(got.logprobs, 3);
     ck_assert_int_eq(got.prompt_logprobs, -1);
     ck_assert_int_eq(got.priority, -5);
@@ -101,9 +110,14 @@ static void round_trip(const struct tunnel_event *ev, struct tunnel_event *got)
 START_TEST(every_event_survives_the_trip)
 {
     static struct tunnel_event ev, got;
-    ev = (struct tunnel_event){.kind = TUNNEL_EVENT_START, .prompt_tokens = 12, .cached_tokens = 3};
+    ev = (struct tunnel_event){.kind = TUNNEL_EVENT_START, .prompt_tokens = 12, .cached_tokens = 3, .context_max = 99};
     round_trip(&ev, &got);
     ck_assert_uint_eq(got.cached_tokens, 3);
+    ck_assert_uint_eq(got.context_max, 99);
+
+    ev = (struct tunnel_event){.kind = TUNNEL_EVENT_PROMPT, .index = 1, .ids = span_of("\0\0\0\1", 4)};
+    round_trip(&ev, &got);
+    ck_assert_uint_eq(tunnel_ids_count(got.ids), 1);
 
     ev = (struct tunnel_event){
         .kind = TUNNEL_EVENT_DELTA, .index = 1, .text = span_str("h\xc3\xa9"), .logprob_count = 1};

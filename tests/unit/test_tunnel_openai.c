@@ -42,6 +42,28 @@ static const struct {
     {TUNNEL_CHAT, "{" HI ",\"response_format\":{\"type\":\"xml\"}}", "response_format", NULL},
     {TUNNEL_CHAT, "{" HI ",\"suffix\":\"x\"}", "suffix", NULL},
     {TUNNEL_CHAT, "{" HI ",\"chat_template\":\"x\"}", "chat_template", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"bad_words\":\"x\"}", "bad_words", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"bad_words\":[\"\"]}", "bad_words", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"bad_words\":[1]}", "bad_words", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"allowed_token_ids\":[]}", "allowed_token_ids", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"allowed_token_ids\":[1,-1]}", "allowed_token_ids", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"allowed_token_ids\":7}", "allowed_token_ids", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"truncate_prompt_tokens\":0}", "truncate_prompt_tokens", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"truncate_prompt_tokens\":-2}", "truncate_prompt_tokens", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"request_id\":\"a b\"}", "request_id", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"length_penalty\":2}", "length_penalty", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"return_token_ids\":1}", "return_token_ids", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"include_reasoning\":\"no\"}", "include_reasoning", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"skip_special_tokens\":false,\"spaces_between_special_tokens\":true}",
+     "spaces_between_special_tokens", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"stream\":true,\"prompt_logprobs\":1}", "prompt_logprobs", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"structured_outputs\":{\"structural_tag\":\"x\"}}", "structural_tag", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"guided_regex\":\"a\",\"structured_outputs\":{\"json_object\":true}}", "guided_regex",
+     NULL},
+    {TUNNEL_CHAT, "{" HI ",\"vllm_xargs\":{\"a\":1}}", "vllm_xargs", NULL},
+    {TUNNEL_EMBED, "{\"input\":\"x\",\"encoding_format\":\"hex\"}", "encoding_format", NULL},
+    {TUNNEL_EMBED, "{\"input\":\"x\",\"dimensions\":8}", "dimensions", NULL},
+    {TUNNEL_EMBED, "{}", "input", NULL},
     {TUNNEL_COMPLETION, "{}", "prompt", NULL},
     {TUNNEL_COMPLETION, "{\"prompt\":\"\"}", "prompt", NULL},
     {TUNNEL_COMPLETION, "{\"prompt\":[]}", "prompt", NULL},
@@ -83,7 +105,10 @@ START_TEST(every_served_field_arrives)
                                "\"max_completion_tokens\":5,\"max_tokens\":9,\"seed\":-3,\"stop\":\"end\",\"logit_"
                                "bias\":{\"7\":-100},\"logprobs\":true,"
                                "\"top_logprobs\":2,\"stream\":true,\"stream_options\":{\"include_usage\":true},"
-                               "\"user\":\"u\",\"unknown\":1,\"n\":2}";
+                               "\"user\":\"u\",\"unknown\":1,\"n\":2,\"bad_words\":[\"no\"],"
+                               "\"allowed_token_ids\":[3,70000],\"truncate_prompt_tokens\":-1,"
+                               "\"return_token_ids\":true,\"request_id\":\"r-1\",\"length_penalty\":1,"
+                               "\"spaces_between_special_tokens\":true,\"include_reasoning\":false}";
     struct openai_error why;
     struct openai_request *r = openai_request_parse(TUNNEL_CHAT, span_str(body), &why);
     ck_assert_msg(r != NULL, "%s", why.message);
@@ -100,6 +125,12 @@ START_TEST(every_served_field_arrives)
     ck_assert_int_eq(q->logprobs, 2);
     ck_assert_uint_eq(q->n, 2);
     ck_assert(q->stream && r->include_usage);
+    ck_assert_uint_eq(q->bad_word_count, 1);
+    ck_assert(span_is(q->bad_word[0], "no"));
+    ck_assert_uint_eq(tunnel_ids_count(q->allowed_ids), 2);
+    ck_assert_uint_eq(tunnel_ids_at(q->allowed_ids, 1), 70000);
+    ck_assert_int_eq(q->truncate_prompt, -1);
+    ck_assert(q->return_ids && r->hide_reasoning && span_is(r->id, "r-1"));
     openai_request_free(r);
 }
 END_TEST
@@ -208,6 +239,136 @@ START_TEST(a_stream_says_the_same_and_ends_with_done)
 }
 END_TEST
 
+static struct tunnel_event shown[] = {
+    {.kind = TUNNEL_EVENT_START, .prompt_tokens = 2},
+    {.kind = TUNNEL_EVENT_PROMPT, .ids = {(const uint8_t *)"\0\0\0\7\0\0\0\10", 8}},
+    {.kind = TUNNEL_EVENT_PROMPT,
+     .logprob_count = 2,
+     .logprob = {{.chosen = {7, 0, {(const uint8_t *)"a", 1}}},
+                 {.known = true,
+                  .chosen = {8, -2.5, {(const uint8_t *)"b", 1}},
+                  .top_count = 1,
+                  .top = {{9, -0.5, {(const uint8_t *)"c", 1}}}}}},
+    {.kind = TUNNEL_EVENT_DELTA,
+     .channel = TUNNEL_REASONING,
+     .text = {(const uint8_t *)"hm", 2},
+     .ids = {(const uint8_t *)"\0\0\0\1", 4}},
+    {.kind = TUNNEL_EVENT_DELTA,
+     .text = {(const uint8_t *)"yes", 3},
+     .ids = {(const uint8_t *)"\0\0\0\2", 4},
+     .logprob_count = 1,
+     .logprob = {{.known = true, .chosen = {2, -0.25, {(const uint8_t *)"yes", 3}}}}},
+    {.kind = TUNNEL_EVENT_DELTA, .ids = {(const uint8_t *)"\0\0\0\3", 4}},
+    {.kind = TUNNEL_EVENT_FINISH, .finish = TUNNEL_FINISH_STOP},
+    {.kind = TUNNEL_EVENT_DONE, .prompt_tokens = 2, .completion_tokens = 3},
+};
+
+/* vLLM's additions: ids, prompt log-probabilities of their own, names by id, an echo, no thoughts. */
+START_TEST(a_body_shows_what_was_asked_for)
+{
+    struct openai_request *r;
+    struct openai_response *o =
+        open_chat(&r, "{\"messages\":[{\"role\":\"assistant\",\"content\":\"Oh \"}],\"return_token_ids\":true,"
+                      "\"prompt_logprobs\":1,\"logprobs\":true,\"return_tokens_as_token_ids\":true,\"echo\":true,"
+                      "\"include_reasoning\":false,\"request_id\":\"mine\"}");
+    for (size_t i = 0; i < 8; i++)
+        ck_assert_int_eq(openai_response_collect(o, &shown[i]), i == 7);
+    json_t *j = body_of(o, 200), *choice = json_array_get(json_object_get(j, "choices"), 0);
+    char *got = json_dumps(j, JSON_COMPACT);
+    ck_assert_ptr_nonnull(strstr(got, "\"id\":\"chatcmpl-mine\""));
+    ck_assert_ptr_nonnull(strstr(got, "\"prompt_token_ids\":[7,8]"));
+    ck_assert_ptr_nonnull(strstr(got, "\"token_ids\":[1,2,3]"));
+    ck_assert_ptr_nonnull(strstr(got, "\"prompt_logprobs\":[null,{\"9\":{\"logprob\":-0.5,\"rank\":1,"
+                                      "\"decoded_token\":\"c\"},\"8\":{\"logprob\":-2.5,\"rank\":null,"
+                                      "\"decoded_token\":\"b\"}}]"));
+    ck_assert_ptr_nonnull(strstr(got, "\"token\":\"token_id:2\""));
+    ck_assert_ptr_null(strstr(got, "reasoning_content"));
+    ck_assert_str_eq(json_string_value(json_object_get(json_object_get(choice, "message"), "content")), "Oh yes");
+    free(got);
+    json_decref(j);
+    openai_response_free(o);
+    openai_request_free(r);
+}
+END_TEST
+
+START_TEST(a_stream_shows_ids_and_no_thoughts)
+{
+    struct openai_request *r;
+    struct openai_response *o = open_chat(
+        &r, "{\"messages\":[{\"role\":\"assistant\",\"content\":\"Oh \"}],\"return_token_ids\":true,\"stream\":true,"
+            "\"include_reasoning\":false,\"echo\":true}");
+    struct writer w = writer_with_max(1 << 16);
+    for (size_t i = 0; i < 8; i++)
+        if (i != 2) /* such events are not asked for */
+            ck_assert_int_eq(openai_response_stream(o, &shown[i], &w), i == 7);
+    writer_u8(&w, 0);
+    const char *got = (const char *)writer_span(&w).data;
+    ck_assert_ptr_nonnull(strstr(got, "\"prompt_token_ids\":[7,8]"));
+    ck_assert_ptr_nonnull(strstr(got, "\"delta\":{},\"logprobs\":null,\"finish_reason\":null,\"token_ids\":[1]"));
+    ck_assert_ptr_nonnull(strstr(got, "{\"content\":\"yes\"}"));
+    ck_assert_ptr_nonnull(strstr(got, "{\"content\":\"Oh \"}"));
+    ck_assert_ptr_nonnull(strstr(got, "\"token_ids\":[3]"));
+    ck_assert_ptr_null(strstr(got, "hm"));
+    writer_release(&w);
+    openai_response_free(o);
+    openai_request_free(r);
+}
+END_TEST
+
+static json_t *answer_of(enum tunnel_task task, const char *body, const struct tunnel_event *ev, size_t count)
+{
+    struct openai_error why;
+    struct openai_request *r = openai_request_parse(task, span_str(body), &why);
+    ck_assert_msg(r != NULL, "%s", why.message);
+    struct openai_response *o = openai_response_open(r, "abc", "m", 1700000000);
+    for (size_t i = 0; i < count; i++)
+        ck_assert_int_eq(openai_response_collect(o, &ev[i]), i + 1 == count);
+    json_t *j = body_of(o, 200);
+    openai_response_free(o);
+    openai_request_free(r);
+    return j;
+}
+
+START_TEST(vectors_come_as_numbers_or_base64)
+{
+    static const struct tunnel_event ev[] = {
+        {.kind = TUNNEL_EVENT_START, .prompt_tokens = 3},
+        {.kind = TUNNEL_EVENT_RESULT, .floats = {(const uint8_t *)"\x3f\x00\x00\x00", 4}},
+        {.kind = TUNNEL_EVENT_RESULT, .floats = {(const uint8_t *)"\xbf\x80\x00\x00", 4}},
+        {.kind = TUNNEL_EVENT_RESULT, .index = 1, .floats = {(const uint8_t *)"\x40\x00\x00\x00", 4}},
+        {.kind = TUNNEL_EVENT_DONE, .prompt_tokens = 3}};
+    json_t *j = answer_of(TUNNEL_EMBED, "{\"input\":[\"a\",\"b\"]}", ev, 5);
+    char *got = json_dumps(json_object_get(j, "data"), JSON_COMPACT);
+    ck_assert_str_eq(got, "[{\"object\":\"embedding\",\"index\":0,\"embedding\":[0.5,-1.0]},"
+                          "{\"object\":\"embedding\",\"index\":1,\"embedding\":[2.0]}]");
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(j, "usage"), "prompt_tokens")), 3);
+    free(got);
+    json_decref(j);
+    j = answer_of(TUNNEL_EMBED, "{\"input\":[\"a\",\"b\"],\"encoding_format\":\"base64\"}", ev, 5);
+    const json_t *first = json_array_get(json_object_get(j, "data"), 0);
+    ck_assert_str_eq(json_string_value(json_object_get(first, "embedding")), "AAAAPwAAgL8=");
+    json_decref(j);
+}
+END_TEST
+
+START_TEST(tokens_have_names_and_a_limit)
+{
+    static const struct tunnel_event ev[] = {
+        {.kind = TUNNEL_EVENT_START, .prompt_tokens = 2, .context_max = 512},
+        {.kind = TUNNEL_EVENT_RESULT, .ids = {(const uint8_t *)"\0\0\0\7\0\0\0\10", 8}},
+        {.kind = TUNNEL_EVENT_PROMPT,
+         .logprob_count = 2,
+         .logprob = {{.chosen = {.id = 7, .bytes = {(const uint8_t *)"a", 1}}},
+                     {.chosen = {.id = 8, .bytes = {(const uint8_t *)" b", 2}}}}},
+        {.kind = TUNNEL_EVENT_DONE, .prompt_tokens = 2}};
+    json_t *j = answer_of(TUNNEL_TOKENIZE, "{\"prompt\":\"a b\",\"return_token_strs\":true}", ev, 4);
+    char *got = json_dumps(j, JSON_COMPACT);
+    ck_assert_str_eq(got, "{\"count\":2,\"max_model_len\":512,\"tokens\":[7,8],\"token_strs\":[\"a\",\" b\"]}");
+    free(got);
+    json_decref(j);
+}
+END_TEST
+
 START_TEST(an_answer_cut_short_never_looks_whole)
 {
     struct openai_request *r;
@@ -241,6 +402,10 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, prompts_come_in_four_forms, 0, 4);
     tcase_add_test(t, a_body_has_text_reason_and_usage);
     tcase_add_test(t, a_stream_says_the_same_and_ends_with_done);
+    tcase_add_test(t, a_body_shows_what_was_asked_for);
+    tcase_add_test(t, a_stream_shows_ids_and_no_thoughts);
+    tcase_add_test(t, vectors_come_as_numbers_or_base64);
+    tcase_add_test(t, tokens_have_names_and_a_limit);
     tcase_add_test(t, an_answer_cut_short_never_looks_whole);
     tcase_add_test(t, an_answer_to_a_choice_that_does_not_exist_fails);
 }
