@@ -51,8 +51,8 @@ struct cases_kind {
     /* Special words of `use` that are not a file: append the bytes to a malloc'ed buffer. NULL: none. */
     bool (*use)(struct cases_case *c, const char *role, const char *how, uint8_t **data, size_t *len);
 };
-/* Walk the folders under $AIRLOCK_SHARED/vectors, print "FOLDER: N passed, N failed, N skipped" for each. Exit code:
- * 0 all passed, 1 a case failed, 77 no folder is there. */
+/* Walk the folders in tests/vectors/evidence and under $AIRLOCK_SHARED/vectors, print "FOLDER: N passed, N failed,
+ * N skipped" for each. Exit code: 0 all passed, 1 a case failed, 77 no folder is there. */
 int cases_main(const struct cases_kind *kinds, size_t count);
 
 #endif
