@@ -531,6 +531,9 @@ static bool check_devices(struct judge *j, const struct verifier_node *node)
     if ((gpus < g->min || gpus > g->max) && !IGNORED("gpus.count"))
         return refuse_numbers(j, 11, VERIFIER_E_DEVICES_NOT_ACCEPTED, "accelerators:", gpus,
                               gpus < g->min ? "at least" : "at most", gpus < g->min ? g->min : g->max);
+    if (g->has_switches && node->device_count - gpus != g->switches && !IGNORED("gpus.switches"))
+        return refuse_numbers(j, 11, VERIFIER_E_DEVICES_NOT_ACCEPTED, "switches:", node->device_count - gpus, "exactly",
+                              g->switches);
     if (gpus > 0 && s->cc != VERIFIER_CC_PPCIE && (s->cc != VERIFIER_CC_ON || (gpus > 1 && g->ppcie)) &&
         !IGNORED("state.cc"))
         return REFUSE(j, 11, VERIFIER_E_CC_NOT_ACCEPTED, verifier_cc_names[s->cc],

@@ -222,6 +222,9 @@ void policy_gpus_parse(struct policy_group *g, bool unknown_is_report, struct po
     size_t ocsp = 0, rim_ocsp = 0;
     gpus->min = number(&u, "min", 0, 0, VERIFIER_DEVICES_MAX);
     gpus->max = number(&u, "max", gpus->min, gpus->min, VERIFIER_DEVICES_MAX);
+    uint64_t switches = 0;
+    gpus->has_switches = policy_group_uint(&u, "switches", POLICY_OPTIONAL, 0, VERIFIER_DEVICES_MAX, &switches);
+    gpus->switches = (uint32_t)switches;
     policy_group_bool(&u, "ppcie", POLICY_OPTIONAL, &gpus->ppcie);
     policy_group_choice(&u, "ocsp", POLICY_OPTIONAL, ocsp_names, COUNT(ocsp_names), &ocsp);
     gpus->ocsp_optional = ocsp == 1;

@@ -70,7 +70,9 @@ struct policy_hardware {
 };
 
 struct policy_gpus {
-    uint32_t min, max;      /* devices of an engine; both 0: none */
+    uint32_t min, max; /* devices of an engine; both 0: none */
+    bool has_switches; /* exactly `switches` switches */
+    uint32_t switches;
     bool ppcie;             /* require protected PCIe mode for more than one */
     bool ocsp_optional;     /* false (default): the vendor must have answered for every certificate of a device */
     bool rim_ocsp_optional; /* the same for the signers of reference files */

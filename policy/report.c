@@ -83,13 +83,14 @@ static json_t *stage_bits(unsigned stage)
 
 static json_t *devices(const struct verifier_node *node)
 {
+    static const char *const modes[] = {"unstated", "single", "multi", "ppcie"};
     json_t *out = json_array();
     for (size_t i = 0; i < node->device_count; i++) {
         const struct verifier_device_claims *d = &node->devices[i];
-        json_array_append_new(out,
-                              json_pack("{ss ss ss ss ss sb sb sb}", "kind", d->is_switch ? "switch" : "gpu", "arch",
-                                        d->arch, "ueid", d->ueid, "driver", d->driver, "vbios", d->vbios, "simulated",
-                                        d->simulated, "ocsp_good", d->status_good, "rim_ocsp_good", d->rims_good));
+        json_array_append_new(out, json_pack("{ss ss ss ss ss ss sb sb sb}", "kind", d->is_switch ? "switch" : "gpu",
+                                             "arch", d->arch, "ueid", d->ueid, "driver", d->driver, "vbios", d->vbios,
+                                             "mode", modes[d->mode], "simulated", d->simulated, "ocsp_good",
+                                             d->status_good, "rim_ocsp_good", d->rims_good));
     }
     return out;
 }

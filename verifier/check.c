@@ -7,6 +7,7 @@
 #include "verifier/device.h"
 #include "verifier/envelope.h"
 #include "verifier/eventlog.h"
+#include "verifier/fabric.h"
 #include "verifier/leaf.h"
 #include "verifier/opposite.h"
 #include "verifier/signed.h"
@@ -380,6 +381,8 @@ static bool stage_7(struct check *c, const struct evidence *ev, struct verifier_
         reports[i] = ev->envelope.devices[i].report;
     enum verifier_err err =
         verifier_devices_compare(node->devices, reports, count, &ev->collateral, c->in->now, &c->why->note);
+    if (err == VERIFIER_OK && !IGNORED("device.fabric"))
+        err = verifier_fabric_check(node->devices, count, &c->why->note);
     if (err != VERIFIER_OK)
         return refuse(c, 7, err);
     return true;
@@ -413,6 +416,12 @@ static bool stage_8_role(struct check *c, const struct verifier_node *node, enum
     if (s->has_devices && s->cc < VERIFIER_CC_ON) {
         verifier_note_observed(&c->why->note, "devices with mode %s", verifier_cc_names[s->cc]);
         verifier_note_required(&c->why->note, "mode on, devtools or ppcie");
+        return refuse(c, 8, VERIFIER_E_CC_MISMATCH);
+    }
+    if (!verifier_fabric_has_mode(node->devices, node->device_count, s->cc) && !IGNORED("device.mode")) {
+        verifier_note_observed(&c->why->note, "mode %s, and an accelerator that signed another",
+                               verifier_cc_names[s->cc]);
+        verifier_note_required(&c->why->note, "ppcie exactly where the accelerators say so");
         return refuse(c, 8, VERIFIER_E_CC_MISMATCH);
     }
     return true;

@@ -8,6 +8,9 @@
 #include "verifier/statement.h"
 #include "verifier/types.h"
 
+/* How a GPU is shared, as its report says: alone, several without protected links, several behind switches. */
+enum verifier_gpu_mode { VERIFIER_GPU_UNSTATED, VERIFIER_GPU_SINGLE, VERIFIER_GPU_MULTI, VERIFIER_GPU_PPCIE };
+
 /* One accelerator or switch. */
 struct verifier_device_claims {
     bool is_switch;
@@ -15,6 +18,10 @@ struct verifier_device_claims {
     char arch[16]; /* "GH100", "LS_10" */
     char ueid[65]; /* decimal digits */
     char driver[32], vbios[32];
+    enum verifier_gpu_mode mode; /* a switch: UNSTATED */
+    uint64_t pdi;                /* a switch's own id in the fabric */
+    size_t switch_count;         /* of a GPU: the distinct switches that it names */
+    uint64_t switches[VERIFIER_DEVICES_MAX];
     bool status_good;   /* the vendor answered for every certificate (OCSP) and calls it good */
     uint64_t status_at; /* earliest date of all those answers; UINT64_MAX: none */
     bool rims_good;     /* the same for the signers of the reference files that its measurements were compared with */

@@ -24,6 +24,10 @@ enum verifier_err verifier_device_verify(struct verifier_device_claims *out, str
     memcpy(out->ueid, gpu.ueid, sizeof gpu.ueid);
     memcpy(out->driver, gpu.driver, sizeof gpu.driver);
     memcpy(out->vbios, gpu.vbios, sizeof gpu.vbios);
+    out->mode = gpu.mode;
+    out->pdi = gpu.pdi;
+    out->switch_count = gpu.switch_count;
+    memcpy(out->switches, gpu.switches, sizeof out->switches);
     out->status_good = gpu.status_good;
     out->status_at = gpu.status_at;
     out->expires = gpu.expires;

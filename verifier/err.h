@@ -126,6 +126,8 @@
     X(CRL_SIGNATURE, "crl_signature", "The revocation list is not signed by the vendor.")                              \
     X(DEBUG_ENABLED, "debug_enabled", "The machine's owner can debug this guest; do not use it.")                      \
     X(DRIVER_NOT_ALLOWED, "driver_not_allowed", "The accelerator's driver version is not accepted.")                   \
+    X(FABRIC_MISMATCH, "fabric_mismatch",                                                                              \
+      "The switches that the accelerators name are not those that proved themselves.")                                 \
     X(FEATURE_FLAG_MISMATCH, "feature_flag_mismatch", "The accelerators run in different or wrong modes.")             \
     X(FMSPC_MISMATCH, "fmspc_mismatch", "The collateral is for another processor model.")                              \
     X(FMSPC_NOT_ALLOWED, "fmspc_not_allowed", "This processor model is not accepted.")                                 \

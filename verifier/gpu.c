@@ -110,11 +110,12 @@ static enum verifier_err read_names(struct verifier_gpu *out, const struct verif
 /* ASCII padded with NULs; false for other bytes. */
 static bool text_of(struct span s, char *out, size_t cap)
 {
-    size_t len = strnlen((const char *)s.data, s.len);
+    size_t len;
 
     out[0] = '\0';
     if (s.len == 0)
         return true;
+    len = strnlen((const char *)s.data, s.len);
     if (len >= cap || !span_is_zero(span_of(s.data + len, s.len - len)))
         return false;
     for (size_t i = 0; i < len; i++)
@@ -139,6 +140,38 @@ static bool read_vbios(struct verifier_gpu *out)
     return true;
 }
 
+/* A GPU writes the ids of its switches little-endian, one for each link and zero for none; a switch its own big-endian.
+ */
+static bool read_fabric(struct verifier_gpu *out)
+{
+    struct span flag = verifier_spdm_field(&out->spdm, VERIFIER_OPAQUE_FEATURE);
+    struct span ids = verifier_spdm_field(&out->spdm, VERIFIER_OPAQUE_SWITCH_PDI);
+
+    if (out->is_switch) {
+        for (size_t i = 0; i < ids.len && i < 8; i++)
+            out->pdi = out->pdi << 8 | ids.data[i];
+        return ids.len == 0 || ids.len == 8;
+    }
+    if ((flag.len != 0 && (flag.len != 2 || flag.data[1] != 0 || flag.data[0] > 2)) || ids.len % 8 != 0)
+        return false;
+    if (flag.len > 0)
+        out->mode = (enum verifier_gpu_mode)(VERIFIER_GPU_SINGLE + flag.data[0]);
+    for (size_t i = 0; i < ids.len; i += 8) {
+        uint64_t id = 0;
+        size_t at = 0;
+        for (size_t k = 8; k-- > 0;)
+            id = id << 8 | ids.data[i + k];
+        while (at < out->switch_count && out->switches[at] != id)
+            at++;
+        if (id == 0 || at < out->switch_count)
+            continue;
+        if (at == VERIFIER_DEVICES_MAX)
+            return false;
+        out->switches[out->switch_count++] = id;
+    }
+    return true;
+}
+
 static bool read_versions(struct verifier_gpu *out)
 {
     const struct verifier_spdm *s = &out->spdm;
@@ -148,7 +181,7 @@ static bool read_versions(struct verifier_gpu *out)
            text_of(verifier_spdm_field(s, VERIFIER_OPAQUE_PROJECT_SKU), out->project_sku, sizeof out->project_sku) &&
            text_of(verifier_spdm_field(s, VERIFIER_OPAQUE_CHIP_SKU), out->chip_sku, sizeof out->chip_sku) &&
            text_of(verifier_spdm_field(s, VERIFIER_OPAQUE_CHIP_INFO), out->chip_info, sizeof out->chip_info) &&
-           read_vbios(out);
+           read_vbios(out) && read_fabric(out);
 }
 
 /* The certificate is for the firmware that reports. Drivers before 550 did not say which that is. */

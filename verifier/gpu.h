@@ -3,6 +3,7 @@
 #ifndef VERIFIER_GPU_H
 #define VERIFIER_GPU_H
 
+#include "verifier/claims.h"
 #include "verifier/rim.h"
 #include "verifier/spdm.h"
 
@@ -16,8 +17,12 @@ struct verifier_gpu {
     bool has_fwid;            /* the report names its firmware (driver 550 and later) */
     uint8_t cert_fwid[48];    /* the leaf's */
     char driver[32], vbios[32], project[16], project_sku[16], chip_sku[16], chip_info[16]; /* empty: not reported */
-    bool status_good;   /* verifier_gpu_status(): the vendor calls every certificate good */
-    uint64_t status_at; /* earliest thisUpdate of those answers; UINT64_MAX: none */
+    enum verifier_gpu_mode mode;
+    uint64_t pdi; /* a switch's own */
+    size_t switch_count;
+    uint64_t switches[VERIFIER_DEVICES_MAX]; /* that a GPU names, each once */
+    bool status_good;                        /* verifier_gpu_status(): the vendor calls every certificate good */
+    uint64_t status_at;                      /* earliest thisUpdate of those answers; UINT64_MAX: none */
     uint64_t expires;
 };
 

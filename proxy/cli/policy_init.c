@@ -133,19 +133,21 @@ static void write_policy(struct writer *w, const struct cli_option *o, uint64_t 
     writer_str(w, ";\n    sandbox_at_release = [ ];\n  };\n};\n\n");
     write_hardware(w, o, false);
     writer_str(
-        w, "# Accelerators of an engine: how many, and which driver and VBIOS versions.\n"
-           "# ocsp = \"required\" (default): the vendor must call every certificate of a device good; \"optional\": a\n"
-           "# device passes without an answer. rim_ocsp: the same for the signers of reference files. What the vendor\n"
-           "# revoked, and an answer that is out of date, is refused either way.\n"
-           "gpus = { min = 0; max = 0; };\n\n"
-           "# What a request may ask. Endpoints: chat completions embeddings tokenize detokenize models.\n"
-           "requests = {\n"
-           "  endpoints = [ \"chat\", \"completions\", \"embeddings\", \"tokenize\", \"detokenize\", \"models\" ];\n"
-           "  # max_context = 8192; max_output = 2048; max_choices = 8; temperature_max = \"2\";\n"
-           "  prefix_cache = \"tenant\";\n"
-           "};\n\n"
-           "# Greatest ages of what a node shows.\n"
-           "ages = { evidence = \"24h\"; devices = \"24h\"; collateral = \"366d\"; };\n");
+        w,
+        "# Accelerators of an engine: how many (switches = N: exactly N switches beside them; ppcie = true: several\n"
+        "# only behind protected links), and which driver and VBIOS versions.\n"
+        "# ocsp = \"required\" (default): the vendor must call every certificate of a device good; \"optional\": a\n"
+        "# device passes without an answer. rim_ocsp: the same for the signers of reference files. What the vendor\n"
+        "# revoked, and an answer that is out of date, is refused either way.\n"
+        "gpus = { min = 0; max = 0; };\n\n"
+        "# What a request may ask. Endpoints: chat completions embeddings tokenize detokenize models.\n"
+        "requests = {\n"
+        "  endpoints = [ \"chat\", \"completions\", \"embeddings\", \"tokenize\", \"detokenize\", \"models\" ];\n"
+        "  # max_context = 8192; max_output = 2048; max_choices = 8; temperature_max = \"2\";\n"
+        "  prefix_cache = \"tenant\";\n"
+        "};\n\n"
+        "# Greatest ages of what a node shows.\n"
+        "ages = { evidence = \"24h\"; devices = \"24h\"; collateral = \"366d\"; };\n");
 }
 
 static void write_acceptance(struct writer *w, const struct cli_option *o)

@@ -341,6 +341,54 @@ static struct policy_verdict reference_file_of_unknown_standing(struct world *w)
     return engine(w);
 }
 
+/* GPUs behind protected links, and what the node says of its mode. */
+static struct policy_verdict fabric(struct world *w, const char *const *ueids, enum verifier_cc cc)
+{
+    world_devices(w, &w->engine[0], ueids);
+    w->engine[0].state.cc = cc;
+    return engine(w);
+}
+
+static struct policy_verdict switch_unproven(struct world *w)
+{
+    static const char *const one_of_two[] = {"4002", "4012", "5001", NULL};
+    return fabric(w, one_of_two, VERIFIER_CC_PPCIE);
+}
+
+static struct policy_verdict switch_of_another_fabric(struct world *w)
+{
+    static const char *const third[] = {"4002", "5001", "5002", "5003", NULL};
+    return fabric(w, third, VERIFIER_CC_PPCIE);
+}
+
+static struct policy_verdict modes_differ(struct world *w)
+{
+    static const char *const mixed[] = {"4001", "1002", "5001", NULL};
+    return fabric(w, mixed, VERIFIER_CC_PPCIE);
+}
+
+static struct policy_verdict protection_only_stated(struct world *w)
+{
+    w->rules.gpus.ppcie = true;
+    return fabric(w, two_gpus, VERIFIER_CC_PPCIE);
+}
+
+static struct policy_verdict switches_not_counted(struct world *w)
+{
+    static const char *const one[] = {"4001", "5001", NULL};
+    w->rules.gpus.has_switches = true;
+    w->rules.gpus.switches = 2;
+    return fabric(w, one, VERIFIER_CC_PPCIE);
+}
+
+struct policy_verdict attacks_honest_fabric(struct world *w)
+{
+    static const char *const all[] = {"4002", "4012", "5001", "5002", NULL};
+    w->rules.gpus.has_switches = w->rules.gpus.ppcie = true;
+    w->rules.gpus.switches = w->rules.gpus.min = 2;
+    return fabric(w, all, VERIFIER_CC_PPCIE);
+}
+
 /* --- engines that a proxy shows --------------------------------------------------------------------------- */
 
 static void edit_engine_not_served(struct world *w, struct verifier_envelope *e)
@@ -618,6 +666,13 @@ const struct attack attacks[] = {
      device_of_unknown_standing},
     {"reference file whose signer the vendor may have revoked", "gpus.rim_ocsp", VERIFIER_E_RIM_OCSP_MISSING, 11, 0,
      reference_file_of_unknown_standing},
+    {"switch that has not proven itself", "device.fabric", VERIFIER_E_FABRIC_MISMATCH, 7, 0, switch_unproven},
+    {"switch of another fabric", "device.fabric", VERIFIER_E_FABRIC_MISMATCH, 7, 0, switch_of_another_fabric},
+    {"accelerators in different modes", "device.fabric,device.mode", VERIFIER_E_FEATURE_FLAG_MISMATCH, 7, 0,
+     modes_differ},
+    {"protected links that no accelerator signs", "device.mode", VERIFIER_E_CC_MISMATCH, 8, 0, protection_only_stated},
+    {"another number of switches than the rules want", "gpus.switches", VERIFIER_E_DEVICES_NOT_ACCEPTED, 11, 0,
+     switches_not_counted},
     {"engine that the proxy does not serve", "state.serves.root", VERIFIER_E_ENGINE_ROOT, 10, 0, engine_not_served},
     {"one engine shown twice", "engine.identity", VERIFIER_E_ENGINE_DUPLICATE, 10, 0, engine_twice},
     {"old entry of a lagging proxy", "engine.checked_at", VERIFIER_E_ENGINE_OLD, 10, 0, old_engine},

@@ -15,6 +15,9 @@ struct attack {
     struct policy_verdict (*mount)(struct world *w);
 };
 
+/* The good twin of the attacks on GPUs behind switches. */
+struct policy_verdict attacks_honest_fabric(struct world *w);
+
 extern const struct attack attacks[];
 extern const size_t attacks_count;
 

@@ -17,8 +17,19 @@ START_TEST(the_attack_is_refused)
 }
 END_TEST
 
+START_TEST(an_honest_fabric_passes)
+{
+    world_open(&w);
+    struct policy_verdict v = attacks_honest_fabric(&w);
+    ck_assert_msg(v.refusal.code == VERIFIER_OK, "%s at stage %d: %s / %s", verifier_err_name(v.refusal.code),
+                  v.refusal.stage, v.refusal.note.observed, v.refusal.note.required);
+    world_close(&w);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
+    tcase_add_test(t, an_honest_fabric_passes);
     tcase_add_loop_test(t, the_attack_is_refused, 0, (int)attacks_count);
 }
 

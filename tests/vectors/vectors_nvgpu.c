@@ -8,6 +8,7 @@
 #include "vectors/cases.h"
 #include "verifier/anchors/test.h"
 #include "verifier/device.h"
+#include "verifier/fabric.h"
 #include "verifier/gpu.h"
 
 static void put(json_t *o, const char *key, json_t *value)
@@ -298,6 +299,21 @@ static const char *judged(struct cases_case *c, const struct verifier_gpu *g)
     return allowed(c, "vbios_allow", g->vbios) ? NULL : verifier_err_name(VERIFIER_E_VBIOS_NOT_ALLOWED);
 }
 
+/* The mode as the vectors write it (little-endian hex), a switch's own id as its serial number ends, and a GPU behind
+ * switches that stands alone. */
+static void check_fabric(struct cases_case *c, const struct verifier_gpu *g, const struct verifier_device_claims *d)
+{
+    const char *flag = json_string_value(json_object_get(json_object_get(c->doc, "fields"), "feature_flag"));
+    char pdi[17];
+    enum verifier_err want = d->mode == VERIFIER_GPU_PPCIE ? VERIFIER_E_FABRIC_MISMATCH : VERIFIER_OK;
+
+    snprintf(pdi, sizeof pdi, "%016llX", (unsigned long long)d->pdi);
+    if ((int)d->mode != (flag ? flag[1] - '0' + VERIFIER_GPU_SINGLE : VERIFIER_GPU_UNSTATED) ||
+        (d->is_switch && !strstr(g->serial, pdi)) || (d->mode == VERIFIER_GPU_PPCIE && d->switch_count != 4) ||
+        verifier_fabric_check(d, 1, NULL) != want)
+        cases_unreadable(c, "mode %d, switch %s, %zu switches", (int)d->mode, pdi, d->switch_count);
+}
+
 /* The calls that stage 7 makes say the same. */
 static void check_device_calls(struct cases_case *c, const struct verifier_gpu *g, struct span report,
                                const struct span *chain, size_t count, const uint8_t nonce[32])
@@ -308,6 +324,7 @@ static void check_device_calls(struct cases_case *c, const struct verifier_gpu *
     if (verifier_device_verify(&claims, report, chain, count, nonce, &given, c->time, NULL) != VERIFIER_OK ||
         strcmp(claims.ueid, g->ueid) != 0 || claims.is_switch != g->is_switch || claims.simulated != c->synthetic)
         cases_unreadable(c, "verifier_device_verify() says something else");
+    check_fabric(c, g, &claims);
     if (verifier_devices_compare(&claims, &report, 1, &given, c->time, NULL) != VERIFIER_E_RIM_MISSING)
         cases_unreadable(c, "verifier_devices_compare() needs no reference file");
     if (!uses_rim(c, "vbios_rim") || (!g->is_switch && !uses_rim(c, "driver_rim")))
