@@ -478,7 +478,7 @@ int cases_main(const struct cases_kind *kinds, size_t count)
         if (run_kind(root, &kinds[k], &n)) {
             any = true;
             printf("%s: %zu passed, %zu failed, 0 skipped\n", kinds[k].folder, n.passed, n.failed);
-        } else {
+        } else if (!kinds[k].own) {
             printf("%s: 0 passed, 0 failed, 1 skipped (no folder %s/%s)\n", kinds[k].folder, root, kinds[k].folder);
         }
         failed += own.failed + n.failed;

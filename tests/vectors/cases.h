@@ -47,6 +47,7 @@ void cases_unreadable(struct cases_case *c, const char *format, ...) __attribute
 
 struct cases_kind {
     const char *folder;
+    bool own; /* a kind that only our own evidence has */
     void (*check)(struct cases_case *c, struct cases_answer *answer);
     /* Special words of `use` that are not a file: append the bytes to a malloc'ed buffer. NULL: none. */
     bool (*use)(struct cases_case *c, const char *role, const char *how, uint8_t **data, size_t *len);

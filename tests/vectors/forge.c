@@ -180,26 +180,26 @@ static void put_basics(X509 *x, const struct forge_cert *spec)
         put_extension(x, &spec->extension[i]);
 }
 
-X509 *forge_x509(const struct forge_cert *spec)
+X509 *forge_x509(struct forge_cert spec)
 {
     X509 *x = X509_new();
     X509_NAME *name = X509_get_subject_name(x);
     EVP_MD_CTX *ctx;
     char label[256];
 
-    FORGE(X509_set_version(x, 2) == 1 && ASN1_INTEGER_set_uint64(X509_get_serialNumber(x), spec->serial) == 1);
-    set_time(X509_getm_notBefore(x), spec->from, "2025-01-01T00:00:00Z");
-    set_time(X509_getm_notAfter(x), spec->to, "2035-01-01T00:00:00Z");
-    FORGE(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)spec->cn, -1, -1, 0) == 1);
-    if (spec->serial_text)
-        FORGE(X509_NAME_add_entry_by_txt(name, "serialNumber", MBSTRING_UTF8, (const uint8_t *)spec->serial_text, -1,
-                                         -1, 0) == 1);
-    FORGE(X509_set_issuer_name(x, spec->issuer ? X509_get_subject_name(spec->issuer) : name) == 1 &&
-          X509_set_pubkey(x, spec->key) == 1);
-    put_basics(x, spec);
-    ctx = signing(spec->signer ? spec->signer : spec->key, spec->form);
-    snprintf(label, sizeof label, "certificate %s %s %lu", spec->cn, spec->serial_text ? spec->serial_text : "",
-             spec->serial);
+    FORGE(X509_set_version(x, 2) == 1 && ASN1_INTEGER_set_uint64(X509_get_serialNumber(x), spec.serial) == 1);
+    set_time(X509_getm_notBefore(x), spec.from, "2025-01-01T00:00:00Z");
+    set_time(X509_getm_notAfter(x), spec.to, "2035-01-01T00:00:00Z");
+    FORGE(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const uint8_t *)spec.cn, -1, -1, 0) == 1);
+    if (spec.serial_text)
+        FORGE(X509_NAME_add_entry_by_txt(name, "serialNumber", MBSTRING_UTF8, (const uint8_t *)spec.serial_text, -1, -1,
+                                         0) == 1);
+    FORGE(X509_set_issuer_name(x, spec.issuer ? X509_get_subject_name(spec.issuer) : name) == 1 &&
+          X509_set_pubkey(x, spec.key) == 1);
+    put_basics(x, &spec);
+    ctx = signing(spec.signer ? spec.signer : spec.key, spec.form);
+    snprintf(label, sizeof label, "certificate %s %s %lu", spec.cn, spec.serial_text ? spec.serial_text : "",
+             spec.serial);
     forge_seed(label);
     FORGE(X509_sign_ctx(x, ctx) > 0);
     EVP_MD_CTX_free(ctx);

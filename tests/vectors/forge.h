@@ -51,7 +51,7 @@ struct forge_cert {
     struct forge_extension extension[12];
     size_t extension_count;
 };
-X509 *forge_x509(const struct forge_cert *spec);
+X509 *forge_x509(struct forge_cert spec);
 struct span forge_der(X509 *x);                             /* kept until the end */
 void forge_pem(struct writer *w, X509 *const *x, size_t n); /* append */
 

@@ -17,7 +17,7 @@ static uint8_t nonce[32];
 static X509 *made(struct forge_cert spec)
 {
     spec.form = spec.form ? spec.form : FORGE_ECDSA_384;
-    return forge_x509(&spec);
+    return forge_x509(spec);
 }
 
 static void make_parties(void)
@@ -231,7 +231,7 @@ static void make_chain(struct device_chain *c)
     c->x[4] = device_root;
     for (int i = 3; i >= 0; i--) {
         c->spec[i].issuer = c->x[i + 1];
-        c->x[i] = forge_x509(&c->spec[i]);
+        c->x[i] = forge_x509(c->spec[i]);
     }
 }
 

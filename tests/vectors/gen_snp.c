@@ -11,7 +11,7 @@ struct world {
 
 static void put_cert(struct world *w, const char *role, const char *name, const struct forge_cert *spec)
 {
-    forge_file(&w->item, role, name, forge_der(forge_x509(spec)));
+    forge_file(&w->item, role, name, forge_der(forge_x509(*spec)));
 }
 
 static void put_report(struct world *w, const char *role, const char *name, const struct forge_snp *s)
@@ -49,10 +49,10 @@ static void begin(struct world *w, const char *top, const char *id, struct forge
 
     w->good = good;
     forge_open(&w->item, top, "snp", id, fields(&good));
-    w->ark = forge_x509(&spec);
+    w->ark = forge_x509(spec);
     forge_file(&w->item, "ark", "ark.der", forge_der(w->ark));
     spec = forge_snp_ask(good.line, w->ark, good.vlek);
-    w->ask = forge_x509(&spec);
+    w->ask = forge_x509(spec);
     forge_file(&w->item, "ask", "ask.der", forge_der(w->ask));
     spec = forge_snp_leaf(&good, w->ask);
     put_cert(w, "leaf", "leaf.der", &spec);
