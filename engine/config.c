@@ -26,6 +26,8 @@ static const struct entry entries[] = {
     {"model", "model", TEXT_AT(model), "PATH", "model to serve: a .gguf file, a folder, or a sealed folder"},
     {"policy", "policy", TEXT_AT(policy), "FILE", "the owner's keysets and signed policy (airlock policy bundle)"},
     {"owner", "owner", TEXT_AT(owner), "HEX", "digest of the owner's first keyset"},
+    {"collateral", "collateral", TEXT_AT(collateral), "FILE",
+     "revocation lists and firmware tables to send along with evidence (airlock collateral)"},
     {"keyd", "keyd", LIST, AT(keyd), 0, 0, 0, "ADDR:PORT", "key server; again for more, in the policy's order"},
     {"proxy", "proxies", LIST, AT(proxies), 0, 0, 0, "HOST:PORT", "proxy to dial (every address of it); may repeat"},
     {"served-model-name", "served_model_name", LIST, AT(served), 0, 0, 0, "NAME",

@@ -16,9 +16,10 @@ struct config_list {
 };
 
 struct config {
-    char model[CONFIG_PATH_MAX];  /* a .gguf file, a folder, or a sealed folder */
-    char policy[CONFIG_PATH_MAX]; /* the bundle: the owner's keysets, then the signed policy */
-    char owner[129];              /* digest of the owner's first keyset, hex */
+    char model[CONFIG_PATH_MAX];      /* a .gguf file, a folder, or a sealed folder */
+    char policy[CONFIG_PATH_MAX];     /* the bundle: the owner's keysets, then the signed policy */
+    char collateral[CONFIG_PATH_MAX]; /* a file of `airlock collateral` to go along with evidence; empty: none */
+    char owner[129];                  /* digest of the owner's first keyset, hex */
     struct config_list keyd, proxies, served;
     char chat_template[CONFIG_PATH_MAX]; /* file; empty: the model's own */
     char scheduling[16];                 /* fcfs, priority */

@@ -121,6 +121,7 @@ static void read_root(struct policy_group *g, struct config *c)
     read_addresses(g, "keyd", c->keyd, &c->keyd_count);
     policy_group_text(g, "policy", POLICY_REQUIRED, c->policy, sizeof c->policy);
     policy_group_hex(g, "owner", POLICY_REQUIRED, c->owner, sizeof c->owner);
+    policy_group_text(g, "collateral", POLICY_OPTIONAL, c->collateral, sizeof c->collateral);
     policy_group_text(g, "tenants", POLICY_OPTIONAL, c->tenants, sizeof c->tenants);
     policy_group_uint(g, "threads", POLICY_OPTIONAL, 1, 16, &c->threads);
     policy_group_bool(g, "metrics_open", POLICY_OPTIONAL, &c->metrics_open);
@@ -178,7 +179,8 @@ void config_print(const struct config *c, struct writer *w)
     writer_printf(w, "listen = \"%s\"\n", c->listen);
     print_list(w, "tunnel_listen", c->tunnel_listen[0], sizeof c->tunnel_listen[0], c->tunnel_count);
     print_list(w, "keyd", c->keyd[0], sizeof c->keyd[0], c->keyd_count);
-    writer_printf(w, "policy = \"%s\"\nowner = \"%s\"\ntenants = \"%s\"\n", c->policy, owner, c->tenants);
+    writer_printf(w, "policy = \"%s\"\nowner = \"%s\"\ntenants = \"%s\"\ncollateral = \"%s\"\n", c->policy, owner,
+                  c->tenants, c->collateral);
     writer_printf(w, "tls.certificate = \"%s\"\ntls.key = \"%s\"\ntls.authority = \"%s\"\n", c->certificate, c->key,
                   c->authority);
     print_list(w, "tls.names", c->name[0], sizeof c->name[0], c->name_count);

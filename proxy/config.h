@@ -14,9 +14,10 @@ struct config {
     size_t tunnel_count, keyd_count;
     char tunnel_listen[BACKEND_ADDRESSES_MAX][CONFIG_ADDRESS_MAX];
     char keyd[BACKEND_ADDRESSES_MAX][CONFIG_ADDRESS_MAX];
-    char policy[CONFIG_PATH_MAX];  /* the bundle: the owner's keysets, then the signed policy */
-    uint8_t owner[64];             /* digest of the owner's first keyset */
-    char tenants[CONFIG_PATH_MAX]; /* empty: none; its signature stands in FILE.sig */
+    char policy[CONFIG_PATH_MAX];     /* the bundle: the owner's keysets, then the signed policy */
+    uint8_t owner[64];                /* digest of the owner's first keyset */
+    char collateral[CONFIG_PATH_MAX]; /* a file of `airlock collateral` to go along with evidence; empty: none */
+    char tenants[CONFIG_PATH_MAX];    /* empty: none; its signature stands in FILE.sig */
 
     char certificate[CONFIG_PATH_MAX], key[CONFIG_PATH_MAX], authority[CONFIG_PATH_MAX]; /* see proxy/tls.h */
     size_t name_count;

@@ -76,7 +76,8 @@ static bool attest(struct upstream *u, struct session *s, struct upstream_refusa
                              .model = u->config.model,
                              .seen = &seen,
                              .previous = s->claims,
-                             .timeout_ms = u->config.attest_ms};
+                             .timeout_ms = u->config.attest_ms,
+                             .collateral = u->config.collateral};
     struct attest_outcome out;
 
     if (!attest_connection(s->client, &ask, &out)) {
@@ -200,8 +201,11 @@ bool upstream_seal(struct upstream *u, struct session *s, bool anew, struct upst
 {
     struct airlock_seen seen = seen_get(u->config.seen);
     uint8_t engine[AIRLOCK_KEY_LEN], proven[AIRLOCK_KEY_LEN];
-    struct attest_ask ask = {
-        .engine = engine, .rules = u->config.rules, .seen = &seen, .timeout_ms = u->config.attest_ms};
+    struct attest_ask ask = {.engine = engine,
+                             .rules = u->config.rules,
+                             .seen = &seen,
+                             .timeout_ms = u->config.attest_ms,
+                             .collateral = u->config.collateral};
     size_t count = airlock_claims_engine_count(s->claims);
     struct attest_outcome out;
 

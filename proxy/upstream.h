@@ -17,6 +17,7 @@ struct upstream_config {
     const struct airlock_rules *rules; /* borrowed */
     const char *model;                 /* borrowed; NULL: any */
     struct seen *seen;                 /* borrowed */
+    struct span collateral;            /* borrowed: the caller's own (airlock.h); may be empty */
     unsigned connect_ms, attest_ms;
 };
 

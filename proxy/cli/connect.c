@@ -5,6 +5,7 @@
 #include "proxy/config.h"
 #include "proxy/tls.h"
 #include "tunnel/sandbox.h"
+#include "verifier/bundle.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -15,13 +16,14 @@
 
 static const char usage[] =
     "connect URL... --acceptance FILE [--listen ADDR:PORT] [--state DIR] [--model NAME] [--ca FILE]\n"
-    "        [--key-file FILE] [--sealed]\n"
+    "        [--key-file FILE] [--collateral BUNDLE] [--sealed]\n"
     "  URL...             proxies, https://HOST[:PORT]; they take turns\n"
     "  --acceptance FILE  what you accept (airlock policy init writes one)\n"
     "  --listen ADDR:PORT on this machine's loopback; default 127.0.0.1:8461\n"
     "  --state DIR        remember the highest versions met there; default ~/.local/state/airlock/connect\n"
     "  --model NAME       only engines that serve this model\n"
     "  --ca FILE          also demand a certificate for the name from these authorities\n"
+    "  --collateral BUNDLE  revocation lists and reference values of your own (airlock collateral)\n"
     "  --sealed           encrypt each request to an engine that proved its own key: the proxy sees sizes only\n"
     "  --key-file FILE    use the API key in FILE for every request; callers then send the token that is printed\n"
     "                     at the start. Without it each caller's own bearer is passed on";
@@ -33,6 +35,7 @@ struct start {
     struct airlock_rules *rules;
     struct seen seen;
     SSL_CTX *tls;
+    struct writer collateral; /* a bundle, or empty */
 };
 
 static bool is_loopback(const char *host)
@@ -184,7 +187,7 @@ static int run(struct start *s)
 
 int cli_connect(int argc, char **argv)
 {
-    enum { ACCEPTANCE, LISTEN, STATE, MODEL, CA, KEY, SEALED, OPTIONS };
+    enum { ACCEPTANCE, LISTEN, STATE, MODEL, CA, KEY, COLLATERAL, SEALED, OPTIONS };
     struct cli_option o[OPTIONS] = {
         [ACCEPTANCE] = {.name = "acceptance"},
         [LISTEN] = {.name = "listen"},
@@ -192,10 +195,12 @@ int cli_connect(int argc, char **argv)
         [MODEL] = {.name = "model"},
         [CA] = {.name = "ca"},
         [KEY] = {.name = "key-file"},
+        [COLLATERAL] = {.name = "collateral"},
         [SEALED] = {.name = "sealed", .is_flag = true},
     };
     const char *urls[UPSTREAM_PROXIES_MAX];
-    struct start s = {.config = {.listen_fd = -1,
+    struct start s = {.collateral = writer_with_max(VERIFIER_BUNDLE_MAX),
+                      .config = {.listen_fd = -1,
                                  .workers = WORKERS,
                                  .waiting_max = WAITING_MAX,
                                  .request_ms = 1800000,
@@ -211,16 +216,19 @@ int cli_connect(int argc, char **argv)
         return cli_usage(usage);
     if (read_urls(urls, count, &s) && read_rules(o[ACCEPTANCE].value[0], &s) && open_state(o[STATE].value[0], &s) &&
         (!o[KEY].count || read_key(o[KEY].value[0], &s)) &&
+        (!o[COLLATERAL].count || cli_read(o[COLLATERAL].value[0], &s.collateral)) &&
         open_listener(o[LISTEN].count ? o[LISTEN].value[0] : "127.0.0.1:8461", &s)) {
         s.config.sealed = o[SEALED].count > 0;
         s.config.upstream.rules = s.rules;
         s.config.upstream.seen = &s.seen;
+        s.config.upstream.collateral = writer_span(&s.collateral);
         s.config.upstream.model = o[MODEL].value[0];
         s.config.upstream.tls = s.tls = tls_client_open(o[CA].value[0], why);
         rc = s.tls ? run(&s) : cli_fail("connect: %s", why);
     }
     SSL_CTX_free(s.tls);
     airlock_rules_free(s.rules);
+    writer_release(&s.collateral);
     secret_wipe(&s.config, sizeof s.config);
     return rc;
 }

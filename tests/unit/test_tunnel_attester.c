@@ -13,6 +13,7 @@
 #include "tunnel/attest/attester_wire.h"
 #include "unit/run.h"
 #include "verifier/anchors/test.h"
+#include "verifier/bundle.h"
 #include "verifier/challenge.h"
 #include "verifier/ed25519.h"
 #include "verifier/envelope.h"
@@ -57,6 +58,9 @@ static void teardown(void)
     writer_release(&policy_part);
 }
 
+/* A bundle of the operator's, given to the attesters that start; empty: none. */
+static struct span bundle;
+
 static struct attester start_with(enum verifier_role role, uint32_t seal_life_s, uint32_t replay_max)
 {
     struct attester_config config = {.role = role,
@@ -66,6 +70,7 @@ static struct attester start_with(enum verifier_role role, uint32_t seal_life_s,
                                      .kernels = role == VERIFIER_ENGINE ? "cpu" : NULL,
                                      .producer = attester_producer(),
                                      .device = {.names = names, .paths = paths, .count = 1},
+                                     .collateral = bundle,
                                      .batch_ms = 20,
                                      .seal_life_s = seal_life_s,
                                      .replay_max = replay_max};
@@ -380,6 +385,43 @@ START_TEST(it_locks_itself_in)
 }
 END_TEST
 
+/* The operator's pieces go along with what the producer has, and the evidence holds as before. */
+START_TEST(an_operators_bundle_goes_along)
+{
+    static struct verifier_collateral mine = {.crl_count = 1, .rim_count = 1};
+    struct verifier_bundle b = {.until = 1};
+    struct writer part = writer_with_max(1000), file = writer_with_max(2000), envelope = {0};
+    struct writer c = challenge_of(VERIFIER_PROXY, VERIFIER_ENGINE, 1);
+    struct verifier_collateral sent;
+    struct view v;
+
+    mine.crls[0] = span_str("list of another vendor");
+    mine.rims[0] = span_str("<file/>");
+    mine.tcb_info = span_str("{}");
+    verifier_collateral_encode(&part, &mine);
+    b.collateral = writer_span(&part);
+    verifier_bundle_encode(&file, &b);
+    for (int with = 0; with < 2; with++) {
+        bundle = with ? writer_span(&file) : span_of(NULL, 0);
+        struct attester a = start(VERIFIER_ENGINE);
+        ck_assert_int_eq(attester_update_policy(a.owner_fd, writer_span(&policy_part), 3), ATTESTER_OK);
+        attest(a.peer_fd, writer_span(&c), "key", &v, &envelope);
+        ck_assert(v.binds);
+        ck_assert_int_eq(verifier_collateral_parse(&sent, v.env.collateral.bytes), VERIFIER_OK);
+        ck_assert_uint_eq(sent.crl_count, with ? 2 : 1);
+        ck_assert_uint_eq(sent.rim_count, with ? 1 : 0);
+        ck_assert(span_is(sent.tcb_info, with ? "{}" : ""));
+        attester_end(&a);
+    }
+    ck_assert(span_is(sent.crls[0], "list of another vendor") && span_is(sent.rims[0], "<file/>"));
+    bundle = span_of(NULL, 0);
+    writer_release(&part);
+    writer_release(&file);
+    writer_release(&c);
+    writer_release(&envelope);
+}
+END_TEST
+
 START_TEST(a_start_that_fails_says_why)
 {
     static const char *const nowhere[] = {"/nonexistent"};
@@ -395,6 +437,10 @@ START_TEST(a_start_that_fails_says_why)
     ck_assert_int_eq(attester_fork(&config, &a, why), -1);
     ck_assert_ptr_nonnull(strstr(why, "measure"));
     config.device.paths = paths;
+    config.collateral = span_str("no bundle");
+    ck_assert_int_eq(attester_fork(&config, &a, why), -1);
+    ck_assert_ptr_nonnull(strstr(why, "collateral"));
+    config.collateral = span_of(NULL, 0);
     config.version = "a\nb";
     ck_assert_int_eq(attester_fork(&config, &a, why), -1);
 }
@@ -671,6 +717,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_peer_that_never_reads_stops_itself_only);
     tcase_add_test(t, it_ends_with_its_owner);
     tcase_add_test(t, it_locks_itself_in);
+    tcase_add_test(t, an_operators_bundle_goes_along);
     tcase_add_test(t, a_start_that_fails_says_why);
     tcase_add_test(t, updates_show_in_the_next_quote);
     tcase_add_test(t, a_proxy_serves_a_tree_and_has_no_model);

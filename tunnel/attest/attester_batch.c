@@ -124,6 +124,23 @@ struct evidence {
     struct attester_part chain, collateral;
 };
 
+/* The operator's pieces join what the producer has: its own lists first. */
+static bool add_own(struct writer *part, const struct attester_core *c)
+{
+    struct verifier_collateral all = {0};
+    struct writer joined = writer_with_max(VERIFIER_PART_MAX);
+
+    if (c->bundle.len == 0)
+        return true;
+    if (part->len > 0 && verifier_collateral_parse(&all, writer_span(part)) != VERIFIER_OK)
+        return false;
+    verifier_collateral_add(&all, &c->own);
+    verifier_collateral_encode(&joined, &all);
+    writer_release(part);
+    *part = joined;
+    return writer_ok(part);
+}
+
 static bool get_quote(struct evidence *e, struct attester_core *c, const struct tree *t)
 {
     uint8_t h_state[VERIFIER_DIGEST_LEN], report_data[VERIFIER_DIGEST_LEN];
@@ -136,7 +153,8 @@ static bool get_quote(struct evidence *e, struct attester_core *c, const struct 
         return false;
     verifier_sha512(h_state, writer_span(&e->state));
     verifier_report_data(report_data, (uint32_t)t->count, t->root, c->h_statement, h_state);
-    if (c->producer->quote(c->device, report_data, &e->quote, &e->chain.bytes, &e->collateral.bytes) != 0)
+    if (c->producer->quote(c->device, report_data, &e->quote, &e->chain.bytes, &e->collateral.bytes) != 0 ||
+        !add_own(&e->collateral.bytes, c))
         return false;
     verifier_sha512(e->chain.digest, writer_span(&e->chain.bytes));
     verifier_sha512(e->collateral.digest, writer_span(&e->collateral.bytes));
