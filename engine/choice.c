@@ -247,6 +247,14 @@ static void count_finish(struct engine *e, const struct choice *c, enum tunnel_f
     pthread_mutex_unlock(&e->lock);
 }
 
+void choice_end(struct engine *e, struct choice *c)
+{
+    if (c->seq.state != SCHED_OUT)
+        sched_remove(&e->sched, &c->seq);
+    c->finished = true;
+    c->job->unfinished--;
+}
+
 void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why)
 {
     struct tunnel_event ev = {.kind = TUNNEL_EVENT_FINISH, .index = c->index, .finish = why};
@@ -259,10 +267,7 @@ void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why)
         send_ids(c, TUNNEL_EVENT_DELTA, c->prompt_len + c->released, c->prompt_len + c->generated);
     if (engine_toolcall_finish(c->split) > 0 && why == TUNNEL_FINISH_STOP)
         ev.finish = TUNNEL_FINISH_TOOL_CALLS;
-    if (c->seq.state != SCHED_OUT)
-        sched_remove(&e->sched, &c->seq);
-    c->finished = true;
-    c->job->unfinished--;
+    choice_end(e, c);
     count_finish(e, c, why);
     job_send(c->job, &ev);
 }

@@ -54,6 +54,9 @@ static const struct entry entries[] = {
     {"seed", "seed", TEXT_AT(seed), "N", "seed of requests that bring none (default: random)"},
     {"threads", "threads", NUMBER, AT(threads), 0, 0, 1024, "N", "threads that compute (default: one for each CPU)"},
     {"chat-template", "chat_template", TEXT_AT(chat_template), "FILE", "chat template (default: the model's)"},
+    {"runner", "runner", TEXT_AT(runner), "generate|pooling", "answer with text, or with vectors (generate)"},
+    {"pooler-config", "pooler_config", TEXT_AT(pooler), "JSON",
+     "{\"pooling_type\": \"MEAN\" or \"LAST\", \"normalize\": true} (default: the model's, else LAST)"},
     {"drain-time", "drain_time", DURATION, AT(drain_s), 0, 1, 86400, "TIME", "for running requests at SIGTERM (30s)"},
 #ifdef AIRLOCK_SIMULATED
     {"sandbox", "sandbox", BOOL, AT(sandbox), 0, 0, 0, NULL, "lock the process in (yes); simulated builds only"},
@@ -317,7 +320,8 @@ static void set_defaults(struct config *c)
                          .drain_s = 30,
                          .prefix_caching = true,
                          .sandbox = true,
-                         .scheduling = "fcfs"};
+                         .scheduling = "fcfs",
+                         .runner = "generate"};
 }
 
 static bool check_together(const struct config *c, char why[512])
@@ -325,6 +329,7 @@ static bool check_together(const struct config *c, char why[512])
     uint8_t digest[64];
     uint64_t seed;
     const struct entry any = {.max = UINT64_MAX};
+    struct engine_options unused;
     if (!c->model[0])
         snprintf(why, 512, "no model: give --model PATH");
     else if (!c->policy[0] || !c->owner[0])
@@ -335,6 +340,10 @@ static bool check_together(const struct config *c, char why[512])
         snprintf(why, 512, "no peers: give at least one --keyd ADDR:PORT and one --proxy HOST:PORT");
     else if (strcmp(c->scheduling, "fcfs") != 0 && strcmp(c->scheduling, "priority") != 0)
         snprintf(why, 512, "scheduling-policy: '%s' is neither fcfs nor priority", c->scheduling);
+    else if (strcmp(c->runner, "generate") != 0 && strcmp(c->runner, "pooling") != 0)
+        snprintf(why, 512, "runner: '%s' is neither generate nor pooling", c->runner);
+    else if (!config_pooler(&unused, c->pooler, why))
+        return false;
     else if (c->seed[0] && !put_number(&seed, &any, c->seed))
         snprintf(why, 512, "seed: '%s' is not a number from 0 to 2^64-1", c->seed);
     else
@@ -361,6 +370,18 @@ bool config_load(struct config *out, int argc, char **argv, char why[512])
     return check_together(out, why);
 }
 
+/* As the file would have it. */
+static void print_text(struct writer *w, const char *text)
+{
+    writer_u8(w, '"');
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            writer_u8(w, '\\');
+        writer_u8(w, (uint8_t)*text);
+    }
+    writer_str(w, "\"\n");
+}
+
 static void print_entry(const struct config *c, const struct entry *e, struct writer *w)
 {
     const char *at = (const char *)c + e->offset;
@@ -368,7 +389,7 @@ static void print_entry(const struct config *c, const struct entry *e, struct wr
     writer_printf(w, "%s = ", e->key);
     switch (e->kind) {
     case TEXT:
-        writer_printf(w, "\"%s\"\n", at);
+        print_text(w, at);
         break;
     case NUMBER:
         writer_printf(w, "%" PRIu64 "\n", *(const uint64_t *)(const void *)at);
@@ -413,5 +434,8 @@ void config_engine_options(const struct config *c, struct engine_options *out)
                                    .by_priority = strcmp(c->scheduling, "priority") == 0,
                                    .has_seed = c->seed[0] != 0,
                                    .seed = strtoull(c->seed, NULL, 10),
-                                   .threads = (int)c->threads};
+                                   .threads = (int)c->threads,
+                                   .embeds = strcmp(c->runner, "pooling") == 0};
+    char why[512]; /* checked when the configuration was read */
+    (void)config_pooler(out, c->pooler, why);
 }

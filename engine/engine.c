@@ -149,9 +149,12 @@ static enum engine_err open_memory(struct engine *e, struct engine_problem *why)
     e->rows = calloc(o->seqs_max, sizeof *e->rows);
     e->seqs = calloc(o->seqs_max, sizeof *e->seqs);
     e->event = calloc(1, sizeof *e->event);
-    e->logits = calloc((size_t)c.step_logits * (size_t)e->info.vocab, sizeof *e->logits);
+    if (o->embeds)
+        e->states = calloc((size_t)o->step_tokens * (size_t)e->info.embed, sizeof *e->states);
+    else
+        e->logits = calloc((size_t)c.step_logits * (size_t)e->info.vocab, sizeof *e->logits);
     e->allowed = calloc(((size_t)e->info.vocab + 31) / 32, sizeof *e->allowed);
-    if (!e->rows || !e->seqs || !e->event || !e->logits || !e->allowed ||
+    if (!e->rows || !e->seqs || !e->event || !(e->logits || e->states) || !e->allowed ||
         !sample_scratch_init(&e->scratch, (size_t)e->info.vocab))
         return engine_problem_set(why, ENGINE_E_MEMORY, "too little memory for a step's logits");
     e->stats.kv_blocks = (uint64_t)(blocks[0] ? blocks[0] : blocks[1]) - 1;
@@ -194,6 +197,8 @@ static enum engine_err open_model(struct engine *e, const struct engine_files *f
     if (!e->model)
         return why->code;
     e->info = *engine_model_info(e->model);
+    if (e->options.pooling == ENGINE_POOLING_MODEL)
+        e->options.pooling = pool_of_files(files, e->info.arch);
     if (e->options.context_max == 0 || e->options.context_max > (uint32_t)e->info.context_max)
         e->options.context_max = (uint32_t)e->info.context_max;
     return ENGINE_OK;
@@ -204,12 +209,15 @@ static void print_options(struct engine *e)
     const struct engine_options *o = &e->options;
     snprintf(e->load_options, sizeof e->load_options,
              "max-model-len=%u max-num-seqs=%u max-num-batched-tokens=%u block-size=%u kv-blocks=%u+%u "
-             "enable-prefix-caching=%s scheduling-policy=%s chat-template=%s kernels=%s",
+             "enable-prefix-caching=%s scheduling-policy=%s chat-template=%s runner=%s kernels=%s",
              o->context_max, o->seqs_max, o->step_tokens, o->block_tokens, e->sched.config.group[0].blocks,
              e->sched.config.group[1].blocks, o->no_prefix_cache ? "no" : "yes", o->by_priority ? "priority" : "fcfs",
              o->chat_template.len ? "given"
              : e->template        ? "model"
                                   : "none",
+             !o->embeds                          ? "generate"
+             : o->pooling == ENGINE_POOLING_MEAN ? "pooling:mean"
+                                                 : "pooling:last",
              e->info.kernels ? e->info.kernels : "");
 }
 
@@ -287,6 +295,9 @@ void engine_close(struct engine *e)
     if (e->logits)
         secret_wipe(e->logits, (size_t)e->sched.config.step_logits * (size_t)e->info.vocab * sizeof *e->logits);
     free(e->logits);
+    if (e->states)
+        secret_wipe(e->states, (size_t)e->options.step_tokens * (size_t)e->info.embed * sizeof *e->states);
+    free(e->states);
     if (e->sched.config.seqs_max)
         sched_release(&e->sched);
     free(e->rows);

@@ -18,28 +18,38 @@
 
 struct engine;
 
+/* How the states of a prompt's tokens become one vector. */
+enum engine_pooling {
+    ENGINE_POOLING_MODEL, /* as the file states it, else the last token's */
+    ENGINE_POOLING_MEAN,  /* of all tokens */
+    ENGINE_POOLING_LAST,
+};
+
 /* Zero means the default named; engine/config.h fills it from flags, file and environment. */
 struct engine_options {
     const char *served[ENGINE_SERVED_NAMES_MAX]; /* names clients may ask for; borrowed for the call; none: the
                                                     model's own name, else "default" */
     size_t served_count;
-    uint32_t context_max;      /* --max-model-len: positions of one sequence; 0: what the model states */
-    uint32_t seqs_max;         /* --max-num-seqs: sequences in one step; 0: 32 */
-    uint32_t step_tokens;      /* --max-num-batched-tokens: budget of one step; 0: 2048 */
-    uint32_t block_tokens;     /* --block-size: a multiple of 16; 0: 16 */
-    uint32_t kv_blocks;        /* --num-gpu-blocks-override: blocks of the full-attention pool; 0: from kv_bytes */
-    uint64_t kv_bytes;         /* --kv-cache-memory-bytes: for all pools; 0: a share of what is free */
-    uint32_t long_prefill;     /* --long-prefill-token-threshold: most prompt tokens of one sequence a step; 0: off */
-    uint32_t queue_max;        /* requests waiting before 429; 0: 1024 */
-    uint32_t choices_max;      /* choices (prompts x n) of one request; 0: 128 */
-    uint32_t logprobs_max;     /* --max-logprobs; 0: 20 */
-    bool no_prefix_cache;      /* --no-enable-prefix-caching */
-    bool by_priority;          /* --scheduling-policy priority */
-    bool has_seed;             /* --seed: unseeded requests draw from this, in order of arrival */
-    uint64_t seed;             /* */
-    int threads;               /* --threads; 0: one for each CPU */
-    struct span chat_template; /* --chat-template: its text; empty: the model's own */
-    int64_t (*now)(void *ctx); /* trusted seconds since 1970, for templates that print a date; NULL: the epoch */
+    uint32_t context_max;        /* --max-model-len: positions of one sequence; 0: what the model states */
+    uint32_t seqs_max;           /* --max-num-seqs: sequences in one step; 0: 32 */
+    uint32_t step_tokens;        /* --max-num-batched-tokens: budget of one step; 0: 2048 */
+    uint32_t block_tokens;       /* --block-size: a multiple of 16; 0: 16 */
+    uint32_t kv_blocks;          /* --num-gpu-blocks-override: blocks of the full-attention pool; 0: from kv_bytes */
+    uint64_t kv_bytes;           /* --kv-cache-memory-bytes: for all pools; 0: a share of what is free */
+    uint32_t long_prefill;       /* --long-prefill-token-threshold: most prompt tokens of one sequence a step; 0: off */
+    uint32_t queue_max;          /* requests waiting before 429; 0: 1024 */
+    uint32_t choices_max;        /* choices (prompts x n) of one request; 0: 128 */
+    uint32_t logprobs_max;       /* --max-logprobs; 0: 20 */
+    bool no_prefix_cache;        /* --no-enable-prefix-caching */
+    bool by_priority;            /* --scheduling-policy priority */
+    bool has_seed;               /* --seed: unseeded requests draw from this, in order of arrival */
+    uint64_t seed;               /* */
+    int threads;                 /* --threads; 0: one for each CPU */
+    bool embeds;                 /* --runner pooling: serves vectors and nothing else */
+    enum engine_pooling pooling; /* --pooler-config */
+    bool raw_vectors;            /* not brought to length 1 */
+    struct span chat_template;   /* --chat-template: its text; empty: the model's own */
+    int64_t (*now)(void *ctx);   /* trusted seconds since 1970, for templates that print a date; NULL: the epoch */
     void *now_ctx;
 };
 

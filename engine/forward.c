@@ -248,6 +248,19 @@ static void soften_task(void *ctx, int index)
         s->logits[i] = s->cap * tanhf(s->logits[i] / s->cap);
 }
 
+static float *write_states(struct engine_model *m, float *states)
+{
+    struct model_work *w = m->work;
+    const struct model_spec *s = &m->spec;
+
+    for (int i = 0; i < w->rows; i++)
+        if (w->row[i].logits) {
+            m->ops->rmsnorm(states, row_of(w->x, i, s->embed), m->head_norm, s->embed, s->eps);
+            states += s->embed;
+        }
+    return states;
+}
+
 static float *write_logits(struct engine_model *m, float *logits)
 {
     struct model_work *w = m->work;
@@ -276,7 +289,7 @@ static float *run_pass(struct engine_model *m, struct engine_kv *kv, float *logi
         attention_half(&p);
         feed_forward_half(&p);
     }
-    return write_logits(m, logits);
+    return m->work->states ? write_states(m, logits) : write_logits(m, logits);
 }
 
 /* --- a step ---------------------------------------------------------------------------------------- */
@@ -319,10 +332,11 @@ static bool step_fits(const struct engine_model *m, const struct engine_kv *kv, 
     return n >= 1 && kv->model == m;
 }
 
-enum engine_err engine_model_step(struct engine_model *m, struct engine_kv *kv, const struct engine_step_seq *seqs,
-                                  int n, float *logits)
+static enum engine_err run_step(struct engine_model *m, struct engine_kv *kv, const struct engine_step_seq *seqs, int n,
+                                float *logits, bool states)
 {
     struct model_work *w = m->work;
+    w->states = states;
     if (!step_fits(m, kv, seqs, n, logits))
         return ENGINE_E_CALL;
     w->rows = 0;
@@ -339,4 +353,16 @@ enum engine_err engine_model_step(struct engine_model *m, struct engine_kv *kv, 
     if (w->rows > 0)
         run_pass(m, kv, logits);
     return ENGINE_OK;
+}
+
+enum engine_err engine_model_step(struct engine_model *m, struct engine_kv *kv, const struct engine_step_seq *seqs,
+                                  int n, float *logits)
+{
+    return run_step(m, kv, seqs, n, logits, false);
+}
+
+enum engine_err engine_model_states(struct engine_model *m, struct engine_kv *kv, const struct engine_step_seq *seqs,
+                                    int n, float *states)
+{
+    return run_step(m, kv, seqs, n, states, true);
 }

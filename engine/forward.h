@@ -14,6 +14,7 @@ struct forward_row {
 struct model_work {
     struct forward_row row[MODEL_PASS_ROWS];
     int rows;
+    bool states;    /* of this step: not logits, but what they are made from */
     float *x;       /* [rows][embed]: the residual stream */
     float *branch;  /* [rows][embed]: what a layer's half adds, where it is normed first */
     float *qkv;     /* [rows][heads + 2 kv heads][head_dim] */

@@ -38,7 +38,7 @@ static bool refuse_length(struct engine *e, struct job *j, const char *param, ui
 
 static const char *prompt_field(const struct job *j)
 {
-    return j->request->task == TUNNEL_CHAT ? "messages" : "prompt";
+    return j->request->task == TUNNEL_CHAT ? "messages" : j->request->task == TUNNEL_EMBED ? "input" : "prompt";
 }
 
 /* Ids of `text`. A prompt with no token at all gets the BOS, if there is one. */
@@ -84,7 +84,7 @@ static bool take_ids(struct engine *e, struct job *j, struct span bytes, struct 
 {
     size_t count = tunnel_ids_count(bytes);
     if (count >= e->options.context_max + 1024)
-        return refuse_length(e, j, "prompt", count, 0);
+        return refuse_length(e, j, prompt_field(j), count, 0);
     out->ids = calloc(count ? count : 1, sizeof *out->ids);
     if (!out->ids)
         return short_of_memory(e, j);
@@ -92,7 +92,7 @@ static bool take_ids(struct engine *e, struct job *j, struct span bytes, struct 
     for (size_t i = 0; i < count; i++) {
         uint32_t id = tunnel_ids_at(bytes, i);
         if (id >= (uint32_t)e->info.vocab) {
-            job_fail(e, j, 400, NULL, "prompt", "token id %u is outside the vocabulary (0 to %d)", id,
+            job_fail(e, j, 400, NULL, prompt_field(j), "token id %u is outside the vocabulary (0 to %d)", id,
                      e->info.vocab - 1);
             return REFUSED;
         }
@@ -253,8 +253,9 @@ static bool check_features(struct engine *e, struct job *j)
 {
     const struct tunnel_request *q = j->request;
     size_t choices = (q->task == TUNNEL_CHAT ? 1 : q->prompt_count) * q->n;
-    if (q->task == TUNNEL_EMBED) {
-        job_fail(e, j, 400, NULL, "input", "this engine does not make embeddings");
+    if ((q->task == TUNNEL_EMBED) != e->options.embeds) {
+        job_fail(e, j, 400, NULL, "model", "this model serves %s only",
+                 e->options.embeds ? "embeddings (/v1/embeddings)" : "text (/v1/chat/completions, /v1/completions)");
         return REFUSED;
     }
     if (choices > e->options.choices_max) {
@@ -486,6 +487,10 @@ static void hand_over(struct engine *e, struct job *j)
 
 static void take(struct engine *e, struct job *j, bool draining, bool full)
 {
+    if (j->request && j->request->task == TUNNEL_EMBED) { /* a vector is no text: nothing is generated */
+        j->request->has_max_tokens = true;
+        j->request->max_tokens = 0;
+    }
     if (draining)
         job_fail(e, j, 503, "draining", NULL, "the engine is going down; try another");
     else if (full)

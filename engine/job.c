@@ -65,6 +65,9 @@ static void choice_release(struct choice *c)
     if (c->tokens)
         secret_wipe(c->tokens, (c->seq.len_max + 1) * sizeof *c->tokens);
     free(c->tokens);
+    if (c->pooled)
+        secret_wipe(c->pooled, c->pooled_floats * sizeof *c->pooled);
+    free(c->pooled);
     if (c->record)
         secret_wipe(c->record, c->record_cap * sizeof *c->record);
     free(c->record);
@@ -133,6 +136,13 @@ static bool make_choice(struct engine *e, struct job *j, struct choice *c, size_
     memcpy(c->tokens, p->ids, p->count * sizeof *p->ids);
     c->seq.priority = q->priority;
     c->seq.all_logits = j->prompt_top >= 0;
+    if (q->task == TUNNEL_EMBED) {
+        c->seq.compute_all = e->options.pooling == ENGINE_POOLING_MEAN;
+        c->pooled_floats = (size_t)e->info.embed;
+        c->pooled = calloc(c->pooled_floats, sizeof *c->pooled);
+        if (!c->pooled)
+            return false;
+    }
     set_root(e, j, c);
     if (index % q->n != 0)
         c->seq.after = &j->choice[index - index % q->n].seq;

@@ -37,6 +37,9 @@ struct choice {
     struct engine_toolcall *split; /* owned: what the text is: thought, answer, calls */
     struct tunnel_event *carrier;  /* while parts are sent: ids and log-probabilities for the first of them */
     struct sample_history history;
+    double *pooled; /* owned; embeddings: the sum over `pooled_count` positions, or the last one's state */
+    size_t pooled_floats;
+    uint32_t pooled_count;
     struct sample_result *record; /* owned ring like stop's: of output tokens not yet released */
     size_t record_count, record_cap;
 };
@@ -100,7 +103,8 @@ struct engine {
     struct sched sched;
     struct sched_row *rows;
     struct engine_step_seq *seqs;
-    float *logits;
+    float *logits; /* NULL where vectors are served */
+    float *states; /* NULL where text is served */
     struct sample_scratch scratch;
     uint32_t *allowed;          /* owned scratch: a bit for each id */
     struct tunnel_event *event; /* scratch */
@@ -146,6 +150,17 @@ void choice_prompt_logits(struct engine *e, struct choice *c, uint32_t pos, uint
 void choice_sample(struct engine *e, struct choice *c, float *logits);
 /* Nothing more comes: the rest of the text, then FINISH. */
 void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why);
+
+/* It says no more: out of the scheduler, finished. */
+void choice_end(struct engine *e, struct choice *c);
+
+/* --- pool.c: embeddings (step thread) --- */
+/* How the model in `files` wants it, where the file says. */
+enum engine_pooling pool_of_files(const struct engine_files *files, const char *arch);
+/* Take in the states of positions pos .. pos+count-1. */
+void pool_add(const struct engine *e, struct choice *c, uint32_t pos, uint32_t count, const float *states);
+/* All positions are in: send the vector. */
+void pool_finish(struct engine *e, struct choice *c);
 
 /* --- intake.c --- */
 void *engine_intake_main(void *engine);

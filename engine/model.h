@@ -78,4 +78,8 @@ struct engine_step_seq {
 MUST_CHECK enum engine_err engine_model_step(struct engine_model *m, struct engine_kv *kv,
                                              const struct engine_step_seq *seqs, int n, float *logits);
 
+/* The same, but for each row of logits asked for its state after the last norm: `embed` floats. For embeddings. */
+MUST_CHECK enum engine_err engine_model_states(struct engine_model *m, struct engine_kv *kv,
+                                               const struct engine_step_seq *seqs, int n, float *states);
+
 #endif

@@ -400,7 +400,7 @@ static bool is_held_back(const struct sched_seq *seq)
 /* True when `seq` now runs, with a row if the budget gave one. */
 static bool admit(struct sched *s, struct plan *p, struct sched_seq *seq)
 {
-    bool look = s->config.prefix && !seq->all_logits;
+    bool look = s->config.prefix && !seq->all_logits && !seq->compute_all;
     uint32_t hit = look ? longest_hit(s, seq) : 0;
     seq->cached = 0;
     adopt_hit(s, seq, hit);

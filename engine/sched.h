@@ -46,6 +46,7 @@ struct sched_seq {
     struct blocks_key root;  /* start of its prefix chain (prefix_root) */
     bool forget;             /* blocks are wiped when freed: nobody may find them */
     bool all_logits;         /* logits of every position, so nothing is looked up; the owner clears it */
+    bool compute_all;        /* nothing is looked up */
     bool hold;               /* not computed for now */
     struct sched_seq *after; /* not admitted before that one has computed what it knew when added; the owner clears it
                                 when that one goes */

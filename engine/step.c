@@ -26,7 +26,7 @@ static void refuse_sched(struct engine *e, struct job *j, enum sched_err err)
 /* A prompt that is only to be echoed needs no step. */
 static bool needs_no_step(const struct choice *c)
 {
-    return c->output_max == 0 && !c->seq.all_logits;
+    return c->output_max == 0 && !c->seq.all_logits && !c->pooled;
 }
 
 static void take_in(struct engine *e, struct job *j)
@@ -106,10 +106,13 @@ static bool run_model(struct engine *e, size_t rows)
             .tokens = r->seq->tokens + r->pos, .count = (int)r->count, .pos = (int)r->pos, .logits = logits[r->logits]};
         for (int g = 0; g < ENGINE_KV_GROUPS; g++)
             e->seqs[i].blocks[g] = e->sched.config.group[g].blocks ? r->seq->table[g] : NULL;
+        if (e->options.pooling == ENGINE_POOLING_MEAN && e->options.embeds)
+            e->seqs[i].logits = ENGINE_LOGITS_ALL;
         tokens += r->count;
     }
     uint64_t from = engine_now_us();
-    bool ok = engine_model_step(e->model, e->kv, e->seqs, (int)rows, e->logits) == ENGINE_OK;
+    bool ok = ENGINE_OK == (e->options.embeds ? engine_model_states(e->model, e->kv, e->seqs, (int)rows, e->states)
+                                              : engine_model_step(e->model, e->kv, e->seqs, (int)rows, e->logits));
     note_speed(e, engine_now_us() - from, tokens, rows);
     pthread_mutex_lock(&e->lock);
     e->stats.steps++;
@@ -140,6 +143,23 @@ static void hand_out(struct engine *e, size_t rows)
             choice_finish(e, c, TUNNEL_FINISH_LENGTH);
         else if (whole)
             choice_sample(e, c, last);
+    }
+}
+
+/* The same for vectors: states of all positions for a mean, else of a prompt's last. */
+static void pool_out(struct engine *e, size_t rows)
+{
+    const float *states = e->states;
+    for (size_t i = 0; i < rows; i++) {
+        const struct sched_row *r = &e->rows[i];
+        struct choice *c = (struct choice *)r->seq;
+        bool mean = e->options.pooling == ENGINE_POOLING_MEAN;
+        uint32_t n = mean ? r->count : r->logits != SCHED_LOGITS_NONE;
+        choice_begin(e, c);
+        pool_add(e, c, r->pos + r->count - n, n, states);
+        states += (size_t)n * (size_t)e->info.embed;
+        if (r->pos + r->count == r->seq->len)
+            pool_finish(e, c);
     }
 }
 
@@ -185,7 +205,10 @@ static bool step(struct engine *e)
         return true;
     }
     sched_commit(&e->sched, e->rows, rows);
-    hand_out(e, rows);
+    if (e->options.embeds)
+        pool_out(e, rows);
+    else
+        hand_out(e, rows);
     end_finished(e);
     return true;
 }

@@ -314,6 +314,10 @@ try:
         answer, text = send("/chat/completions", messages=[{"role": "user", "content": question}]), question + "\n"
     except urllib.error.HTTPError as e:
         problem = json.loads(e.read())["error"]
+        if problem["param"] == "model" and e.code == 400: # an engine that serves vectors (--runner pooling)
+            vector = json.loads(send("/embeddings", input=question).read())["data"][0]["embedding"]
+            print(f"\n> {question}\na vector of {len(vector)} numbers")
+            sys.exit(0 if vector else "the vector is empty")
         if e.code != 400 or problem["param"] != "messages":
             sys.exit("no answer: " + json.dumps(problem))
         answer, text = send("/completions", prompt=beginning), beginning

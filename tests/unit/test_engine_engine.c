@@ -1,6 +1,7 @@
 /* The engine on a small trained model: its text, and that nothing else in the batch, no chunking, no prefix hit and
  * no preemption changes it. Needs $AIRLOCK_SHARED/models (default ../shared); without it these tests are skipped. */
 #include <jansson.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@ struct watch {
     int32_t ids[8][512];
     int32_t prompt_ids[512];
     size_t prompt_id_count;
+    float vector[8][512];
+    size_t float_count[8];
     size_t id_count[8], logprob_count[8], prompt_count[8];
     double first_logprob[8];
     enum tunnel_finish finish[8];
@@ -75,6 +78,10 @@ static void on_event(void *ctx, const struct tunnel_event *ev)
         w->finish[ev->index] = ev->finish;
         break;
     case TUNNEL_EVENT_RESULT:
+        for (size_t k = 0; k < tunnel_ids_count(ev->floats); k++) {
+            uint32_t bits = tunnel_ids_at(ev->floats, k);
+            memcpy(&w->vector[ev->index][w->float_count[ev->index]++], &bits, sizeof bits);
+        }
         for (size_t k = 0; k < tunnel_ids_count(ev->ids); k++)
             w->ids[0][w->id_count[0]++] = (int32_t)tunnel_ids_at(ev->ids, k);
         if (ev->text.len > 0)
@@ -635,6 +642,110 @@ START_TEST(tokenize_and_back)
 }
 END_TEST
 
+/* --- vectors -------------------------------------------------------------------------------------------------- */
+
+enum { EMBED = 64, LONG = 90 };
+
+/* What one step over the whole prompt says: the states of all its positions. */
+static void states_of(const int32_t *ids, size_t count, float *hidden)
+{
+    struct engine_problem why = {0};
+    struct engine_files own;
+    struct engine_model_options o = {.threads = 2};
+    char path[600];
+    int32_t table[16];
+    snprintf(path, sizeof path, "%s/aidreams260K.gguf", shared);
+    ck_assert(engine_files_load(&own, path, &why));
+    struct engine_model *m = engine_model_open(&own, false, &o, &why);
+    ck_assert_msg(m && engine_model_info(m)->embed == EMBED, "%s", why.text);
+    struct engine_kv *kv = engine_kv_open(m, 16, (const int[ENGINE_KV_GROUPS]){16, 0}, &why);
+    for (int i = 0; i < 16; i++)
+        table[i] = i;
+    struct engine_step_seq seq = {.tokens = ids, .count = (int)count, .blocks = {table}, .logits = ENGINE_LOGITS_ALL};
+    ck_assert_int_eq(engine_model_states(m, kv, &seq, 1, hidden), ENGINE_OK);
+    engine_kv_close(kv);
+    engine_model_close(m);
+    engine_files_release(&own);
+}
+
+static void normalize(const double *sum, double length, float *out)
+{
+    double squares = 0;
+    for (int k = 0; k < EMBED; k++)
+        squares += sum[k] * sum[k];
+    for (int k = 0; k < EMBED; k++)
+        out[k] = (float)(sum[k] * (length > 0 ? 1 / length : 1 / sqrt(squares)));
+}
+
+static void same_vector(const struct watch *w, int i, const float *want)
+{
+    ck_assert_msg(w->status == 0, "%s", w->message);
+    ck_assert_uint_eq(w->float_count[i], EMBED);
+    ck_assert_mem_eq(w->vector[i], want, EMBED * sizeof *want);
+}
+
+/* 0: the last token's, 1: the mean, 2: the mean in small steps with too little memory for all, 3: not normalized */
+START_TEST(embeddings_are_pooled_states)
+{
+    static const struct engine_options options[] = {
+        {.embeds = true},
+        {.embeds = true, .pooling = ENGINE_POOLING_MEAN},
+        {.embeds = true, .pooling = ENGINE_POOLING_MEAN, .step_tokens = 32, .long_prefill = 16, .kv_blocks = 14},
+        {.embeds = true, .pooling = ENGINE_POOLING_MEAN, .raw_vectors = true}};
+    static float hidden[LONG * EMBED], want[EMBED];
+    static uint8_t bytes[4 * LONG];
+    int32_t ids[LONG];
+    double sum[EMBED] = {0};
+    for (uint32_t i = 0; i < LONG; i++) {
+        ids[i] = (int32_t)(3 + 7 * i % 500);
+        memcpy(bytes + 4 * i, (uint8_t[]){0, 0, (uint8_t)(ids[i] >> 8), (uint8_t)ids[i]}, 4);
+    }
+    states_of(ids, LONG, hidden);
+    for (int i = _i == 0 ? LONG - 1 : 0; i < LONG; i++)
+        for (int k = 0; k < EMBED; k++)
+            sum[k] += (double)hidden[i * EMBED + k];
+    normalize(sum, _i == 3 ? LONG : 0, want);
+    struct engine *e = open_engine(&options[_i]);
+    struct tunnel_request *q = ask("", 0);
+    q->task = TUNNEL_EMBED;
+    q->has_max_tokens = false;
+    q->prompt[0] = (struct tunnel_prompt){true, span_of(bytes, sizeof bytes)};
+    for (int i = 0; i < 8; i++) {
+        watch_init(&watches[i]);
+        submit(e, q, &watches[i]);
+    }
+    for (int i = 0; i < 8; i++) {
+        wait_end(&watches[i]);
+        same_vector(&watches[i], 0, want);
+        ck_assert_uint_eq(watches[i].prompt_tokens, LONG);
+        ck_assert_uint_eq(watches[i].completion_tokens, 0);
+    }
+    q->prompt_count = 2;
+    q->prompt[1] = q->prompt[0];
+    q->prompt[0] = (struct tunnel_prompt){false, span_str("As I listen")};
+    run(e, q, &watches[8]);
+    same_vector(&watches[8], 1, want);
+    ck_assert_uint_eq(watches[8].float_count[0], EMBED);
+    run(e, ask("hi", 4), &watches[9]); /* no text from this engine */
+    ck_assert_uint_eq(watches[9].status, 400);
+    ck_assert_str_eq(watches[9].param, "model");
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(text_engines_make_no_embeddings)
+{
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("hi", 0);
+    q->task = TUNNEL_EMBED;
+    run(e, q, &watches[0]);
+    ck_assert_uint_eq(watches[0].status, 400);
+    ck_assert_str_eq(watches[0].param, "model");
+    close_engine(e);
+}
+END_TEST
+
 /* A model of everyday size with a chat template, where one was fetched: the whole path from a conversation. */
 static bool have_smollm2(char *path, size_t cap)
 {
@@ -744,6 +855,8 @@ static void add_tests(TCase *t)
     tcase_add_test(t, cancel_hold_drain_and_timeout);
     tcase_add_test(t, queue_is_bounded);
     tcase_add_test(t, tokenize_and_back);
+    tcase_add_loop_test(t, embeddings_are_pooled_states, 0, 4);
+    tcase_add_test(t, text_engines_make_no_embeddings);
 }
 
 RUN("engine_engine", add_tests)

@@ -198,6 +198,43 @@ START_TEST(calls_that_break_the_contract_are_refused)
 }
 END_TEST
 
+/* The head of this model is its embeddings, stored as F32: its product with the states must be the logits. */
+START_TEST(states_are_what_logits_are_made_from)
+{
+    struct engine_files files;
+    struct engine_problem why = {ENGINE_OK, ""};
+    float logits[3 * VOCAB], states[3 * EMBED], embed[VOCAB * EMBED];
+    int32_t tokens[] = {3, 9, 27}, table[] = {0};
+    make_model(&files, &(struct changes){.arch = "llama", .layers = 2});
+    struct engine_gguf *gguf = engine_gguf_parse(files.file[0].bytes, &why);
+    struct span weights = engine_gguf_tensor_find(gguf, "token_embd.weight")->data;
+    ck_assert_uint_eq(weights.len, sizeof embed);
+    memcpy(embed, weights.data, sizeof embed);
+    engine_gguf_close(gguf);
+    struct engine_model *m = engine_model_open(&files, false, &(struct engine_model_options){.exact = true}, &why);
+    struct engine_kv *kv = engine_kv_open(m, 16, (const int[ENGINE_KV_GROUPS]){4, 0}, &why);
+    ck_assert_msg(kv != NULL, "%s", why.text);
+    struct engine_step_seq s = {tokens, 3, 0, {table, NULL}, ENGINE_LOGITS_ALL};
+    ck_assert_int_eq(engine_model_step(m, kv, &s, 1, logits), ENGINE_OK);
+    ck_assert_int_eq(engine_model_states(m, kv, &s, 1, states), ENGINE_OK);
+    for (int t = 0; t < 3; t++)
+        for (int v = 0; v < VOCAB; v++) {
+            double sum = 0;
+            for (int k = 0; k < EMBED; k++)
+                sum += (double)states[t * EMBED + k] * (double)embed[v * EMBED + k];
+            ck_assert_double_eq_tol((double)logits[t * VOCAB + v], sum, 1e-4);
+        }
+    s.logits = ENGINE_LOGITS_LAST;
+    float last[EMBED];
+    ck_assert_int_eq(engine_model_states(m, kv, &s, 1, last), ENGINE_OK);
+    ck_assert_mem_eq(last, states + 2 * EMBED, sizeof last);
+    ck_assert_int_eq(engine_model_states(m, kv, &s, 1, NULL), ENGINE_E_CALL);
+    engine_kv_close(kv);
+    engine_model_close(m);
+    engine_files_release(&files);
+}
+END_TEST
+
 /* The whole context in one step against single tokens in company, and blocks behind the window taken away. */
 static void feed_both_ways(const struct changes *c)
 {
@@ -267,6 +304,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_row_is_the_same_however_it_is_fed);
     tcase_add_test(tests, a_row_with_a_window_is_the_same_however_it_is_fed);
     tcase_add_test(tests, copied_blocks_continue_the_same);
+    tcase_add_test(tests, states_are_what_logits_are_made_from);
 }
 
 RUN("engine_model", add_tests)

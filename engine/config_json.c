@@ -1,0 +1,56 @@
+/* config_json.c - flags whose value is a JSON object. */
+#include <jansson.h>
+#include <stdio.h>
+#include <strings.h>
+
+#include "engine/config.h"
+
+/* The object in `text`, an empty one for an empty text. NULL with `why`. */
+static json_t *parse_object(const char *flag, const char *text, char why[512])
+{
+    json_error_t error;
+    json_t *v = text[0] ? json_loads(text, JSON_REJECT_DUPLICATES, &error) : json_object();
+    if (json_is_object(v))
+        return v;
+    json_decref(v);
+    snprintf(why, 512, "%s: the value must be a JSON object, like '{\"key\": 1}'", flag);
+    return NULL;
+}
+
+/* Is every key one of `known`, a list that NULL ends? */
+static bool keys_are_known(const char *flag, json_t *object, const char *const *known, char why[512])
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        size_t i = 0;
+        while (known[i] && strcmp(known[i], key) != 0)
+            i++;
+        if (known[i])
+            continue;
+        snprintf(why, 512, "%s: \"%.60s\" is not known here", flag, key);
+        return false;
+    }
+    return true;
+}
+
+bool config_pooler(struct engine_options *out, const char *json, char why[512])
+{
+    static const char *const known[] = {"pooling_type", "normalize", NULL};
+    json_t *v = parse_object("pooler-config", json, why);
+    json_t *type = json_object_get(v, "pooling_type"), *normalize = json_object_get(v, "normalize");
+    const char *name = json_string_value(type);
+    bool ok = v && keys_are_known("pooler-config", v, known, why);
+    out->pooling = !name                           ? ENGINE_POOLING_MODEL
+                   : strcasecmp(name, "mean") == 0 ? ENGINE_POOLING_MEAN
+                                                   : ENGINE_POOLING_LAST;
+    out->raw_vectors = json_is_false(normalize);
+    if (ok && ((type && (!name || (strcasecmp(name, "mean") != 0 && strcasecmp(name, "last") != 0))) ||
+               (normalize && !json_is_boolean(normalize)))) {
+        snprintf(why, 512, "pooler-config: pooling_type must be \"MEAN\" or \"LAST\", normalize true or false");
+        ok = false;
+    }
+    json_decref(v);
+    return ok;
+}

@@ -1,0 +1,61 @@
+"""test_embeddings.py - an engine that serves vectors, from `airlock connect` to the model and back."""
+
+import base64
+import json
+import math
+import os
+import struct
+
+from stack import Stack, error_of, run, tiny_model
+
+stack = None
+
+
+def embed(body, want=200, url=None):
+    status, _, data = stack.call("POST", "/v1/embeddings", {"model": stack.info["model"], **body}, url=url)
+    assert status == want, (body, status, data)
+    return json.loads(data)
+
+
+def vectors_have_length_one_and_tell_texts_apart():
+    for url in [None, stack.info["proxy_urls"][0]]:
+        answer = embed({"input": ["The nodes hum softly", "The nodes hum gently", "As I listen"]}, url=url)
+        assert answer["object"] == "list" and [d["index"] for d in answer["data"]] == [0, 1, 2], answer
+        assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"] > 0, answer
+        vectors = [d["embedding"] for d in answer["data"]]
+        for v in vectors:
+            assert abs(math.sqrt(sum(x * x for x in v)) - 1) < 1e-5 and len(v) == len(vectors[0])
+        assert vectors[0] != vectors[2]
+        assert embed({"input": "The nodes hum softly"}, url=url)["data"][0]["embedding"] == vectors[0]
+
+
+def numbers_base64_and_ids_say_the_same():
+    numbers = embed({"input": "The nodes hum"})["data"][0]["embedding"]
+    packed = base64.b64decode(embed({"input": "The nodes hum", "encoding_format": "base64"})["data"][0]["embedding"])
+    assert list(struct.unpack(f"<{len(packed) // 4}f", packed)) == numbers
+    tokens = json.loads(stack.call("POST", "/tokenize", {"model": stack.info["model"], "prompt": "The nodes hum"})[2])["tokens"]
+    assert embed({"input": tokens})["data"][0]["embedding"] == numbers
+    cut = embed({"input": [tokens], "truncate_prompt_tokens": 2})
+    assert cut["usage"]["prompt_tokens"] == 2 and cut["data"][0]["embedding"] == embed({"input": tokens[-2:]})["data"][0]["embedding"]
+
+
+def what_cannot_be_served_is_refused_by_name():
+    for body, param in [({}, "input"), ({"input": ""}, "input"), ({"input": [1, 99999]}, "input"),
+                        ({"input": "x", "dimensions": 8}, "dimensions"), ({"input": "x", "encoding_format": "hex"}, "encoding_format"),
+                        ({"input": "x " * 100000}, "input")]:
+        error = embed(body, want=400)["error"]
+        assert error["param"] == param, (body, error)
+    status, _, data = stack.call("POST", "/v1/completions", {"model": stack.info["model"], "prompt": "x"})
+    assert status == 400 and error_of(data)["param"] == "model", (status, data)
+
+
+def main():
+    global stack
+    os.environ["AIRLOCK_ENGINE_RUNNER"] = "pooling"
+    os.environ["AIRLOCK_ENGINE_POOLER_CONFIG"] = '{"pooling_type": "MEAN"}'
+    with Stack(tiny_model()) as stack:
+        run([vectors_have_length_one_and_tell_texts_apart, numbers_base64_and_ids_say_the_same,
+             what_cannot_be_served_is_refused_by_name])
+
+
+main()
