@@ -118,23 +118,9 @@ static bool check_dates(struct judge *j, const struct policy_facts *facts)
 
 static const char *revoked_what(const struct policy_revocations *list, const struct verifier_node *node)
 {
-    const struct verifier_hw *hw = &node->hw;
     if (policy_revocations_has(list, POLICY_REVOKED_POLICY, span_of(node->state.policy.digest, VERIFIER_DIGEST_LEN)))
         return "the policy";
-    if (policy_revocations_has(list, POLICY_REVOKED_IDENTITY, span_of(node->statement.identity, VERIFIER_KEY_LEN)))
-        return "the node's identity";
-    if (hw->has_chip_id &&
-        policy_revocations_has(list, POLICY_REVOKED_SNP_CHIP, span_of(hw->chip_id, sizeof hw->chip_id)))
-        return "the processor";
-    if (hw->has_platform_instance &&
-        policy_revocations_has(list, POLICY_REVOKED_TDX_INSTANCE, span_of(hw->platform_instance, 16)))
-        return "the platform";
-    for (size_t i = 0; i < node->device_count; i++)
-        if (policy_revocations_has(list, POLICY_REVOKED_GPU, span_str(node->devices[i].ueid)))
-            return "an accelerator";
-    if (policy_revocations_has(list, POLICY_REVOKED_MEASUREMENT, span_of(hw->measurement, sizeof hw->measurement)))
-        return "the software";
-    return NULL;
+    return policy_revocations_of_node(list, node);
 }
 
 /* Also sets j->revocations.epoch: 0 without a list. */

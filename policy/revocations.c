@@ -53,3 +53,22 @@ bool policy_revocations_has(const struct policy_revocations *list, enum policy_r
             return true;
     return false;
 }
+
+const char *policy_revocations_of_node(const struct policy_revocations *list, const struct verifier_node *node)
+{
+    const struct verifier_hw *hw = &node->hw;
+    if (policy_revocations_has(list, POLICY_REVOKED_IDENTITY, span_of(node->statement.identity, VERIFIER_KEY_LEN)))
+        return "the node's identity";
+    if (hw->has_chip_id &&
+        policy_revocations_has(list, POLICY_REVOKED_SNP_CHIP, span_of(hw->chip_id, sizeof hw->chip_id)))
+        return "the processor";
+    if (hw->has_platform_instance &&
+        policy_revocations_has(list, POLICY_REVOKED_TDX_INSTANCE, span_of(hw->platform_instance, 16)))
+        return "the platform";
+    for (size_t i = 0; i < node->device_count; i++)
+        if (policy_revocations_has(list, POLICY_REVOKED_GPU, span_str(node->devices[i].ueid)))
+            return "an accelerator";
+    if (policy_revocations_has(list, POLICY_REVOKED_MEASUREMENT, span_of(hw->measurement, sizeof hw->measurement)))
+        return "the software";
+    return NULL;
+}

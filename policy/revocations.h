@@ -4,6 +4,7 @@
 #define POLICY_REVOCATIONS_H
 
 #include "verifier/base/writer.h"
+#include "verifier/claims.h"
 #include "verifier/err.h"
 #include "verifier/types.h"
 
@@ -34,5 +35,7 @@ struct policy_revocations {
 MUST_CHECK enum verifier_err policy_revocations_parse(struct policy_revocations *out, struct span in);
 void policy_revocations_encode(struct writer *w, const struct policy_revocations *in);
 bool policy_revocations_has(const struct policy_revocations *list, enum policy_revocation_kind kind, struct span value);
+/* What of the node the owner has revoked, in words; NULL: nothing. Its policy is the caller's question. */
+const char *policy_revocations_of_node(const struct policy_revocations *list, const struct verifier_node *node);
 
 #endif

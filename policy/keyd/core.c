@@ -281,21 +281,6 @@ static void look_for_newer(struct keyd_core *k, const struct verifier_node *node
 
 /* --- judging ------------------------------------------------------------------------------------------ */
 
-static bool is_revoked(const struct keyd_core *k, const struct verifier_node *node)
-{
-    const struct policy_revocations *r = k->revoked;
-    const struct verifier_hw *hw = &node->hw;
-    for (size_t i = 0; i < node->device_count; i++)
-        if (policy_revocations_has(r, POLICY_REVOKED_GPU, span_str(node->devices[i].ueid)))
-            return true;
-    return policy_revocations_has(r, POLICY_REVOKED_IDENTITY, span_of(node->statement.identity, VERIFIER_KEY_LEN)) ||
-           policy_revocations_has(r, POLICY_REVOKED_MEASUREMENT, span_of(hw->measurement, sizeof hw->measurement)) ||
-           (hw->has_chip_id &&
-            policy_revocations_has(r, POLICY_REVOKED_SNP_CHIP, span_of(hw->chip_id, sizeof hw->chip_id))) ||
-           (hw->has_platform_instance &&
-            policy_revocations_has(r, POLICY_REVOKED_TDX_INSTANCE, span_of(hw->platform_instance, 16)));
-}
-
 static const char *judge_by_policy(const struct keyd_core *k, const struct verifier_claims *claims, uint64_t now,
                                    uint64_t *valid_until)
 {
@@ -305,7 +290,7 @@ static const char *judge_by_policy(const struct keyd_core *k, const struct verif
     if (now + VERIFIER_FUTURE_MAX < k->history.last_at)
         return "keyd_clock"; /* our clock was set back */
     if (policy_revocations_has(k->revoked, POLICY_REVOKED_POLICY, span_of(k->documents->digest, VERIFIER_DIGEST_LEN)) ||
-        is_revoked(k, &claims->node))
+        policy_revocations_of_node(k->revoked, &claims->node))
         return verifier_err_name(VERIFIER_E_REVOKED);
     if (now < p->not_before || now >= p->not_after)
         return verifier_err_name(now < p->not_before ? VERIFIER_E_POLICY_NOT_YET : VERIFIER_E_POLICY_EXPIRED);

@@ -21,6 +21,8 @@
 struct world {
     uint8_t owner_seed[32], keyd_seed[32], stranger_seed[32];
     uint8_t keyd_public[32], owner[64];
+    uint8_t second_seed[32]; /* a second key server, named when `split`: then each holds a share of the weight key */
+    bool split;
     uint8_t weight_key[32], key_id[32], root[64];
     struct writer keyset, documents; /* signed key set; policy part */
     struct policy_documents *opened;
@@ -43,11 +45,17 @@ static inline void world_policy_text(const struct world *o, struct writer *w)
                   o->not_before, o->not_after);
     writer_str(w, "keyd = [ \"");
     world_hex(w, span_of(o->keyd_public, 32));
+    if (o->split) {
+        uint8_t second[32];
+        ck_assert(verifier_ed25519_public(o->second_seed, second));
+        writer_str(w, "\", \"");
+        world_hex(w, span_of(second, 32));
+    }
     writer_printf(w, "\" ]; simulated = %s;\nmodels = ( { name = \"m\"; root = \"", o->simulated ? "true" : "false");
     world_hex(w, span_of(o->root, 64));
     writer_str(w, "\"; key_id = \"");
     world_hex(w, span_of(o->key_id, 32));
-    writer_str(w, "\"; } );\nprograms = {\n");
+    writer_printf(w, "\"; %s} );\nprograms = {\n", o->split ? "shares = 2; " : "");
     for (int i = 0; i < 2; i++) {
         writer_printf(w, "%s = { images = ( { tee = \"snp\"; measurement = \"", i ? "engine" : "proxy");
         world_hex(w, span_of(o->measurement, sizeof o->measurement));
@@ -90,6 +98,7 @@ static inline void world_open(struct world *o)
     memset(o->owner_seed, 1, 32);
     memset(o->keyd_seed, 2, 32);
     memset(o->stranger_seed, 3, 32);
+    memset(o->second_seed, 9, 32);
     memset(o->weight_key, 4, 32);
     memset(o->root, 5, 64);
     ck_assert(verifier_ed25519_public(o->keyd_seed, o->keyd_public));

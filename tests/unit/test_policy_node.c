@@ -145,6 +145,79 @@ START_TEST(a_good_grant_brings_time_lease_and_key)
 }
 END_TEST
 
+static const uint8_t shares[2][32] = {{0x51}, {0x52}};
+
+/* A policy under which two key servers hold a share of the weight key each; a node that knows it. */
+static void split_key(void)
+{
+    enum policy_node_err err;
+    struct policy_node_config config = {.role = VERIFIER_ENGINE, .open = open_key};
+    ck_assert(verifier_release_combine(shares, 2, w.weight_key));
+    ck_assert(verifier_release_key_id(w.weight_key, w.key_id));
+    w.split = true;
+    world_sign(&w);
+    policy_node_close(node);
+    config.documents = writer_span(&w.documents);
+    memcpy(config.identity, identity, 32);
+    memcpy(config.statement, statement, 64);
+    memcpy(config.owner, w.owner, 64);
+    node = policy_node_open_new(&config, &err);
+    ck_assert_int_eq(err, POLICY_NODE_OK);
+}
+
+/* Key server `i` grants share `which`. */
+static enum policy_node_err grant_share(uint8_t i, const uint8_t share[32], uint64_t mono_ms)
+{
+    struct draft d = good_draft(ask(mono_ms));
+    struct verifier_release_bind bind = {.i = i, .n = 2};
+    d.grant_seed = d.lease_seed = i == 0 ? w.keyd_seed : w.second_seed;
+    memcpy(bind.statement, statement, 64);
+    memcpy(bind.policy, w.opened->digest, 64);
+    memcpy(bind.artefact_root, w.root, 64);
+    ck_assert(verifier_release_seal(release_public, &bind, share, d.grant.keys[0].enc, d.grant.keys[0].sealed));
+    return answer(&d, mono_ms);
+}
+
+START_TEST(a_split_key_takes_every_share)
+{
+    split_key();
+    for (uint64_t i = 0; i < 2; i++) { /* one alone, however often, is nothing */
+        ck_assert_int_eq(grant_share(1, shares[1], MONO + i), POLICY_NODE_OK);
+        ck_assert_uint_eq(policy_node_key(node, w.root).len, 0);
+    }
+    ck_assert_int_eq(grant_share(0, shares[0], MONO + 2), POLICY_NODE_OK);
+    ck_assert(span_equal(policy_node_key(node, w.root), span_of(w.weight_key, 32)));
+}
+END_TEST
+
+START_TEST(a_wrong_share_is_refused_and_the_right_ones_still_do)
+{
+    split_key();
+    ck_assert_int_eq(grant_share(0, shares[1], MONO), POLICY_NODE_OK); /* alone it cannot be told */
+    ck_assert_int_eq(grant_share(1, shares[1], MONO + 1), POLICY_NODE_KEY);
+    ck_assert_uint_eq(policy_node_key(node, w.root).len, 0);
+    ck_assert_int_eq(grant_share(0, shares[0], MONO + 2), POLICY_NODE_OK);
+    ck_assert_int_eq(grant_share(1, shares[1], MONO + 3), POLICY_NODE_OK);
+    ck_assert(span_equal(policy_node_key(node, w.root), span_of(w.weight_key, 32)));
+}
+END_TEST
+
+START_TEST(a_share_of_another_place_or_a_whole_key_is_refused)
+{
+    split_key();
+    struct draft d = good_draft(ask(MONO)); /* bound to i = 0 of 1 */
+    ck_assert_int_eq(answer(&d, MONO), POLICY_NODE_KEY);
+    d = good_draft(ask(MONO + 1));
+    d.grant_seed = d.lease_seed = w.second_seed; /* the second server with the first one's sealed share */
+    struct verifier_release_bind bind = {.i = 0, .n = 2};
+    memcpy(bind.statement, statement, 64);
+    memcpy(bind.policy, w.opened->digest, 64);
+    memcpy(bind.artefact_root, w.root, 64);
+    ck_assert(verifier_release_seal(release_public, &bind, shares[0], d.grant.keys[0].enc, d.grant.keys[0].sealed));
+    ck_assert_int_eq(answer(&d, MONO + 1), POLICY_NODE_KEY);
+}
+END_TEST
+
 static void flaw_nonce(struct draft *d)
 {
     d->grant.nonce[31] ^= 1;
@@ -370,6 +443,9 @@ static void add_tests(TCase *t)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, no_time_no_service_before_the_first_grant);
     tcase_add_test(t, a_good_grant_brings_time_lease_and_key);
+    tcase_add_test(t, a_split_key_takes_every_share);
+    tcase_add_test(t, a_wrong_share_is_refused_and_the_right_ones_still_do);
+    tcase_add_test(t, a_share_of_another_place_or_a_whole_key_is_refused);
     tcase_add_loop_test(t, each_flaw_refuses_the_grant_and_leaves_no_trace, 0, (int)(sizeof flaws / sizeof *flaws));
     tcase_add_test(t, a_nonce_is_good_for_one_answer_and_not_for_long);
     tcase_add_test(t, an_altered_or_foreign_object_is_no_grant);
