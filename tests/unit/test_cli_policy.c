@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "policy/config.h"
+#include "policy/keytext.h"
 #include "proxy/cli/cli.h"
 #include "unit/run.h"
+#include "verifier/release.h"
 
 static char base[64];
 
@@ -183,6 +185,33 @@ START_TEST(secrets_have_mode_0600_and_are_never_overwritten)
 }
 END_TEST
 
+/* Two shares, neither of which is the key, and the key id of both together. */
+START_TEST(a_weight_key_in_shares)
+{
+    static const char *const files[] = {"one.key", "two.key"};
+    uint8_t shares[2][32], key[32], id[32];
+    char hex[65], line[96];
+    make_all();
+    must("seal model split --key-out one.key --key-out two.key --quiet");
+    snprintf(line, sizeof line, "%s", strstr(content("out"), "key_id"));
+    for (int i = 0; i < 2; i++) {
+        struct secret share = {0};
+        ck_assert(policy_keytext_parse(&share, POLICY_KEYTEXT_WEIGHT, span_str(content(files[i]))));
+        memcpy(shares[i], share.data, 32);
+        secret_release(&share);
+    }
+    ck_assert_mem_ne(shares[0], shares[1], 32);
+    ck_assert(verifier_release_combine((const uint8_t(*)[32])shares, 2, key));
+    ck_assert(verifier_release_key_id(key, id));
+    policy_hex_print(span_of(id, 32), hex);
+    ck_assert_int_eq(memcmp(line, "key_id = \"", 10), 0);
+    ck_assert_int_eq(memcmp(line + 10, hex, 64), 0);
+    ck_assert_int_eq(memcmp(line + 74, "\";\nshares = 2;\n", 15), 0);
+    refused("seal model split2 --key-out three.key --key-out one.key", "exists already");
+    ck_assert_int_ne(access("three.key", F_OK), 0); /* half of the shares is not left behind */
+}
+END_TEST
+
 START_TEST(a_revocation_list)
 {
     make_all();
@@ -228,6 +257,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, two_of_three_signers);
     tcase_add_test(t, tenants_enter_as_hashes);
     tcase_add_test(t, secrets_have_mode_0600_and_are_never_overwritten);
+    tcase_add_test(t, a_weight_key_in_shares);
     tcase_add_test(t, a_revocation_list);
     tcase_add_test(t, a_release_is_accepted_by_its_publishers_key_alone);
     tcase_add_test(t, mistakes_get_an_answer);
