@@ -1,6 +1,8 @@
 /* files.c - a model's files, read whole into anonymous memory. */
 #include "engine/files.h"
 
+#include "engine/shards.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -43,21 +45,6 @@ const struct engine_file *engine_files_find(const struct engine_files *files, co
 {
     size_t at = place_of(files, path);
     return at < files->count && strcmp(files->file[at].path, path) == 0 ? &files->file[at] : NULL;
-}
-
-const struct engine_file *engine_files_only(const struct engine_files *files, const char *suffix)
-{
-    const struct engine_file *found = NULL;
-    size_t len = strlen(suffix);
-    for (size_t i = 0; i < files->count; i++) {
-        size_t path_len = strlen(files->file[i].path);
-        if (path_len < len || strcmp(files->file[i].path + path_len - len, suffix) != 0)
-            continue;
-        if (found)
-            return NULL;
-        found = &files->file[i];
-    }
-    return found;
 }
 
 uint8_t *engine_files_add(struct engine_files *files, const char *path, size_t len, struct engine_problem *why)
@@ -136,21 +123,61 @@ static bool is_model_file(const char *name)
     return false;
 }
 
+static bool is_weights(const char *name)
+{
+    size_t len = strlen(name), ending = strlen(".safetensors");
+    return len > ending && strcmp(name + len - ending, ".safetensors") == 0;
+}
+
+/* One walk over the folder: its .safetensors files that the index names (all, without one), or all other files. */
+static bool load_entries(struct engine_files *files, DIR *folder, bool weights, struct engine_problem *why)
+{
+    json_t *map = NULL;
+    bool ok = !weights || engine_shards_index(files, &map, why);
+
+    rewinddir(folder);
+    for (struct dirent *entry; ok && (entry = readdir(folder));)
+        if (is_model_file(entry->d_name) && entry->d_type != DT_DIR && is_weights(entry->d_name) == weights &&
+            (!map || engine_shards_names(map, entry->d_name)))
+            ok = load_one(files, dirfd(folder), entry->d_name, entry->d_name, why);
+    json_decref(map);
+    return ok;
+}
+
 static bool load_folder(struct engine_files *files, const char *path, struct engine_problem *why)
 {
     DIR *folder = opendir(path);
     bool ok = folder != NULL;
     if (!ok)
         engine_problem_set(why, ENGINE_E_IO, "cannot open folder %s: %s", path, strerror(errno));
-    for (struct dirent *entry; ok && (entry = readdir(folder));)
-        if (is_model_file(entry->d_name) && entry->d_type != DT_DIR)
-            ok = load_one(files, dirfd(folder), entry->d_name, entry->d_name, why);
+    ok = ok && load_entries(files, folder, false, why) && load_entries(files, folder, true, why);
     if (folder)
         closedir(folder);
     if (ok && files->count == 0) {
         engine_problem_set(why, ENGINE_E_MISSING, "folder %s holds no model file", path);
         ok = false;
     }
+    return ok;
+}
+
+/* A part of a split set stands for the whole set. */
+static bool load_file(struct engine_files *files, const char *path, struct engine_problem *why)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char *sibling = malloc(strlen(path) + 1);
+    int no, count;
+    bool ok = sibling != NULL;
+
+    if (!ok)
+        engine_problem_set(why, ENGINE_E_MEMORY, "no memory for a path");
+    else if (!engine_shards_split_name(name, &no, &count))
+        ok = load_one(files, AT_FDCWD, path, name, why);
+    else
+        for (int i = 1; ok && i <= count; i++) {
+            engine_shards_split_sibling(sibling, path, i);
+            ok = load_one(files, AT_FDCWD, sibling, sibling + (name - path), why);
+        }
+    free(sibling);
     return ok;
 }
 
@@ -162,12 +189,8 @@ bool engine_files_load(struct engine_files *out, const char *path, struct engine
     *out = (struct engine_files){0, NULL};
     if (!ok)
         engine_problem_set(why, ENGINE_E_IO, "cannot open %s: %s", path, strerror(errno));
-    else if (S_ISDIR(st.st_mode))
-        ok = load_folder(out, path, why);
-    else {
-        const char *slash = strrchr(path, '/');
-        ok = load_one(out, AT_FDCWD, path, slash ? slash + 1 : path, why);
-    }
+    else
+        ok = S_ISDIR(st.st_mode) ? load_folder(out, path, why) : load_file(out, path, why);
     if (!ok)
         engine_files_release(out);
     return ok;

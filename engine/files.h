@@ -20,8 +20,10 @@ struct engine_files {
     struct engine_file *file; /* owned, sorted by path */
 };
 
-/* Read a .gguf file, or every regular file directly in a folder whose name ends in .json, .jinja, .model, .txt,
- * .gguf or .safetensors. False and `*why` when one cannot be read; `*out` is then empty. */
+/* Read a .gguf file (of a split set, NAME-00001-of-0000N.gguf: all its parts), or every regular file directly in a
+ * folder whose name ends in .json, .jinja, .model, .txt, .gguf or .safetensors; of the last kind only those that
+ * model.safetensors.index.json names, where there is one. False and `*why` when one cannot be read; `*out` is then
+ * empty. */
 MUST_CHECK bool engine_files_load(struct engine_files *out, const char *path, struct engine_problem *why);
 /* Add a file of `len` zero bytes for the caller to fill: returns its memory, owned by the set; NULL and `*why` when
  * the path is bad or repeated, or memory is short. */
@@ -29,8 +31,6 @@ MUST_CHECK uint8_t *engine_files_add(struct engine_files *files, const char *pat
                                      struct engine_problem *why);
 /* The file with exactly this path, or NULL. Borrowed until engine_files_add() or engine_files_release(). */
 const struct engine_file *engine_files_find(const struct engine_files *files, const char *path);
-/* The only file whose path ends in `suffix`, or NULL when there is none or more than one. */
-const struct engine_file *engine_files_only(const struct engine_files *files, const char *suffix);
 /* Give the memory of whole pages inside `part` (bytes of some file) back to the machine: they read as zeros after. */
 void engine_files_discard(struct span part);
 void engine_files_release(struct engine_files *files);

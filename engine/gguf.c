@@ -218,6 +218,17 @@ static int data_compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Sorts by name: no name is there twice. */
+static enum engine_err sort_tensors(struct engine_gguf *g, struct engine_problem *why)
+{
+    qsort(g->tensors, g->tensor_count, sizeof *g->tensors, tensor_compare);
+    for (size_t i = 1; i < g->tensor_count; i++)
+        if (span_equal(g->tensors[i - 1].name, g->tensors[i].name))
+            return engine_problem_set(why, ENGINE_E_DUPLICATE, "GGUF: tensor %.*s is there twice",
+                                      ENGINE_NAME(g->tensors[i].name));
+    return ENGINE_OK;
+}
+
 /* No two tensors share a byte or a name. Leaves them sorted by name. */
 static enum engine_err check_tensors(struct engine_gguf *g, struct engine_problem *why)
 {
@@ -226,12 +237,7 @@ static enum engine_err check_tensors(struct engine_gguf *g, struct engine_proble
         if (g->tensors[i - 1].data.data + g->tensors[i - 1].data.len > g->tensors[i].data.data)
             return engine_problem_set(why, ENGINE_E_OVERLAP, "GGUF: tensors %.*s and %.*s overlap",
                                       ENGINE_NAME(g->tensors[i - 1].name), ENGINE_NAME(g->tensors[i].name));
-    qsort(g->tensors, g->tensor_count, sizeof *g->tensors, tensor_compare);
-    for (size_t i = 1; i < g->tensor_count; i++)
-        if (span_equal(g->tensors[i - 1].name, g->tensors[i].name))
-            return engine_problem_set(why, ENGINE_E_DUPLICATE, "GGUF: tensor %.*s is there twice",
-                                      ENGINE_NAME(g->tensors[i].name));
-    return ENGINE_OK;
+    return sort_tensors(g, why);
 }
 
 static enum engine_err read_alignment(const struct engine_gguf *g, uint64_t *out, struct engine_problem *why)
@@ -288,20 +294,94 @@ static enum engine_err parse(struct engine_gguf *g, struct span bytes, struct en
     return err == ENGINE_OK ? read_tensors(&r, g, tensors, bytes.len, why) : err;
 }
 
-struct engine_gguf *engine_gguf_parse(struct span bytes, struct engine_problem *why)
+static struct engine_gguf *parse_one(struct span bytes, struct engine_problem *why)
 {
     struct engine_gguf *g = calloc(1, sizeof *g);
-    struct engine_problem local = {ENGINE_OK, ""};
     if (!g) {
         engine_problem_set(why, ENGINE_E_MEMORY, "GGUF: no memory");
         return NULL;
     }
-    if (parse(g, bytes, &local) != ENGINE_OK) {
-        engine_problem_set(why, local.code, "%s", local.text);
+    if (parse(g, bytes, why) != ENGINE_OK) {
         engine_gguf_close(g);
         return NULL;
     }
     return g;
+}
+
+/* What part `no` (from 0) says of the set. A file without these keys is whole by itself. */
+static enum engine_err check_split(const struct engine_gguf *g, size_t no, size_t count, uint64_t *tensors,
+                                   struct engine_problem *why)
+{
+    uint64_t says_no = 0, says_count = 1;
+    bool split = engine_gguf_u64(g, "split.count", &says_count), placed = engine_gguf_u64(g, "split.no", &says_no),
+         counted = engine_gguf_u64(g, "split.tensors.count", tensors);
+
+    if (!split && engine_gguf_find(g, "split.count"))
+        return engine_problem_set(why, ENGINE_E_TYPE, "GGUF: key split.count is no count");
+    if (says_count != count && !(says_count == 0 && count == 1))
+        return engine_problem_set(why, ENGINE_E_MISSING,
+                                  "GGUF: split.count of part %zu is %llu, and there are %zu parts", no + 1,
+                                  (unsigned long long)says_count, count);
+    if (count > 1 && (!placed || says_no != no))
+        return engine_problem_set(why, ENGINE_E_RANGE, "GGUF: split.no of part %zu is not %zu", no + 1, no);
+    if (count > 1 && !counted)
+        return engine_problem_set(why, ENGINE_E_MISSING, "GGUF: part %zu has no split.tensors.count", no + 1);
+    return ENGINE_OK;
+}
+
+/* Move the tensors of `part` to the end of `g`. */
+static enum engine_err take_part(struct engine_gguf *g, const struct engine_gguf *part, struct engine_problem *why)
+{
+    size_t all = g->tensor_count + part->tensor_count;
+    struct engine_gguf_tensor *grown =
+        all <= ENGINE_GGUF_TENSORS_MAX ? realloc(g->tensors, (all + 1) * sizeof *grown) : NULL;
+    if (!grown)
+        return engine_problem_set(why, ENGINE_E_LIMIT, "GGUF: the parts hold %zu tensors; at most %d fit", all,
+                                  ENGINE_GGUF_TENSORS_MAX);
+    memcpy(grown + g->tensor_count, part->tensors, part->tensor_count * sizeof *grown);
+    g->tensors = grown;
+    g->tensor_count = all;
+    return ENGINE_OK;
+}
+
+static enum engine_err parse_parts(struct engine_gguf **out, const struct span *parts, size_t count,
+                                   struct engine_problem *why)
+{
+    enum engine_err err = ENGINE_OK;
+    uint64_t tensors = 0, other = 0;
+
+    for (size_t i = 0; i < count && err == ENGINE_OK; i++) {
+        struct engine_gguf *g = parse_one(parts[i], why);
+        err = g ? check_split(g, i, count, i ? &other : &tensors, why) : why->code;
+        if (err == ENGINE_OK && i > 0)
+            err = other == tensors ? take_part(*out, g, why)
+                                   : engine_problem_set(why, ENGINE_E_RANGE,
+                                                        "GGUF: split.tensors.count of part %zu is another", i + 1);
+        if (i == 0)
+            *out = g;
+        else
+            engine_gguf_close(g);
+    }
+    if (err == ENGINE_OK && count > 1 && (*out)->tensor_count != tensors)
+        err = engine_problem_set(why, ENGINE_E_MISSING, "GGUF: split.tensors.count is %llu, the parts hold %zu",
+                                 (unsigned long long)tensors, (*out)->tensor_count);
+    return err == ENGINE_OK && count > 1 ? sort_tensors(*out, why) : err;
+}
+
+struct engine_gguf *engine_gguf_parse_parts(const struct span *parts, size_t count, struct engine_problem *why)
+{
+    struct engine_problem local = {ENGINE_OK, ""};
+    struct engine_gguf *g = NULL;
+    if (parse_parts(&g, parts, count, &local) == ENGINE_OK)
+        return g;
+    engine_problem_set(why, local.code, "%s", local.text);
+    engine_gguf_close(g);
+    return NULL;
+}
+
+struct engine_gguf *engine_gguf_parse(struct span bytes, struct engine_problem *why)
+{
+    return engine_gguf_parse_parts(&bytes, 1, why);
 }
 
 void engine_gguf_close(struct engine_gguf *g)

@@ -49,6 +49,10 @@ struct engine_gguf; /* keys and tensors; borrows from the bytes it was parsed fr
 
 /* NULL and `*why` when refused. Keep `bytes` as long as the result. engine_gguf_close() frees it. */
 MUST_CHECK struct engine_gguf *engine_gguf_parse(struct span bytes, struct engine_problem *why);
+/* A file split in `count` parts, in order: keys of the first, tensors of all. Each part's split.no, split.count and
+ * split.tensors.count must say so; a tensor may be in one part only. One part is as engine_gguf_parse(). */
+MUST_CHECK struct engine_gguf *engine_gguf_parse_parts(const struct span *parts, size_t count,
+                                                       struct engine_problem *why);
 void engine_gguf_close(struct engine_gguf *g); /* NULL is fine */
 
 size_t engine_gguf_key_count(const struct engine_gguf *g);

@@ -16,7 +16,7 @@ static void apply_llama(struct model_spec *s)
     s->gate = KERN_GATE_SILU;
 }
 
-/* Mistral 7B v0.1 slides in every layer; later ones state no window. */
+/* Mistral 7B v0.1 slides in every layer; later ones, and Mixtral, state no window. */
 static void apply_mistral(struct model_spec *s)
 {
     s->gate = KERN_GATE_SILU;
@@ -76,9 +76,9 @@ bool model_arch_apply(struct model_spec *s)
         const char *name;
         void (*apply)(struct model_spec *);
     } archs[] = {
-        {"llama", apply_llama},    {"mistral", apply_mistral}, {"qwen2", apply_llama},   {"qwen3", apply_llama},
-        {"qwen3moe", apply_llama}, {"gemma2", apply_gemma2},   {"gemma3", apply_gemma3}, {"phi3", apply_phi3},
-        {"mixtral", apply_llama},  {"gpt-oss", apply_gptoss},
+        {"llama", apply_llama},     {"mistral", apply_mistral}, {"qwen2", apply_llama},   {"qwen3", apply_llama},
+        {"qwen3moe", apply_llama},  {"gemma2", apply_gemma2},   {"gemma3", apply_gemma3}, {"phi3", apply_phi3},
+        {"mixtral", apply_mistral}, {"gpt-oss", apply_gptoss},
     };
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
         if (strcmp(archs[i].name, s->arch) == 0) {
@@ -102,7 +102,7 @@ static double yarn_dimension(const struct model_spec *s, double turns)
 
 static double yarn(const struct model_spec *s, int i, double inverse)
 {
-    double low = yarn_dimension(s, 32), high = yarn_dimension(s, 1);
+    double low = yarn_dimension(s, s->yarn_fast), high = yarn_dimension(s, s->yarn_slow);
     if (s->yarn_whole)
         low = floor(low), high = ceil(high);
     low = fmax(low, 0), high = fmin(high, s->rope_dims - 1);

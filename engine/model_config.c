@@ -22,6 +22,12 @@ static const json_t *find(const struct config *c, const char *name)
     return v && !json_is_null(v) ? v : NULL;
 }
 
+static void refuse(struct config *c, const char *name, const char *what)
+{
+    engine_problem_set(c->why, ENGINE_E_UNSUPPORTED, "config.json: \"%s\" %s", name, what);
+    c->bad = true;
+}
+
 /* `otherwise` INT_MIN: it must be there. */
 static int take_int(struct config *c, const char *name, int otherwise)
 {
@@ -85,11 +91,19 @@ static void take_factors(struct config *c, const json_t *list, float *to, int pa
     }
 }
 
-static void take_scaling(struct config *c, struct model_spec *s)
+/* "rope_scaling", or in files of transformers 5 "rope_parameters": one object, or one for each type of layer. */
+static const json_t *rope_of(const struct config *c, const char *layers)
 {
     const json_t *v = find(c, "rope_scaling");
     if (!v)
         v = find(c, "rope_parameters");
+    const json_t *typed = json_object_get(v, layers);
+    return json_is_object(typed) ? typed : v;
+}
+
+static void take_scaling(struct config *c, struct model_spec *s)
+{
+    const json_t *v = rope_of(c, "full_attention");
     const char *type = json_string_value(json_object_get(v, "rope_type"));
     if (!type)
         type = json_string_value(json_object_get(v, "type"));
@@ -102,38 +116,68 @@ static void take_scaling(struct config *c, struct model_spec *s)
                              ? (int)original
                              : take_int(c, "original_max_position_embeddings", s->context);
     s->yarn_whole = !json_is_false(json_object_get(v, "truncate"));
+    s->yarn_fast = number(c, json_object_get(v, "beta_fast"), "rope_scaling.beta_fast", 32);
+    s->yarn_slow = number(c, json_object_get(v, "beta_slow"), "rope_scaling.beta_slow", 1);
     if (!type || strcmp(type, "default") == 0)
         s->scaling = MODEL_ROPE_PLAIN;
     else if (strcmp(type, "linear") == 0)
         s->scaling = MODEL_ROPE_LINEAR;
     else if (strcmp(type, "llama3") == 0)
         s->scaling = MODEL_ROPE_LLAMA3;
-    else if (strcmp(type, "yarn") == 0)
-        s->scaling = MODEL_ROPE_YARN;
-    else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
+    else if (strcmp(type, "yarn") == 0 && !json_object_get(v, "mscale")) {
+        s->scaling = MODEL_ROPE_YARN; /* our factor multiplies what the method computes, theirs replaces it */
+        s->scaling_attention /= 1 + 0.1 * log(s->scaling_factor >= 1 ? s->scaling_factor : 1);
+    } else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) {
         s->scaling = MODEL_ROPE_LONG;
         take_factors(c, json_object_get(v, "short_factor"), s->long_factor[0], s->rope_dims / 2);
         take_factors(c, json_object_get(v, "long_factor"), s->long_factor[1], s->rope_dims / 2);
     } else {
-        engine_problem_set(c->why, ENGINE_E_UNSUPPORTED, "config.json: this kind of rope_scaling is not supported");
-        c->bad = true;
+        refuse(c, "rope_scaling", "is of a kind that is not supported");
     }
 }
 
-/* "layer_types" names each layer; "sliding_window_pattern" counts. Both override the architecture's habit. */
+/* "layer_types" names each layer; "sliding_window_pattern" counts; Qwen slides from "max_window_layers" on, where
+ * "use_sliding_window" says so. Each overrides the architecture's habit. */
 static void take_layers(struct config *c, struct model_spec *s)
 {
     const json_t *types = find(c, "layer_types"), *use = find(c, "use_sliding_window");
-    int pattern = take_int(c, "sliding_window_pattern", 0);
-    for (int i = 0; i < MODEL_LAYERS_MAX; i++) {
+    int pattern = take_int(c, "sliding_window_pattern", 0), from = take_int(c, "max_window_layers", MODEL_LAYERS_MAX);
+    for (int i = 0; i < MODEL_LAYERS_MAX && i < s->layers; i++) {
         const char *type = json_string_value(json_array_get(types, (size_t)i));
+        if (types && (!type || (strcmp(type, "sliding_attention") != 0 && strcmp(type, "full_attention") != 0))) {
+            refuse(c, "layer_types", "names a layer that is neither full_attention nor sliding_attention");
+            return;
+        }
         if (type)
             s->sliding[i] = strcmp(type, "sliding_attention") == 0;
         else if (pattern > 0)
             s->sliding[i] = (i + 1) % pattern != 0;
+        else if (json_is_true(use))
+            s->sliding[i] = i >= from;
         if (json_is_false(use))
             s->sliding[i] = false;
     }
+}
+
+/* What other models of the family do and our forward pass does not. */
+static void refuse_others(struct config *c, const struct model_spec *s)
+{
+    const char *quantized = json_string_value(json_object_get(find(c, "quantization_config"), "quant_method"));
+    const char *act = json_string_value(find(c, "hidden_activation"));
+    bool gelu = strncmp(s->arch, "gemma", 5) == 0;
+
+    if (!act)
+        act = json_string_value(find(c, "hidden_act"));
+    if (find(c, "quantization_config") && (!quantized || strcmp(quantized, "mxfp4") != 0))
+        refuse(c, "quantization_config", "names a method that is not supported; mxfp4 is");
+    if (act && (gelu ? strncmp(act, "gelu", 4) : strcmp(act, "silu") && strcmp(act, "swish")))
+        refuse(c, "hidden_act", "is not the architecture's");
+    if (json_is_true(find(c, "mlp_bias")))
+        refuse(c, "mlp_bias", "is set; biases of the feed-forward part are not supported");
+    if (json_array_size(find(c, "mlp_only_layers")) > 0 || take_int(c, "decoder_sparse_step", 1) != 1)
+        refuse(c, "mlp_only_layers", "or \"decoder_sparse_step\" mixes dense and sparse layers: not supported");
+    if (json_is_true(find(c, "use_bidirectional_attention")))
+        refuse(c, "use_bidirectional_attention", "is set: not supported");
 }
 
 /* Gemma 3's multimodal files leave out what equals the defaults of its class; `gemma` supplies those. */
@@ -150,24 +194,37 @@ static void take_sizes(struct config *c, struct model_spec *s, bool gemma)
     s->experts = take_int(c, "num_local_experts", take_int(c, "num_experts", 0));
     s->experts_used = take_int(c, "num_experts_per_tok", 0);
     s->expert_ffn = take_int(c, "moe_intermediate_size", s->ffn);
-    s->experts_normalized = !json_is_false(find(c, "norm_topk_prob"));
+    s->experts_normalized = strcmp(s->arch, "qwen3moe") != 0 || json_is_true(find(c, "norm_topk_prob"));
     s->bos = take_int(c, "bos_token_id", -1);
     s->eos = take_int(c, "eos_token_id", -1);
     s->window = take_int(c, "sliding_window", 0);
+    s->untied = json_is_false(find(c, "tie_word_embeddings"));
+}
+
+/* The default of the architecture's class, for files that leave rope_theta out. */
+static double base_of(const char *arch)
+{
+    if (strcmp(arch, "gemma3") == 0 || strcmp(arch, "mixtral") == 0)
+        return 1e6;
+    return strcmp(arch, "gpt-oss") == 0 ? 150000 : 10000;
 }
 
 static bool fill(struct config *c, struct model_spec *s, const char *arch)
 {
     bool gemma = strcmp(arch, "gemma3") == 0;
 
-    *s = (struct model_spec){.embed_scale = 1, .rope_base = gemma ? 1e6 : 0};
+    *s = (struct model_spec){.embed_scale = 1};
     snprintf(s->arch, sizeof s->arch, "%s", arch);
     take_sizes(c, s, gemma);
     s->eps = (float)take_double(c, "rms_norm_eps", gemma ? 1e-6 : 1e-5);
-    s->rope_base = take_double(c, "rope_theta", s->rope_base > 0 ? s->rope_base : 10000);
-    s->rope_base = number(c, json_object_get(find(c, "rope_parameters"), "rope_theta"), "rope_theta", s->rope_base);
+    s->rope_base = take_double(c, "rope_theta", base_of(arch));
+    const json_t *rope = rope_of(c, "full_attention"), *local = rope_of(c, "sliding_attention");
+    s->rope_base = number(c, json_object_get(rope, "rope_theta"), "rope_theta", s->rope_base);
     s->rope_base_sliding = take_double(c, "rope_local_base_freq", 0);
-    double rotated = take_double(c, "partial_rotary_factor", 1) * s->head_dim;
+    if (local != rope)
+        s->rope_base_sliding = number(c, json_object_get(local, "rope_theta"), "rope_theta", s->rope_base_sliding);
+    double rotated = take_double(c, "partial_rotary_factor", 1);
+    rotated = number(c, json_object_get(rope, "partial_rotary_factor"), "partial_rotary_factor", rotated) * s->head_dim;
     s->rope_dims = rotated > 0 && rotated <= s->head_dim && s->head_dim <= KERN_HEAD_MAX ? (int)rotated : 0;
     double scalar = take_double(c, "query_pre_attn_scalar", gemma ? 256 : 0);
     s->attention_scale = scalar > 0 ? (float)(1 / sqrt(scalar)) : 0;
@@ -176,6 +233,7 @@ static bool fill(struct config *c, struct model_spec *s, const char *arch)
     take_scaling(c, s);
     bool known = model_arch_apply(s);
     take_layers(c, s);
+    refuse_others(c, s);
     return known && !c->bad && model_spec_check(s, c->why);
 }
 

@@ -7,7 +7,7 @@
 
 struct loader {
     struct engine_model *m;
-    const struct model_source *source;
+    struct model_source *source;
     bool discard, failed;
     struct engine_problem *why;
 };
@@ -26,8 +26,12 @@ static bool fetch(struct loader *l, int layer, const char *part, int expert, int
 {
     if (l->failed)
         return false;
-    if (!model_source_find(l->source, layer, part, expert, t)) {
-        if (needed)
+    struct engine_problem unfit = {ENGINE_OK, ""};
+    if (!model_source_find(l->source, layer, part, expert, t, &unfit)) {
+        if (unfit.code)
+            engine_problem_set(l->why, unfit.code, "%s", unfit.text);
+        l->failed |= unfit.code != ENGINE_OK;
+        if (needed && !l->failed)
             fail(l, ENGINE_E_MISSING, layer, part, "is missing");
         return false;
     }
@@ -38,11 +42,11 @@ static bool fetch(struct loader *l, int layer, const char *part, int expert, int
     return true;
 }
 
-/* A vector as floats, owned; NULL when absent. */
-static float *vector(struct loader *l, int layer, const char *part, int n, bool needed)
+/* A vector (of an expert, unless that is -1) as floats, owned; NULL when absent. */
+static float *expert_vector(struct loader *l, int layer, const char *part, int expert, int n, bool needed)
 {
     struct model_tensor t;
-    if (!fetch(l, layer, part, -1, 1, n, needed, &t))
+    if (!fetch(l, layer, part, expert, 1, n, needed, &t))
         return NULL;
     const struct kern_quant *quant = kern_quant_find((uint32_t)t.type);
     float *out = calloc((size_t)n, sizeof *out);
@@ -51,6 +55,11 @@ static float *vector(struct loader *l, int layer, const char *part, int n, bool 
     else
         quant->decode(out, t.data.data, (size_t)n / quant->block);
     return out;
+}
+
+static float *vector(struct loader *l, int layer, const char *part, int n, bool needed)
+{
+    return expert_vector(l, layer, part, -1, n, needed);
 }
 
 static float *norm(struct loader *l, int layer, const char *part, int n, bool needed)
@@ -81,7 +90,7 @@ static void matrix_part(struct loader *l, struct kern_matrix *out, const struct 
     if (!kern_matrix_pack(out, &from, rows, cols, exact, l->m->pool, &l->m->weights))
         fail(l, ENGINE_E_MEMORY, layer, part, "does not fit in memory");
     else if (l->discard)
-        engine_files_discard(t->data);
+        engine_files_discard(t->file);
 }
 
 static bool matrix(struct loader *l, struct kern_matrix *out, int layer, const char *part, int expert, int rows,
@@ -116,23 +125,10 @@ static void load_attention(struct loader *l, struct model_layer *y, int i)
         fail(l, ENGINE_E_UNSUPPORTED, i, "attn_q.bias", "has rows in pairs");
 }
 
-/* Bias of expert `e`: a row of a stacked matrix. */
-static float *expert_bias(struct loader *l, int layer, const char *part, int expert, int n)
-{
-    struct model_tensor t;
-    if (l->failed || !model_source_find(l->source, layer, part, expert, &t))
-        return NULL;
-    float *out = calloc((size_t)n, sizeof *out);
-    if (!out || t.type != KERN_F32 || t.rows != 1 || t.cols != (uint64_t)n)
-        fail(l, ENGINE_E_SHAPE, layer, part, "has another shape or type than we read");
-    else
-        memcpy(out, t.data.data, (size_t)n * sizeof *out);
-    return out;
-}
-
 static void load_experts(struct loader *l, struct model_layer *y, int i)
 {
     const struct model_spec *s = &l->m->spec;
+    bool gptoss = strcmp(s->arch, "gpt-oss") == 0;
     y->expert = calloc((size_t)s->experts, sizeof *y->expert);
     if (!y->expert) {
         fail(l, ENGINE_E_MEMORY, i, "ffn_up_exps.weight", "does not fit in memory");
@@ -145,9 +141,9 @@ static void load_experts(struct loader *l, struct model_layer *y, int i)
         matrix(l, &x->gate, i, "ffn_gate_exps.weight", e, s->expert_ffn, s->embed, true, false);
         matrix(l, &x->up, i, "ffn_up_exps.weight", e, s->expert_ffn, s->embed, true, false);
         matrix(l, &x->down, i, "ffn_down_exps.weight", e, s->embed, s->expert_ffn, true, false);
-        x->gate_bias = expert_bias(l, i, "ffn_gate_exps.bias", e, s->expert_ffn);
-        x->up_bias = expert_bias(l, i, "ffn_up_exps.bias", e, s->expert_ffn);
-        x->down_bias = expert_bias(l, i, "ffn_down_exps.bias", e, s->embed);
+        x->gate_bias = expert_vector(l, i, "ffn_gate_exps.bias", e, s->expert_ffn, gptoss);
+        x->up_bias = expert_vector(l, i, "ffn_up_exps.bias", e, s->expert_ffn, gptoss);
+        x->down_bias = expert_vector(l, i, "ffn_down_exps.bias", e, s->embed, gptoss);
     }
 }
 
@@ -201,8 +197,7 @@ static void load_rope(struct loader *l)
     free(factors);
 }
 
-bool model_layers_load(struct engine_model *m, const struct model_source *source, bool discard,
-                       struct engine_problem *why)
+bool model_layers_load(struct engine_model *m, struct model_source *source, bool discard, struct engine_problem *why)
 {
     struct loader l = {.m = m, .source = source, .discard = discard, .why = why};
     const struct model_spec *s = &m->spec;
@@ -215,7 +210,7 @@ bool model_layers_load(struct engine_model *m, const struct model_source *source
     load_rope(&l);
     m->head_norm = norm(&l, -1, "output_norm.weight", s->embed, true);
     matrix(&l, &m->embed, -1, "token_embd.weight", -1, s->vocab, s->embed, true, false);
-    matrix(&l, &m->head, -1, "output.weight", -1, s->vocab, s->embed, false, false);
+    matrix(&l, &m->head, -1, "output.weight", -1, s->vocab, s->embed, s->untied, false);
     for (int i = 0; i < s->layers && !l.failed; i++)
         load_layer(&l, i);
     return !l.failed;

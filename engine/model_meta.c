@@ -65,6 +65,8 @@ static void take_scaling(struct keys *k, struct model_spec *s)
     s->scaling_context = take_int(k, "rope.scaling.original_context_length", s->context);
     s->scaling_attention = take_double(k, "rope.scaling.attn_factor", 0);
     s->yarn_whole = true;
+    s->yarn_fast = take_double(k, "rope.scaling.yarn_beta_fast", 32);
+    s->yarn_slow = take_double(k, "rope.scaling.yarn_beta_slow", 1);
     if (!engine_gguf_str(k->g, key_of(k, "rope.scaling.type"), &type))
         s->scaling = factor > 1 ? MODEL_ROPE_LINEAR : MODEL_ROPE_PLAIN;
     else if (span_is(type, "linear"))
@@ -175,7 +177,10 @@ bool model_spec_check(const struct model_spec *s, struct engine_problem *why)
         return false;
     }
     if (!(s->eps >= 0 && s->eps < 1) || !(s->rope_base > 1) || !(s->scaling_factor > 0) || s->scaling_context < 1 ||
-        !(s->attention_scale > 0)) {
+        !(s->attention_scale > 0) || !(s->rope_base_sliding > 1) ||
+        (s->scaling == MODEL_ROPE_YARN && !(s->yarn_fast > 0 && s->yarn_slow > 0)) ||
+        (s->scaling == MODEL_ROPE_LLAMA3 && !(s->scaling_low > 0 && s->scaling_high > s->scaling_low)) ||
+        s->attention_softcap < 0 || s->final_softcap < 0) {
         engine_problem_set(why, ENGINE_E_RANGE, "the model's epsilon, RoPE base or scaling is out of range");
         return false;
     }

@@ -45,8 +45,7 @@ struct engine_model {
 };
 
 /* model_layers.c: load every weight. False and `*why` when one is missing or of the wrong shape. */
-bool model_layers_load(struct engine_model *m, const struct model_source *source, bool discard,
-                       struct engine_problem *why);
+bool model_layers_load(struct engine_model *m, struct model_source *source, bool discard, struct engine_problem *why);
 void model_layers_release(struct engine_model *m);
 
 /* forward.c */

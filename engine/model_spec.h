@@ -31,13 +31,15 @@ struct model_spec {
     int scaling_context;                              /* the context before it was stretched */
     /* Long RoPE: divisors of each frequency, for contexts up to the original and beyond; 0 when a tensor holds them. */
     float long_factor[2][KERN_HEAD_MAX / 2];
-    bool yarn_whole;     /* round the bounds of the ramp to whole dimensions */
-    bool pairs_adjacent; /* stored q and k rows are for rotation of neighbours (GGUF "llama"): reorder them */
+    bool yarn_whole;             /* round the bounds of the ramp to whole dimensions */
+    double yarn_fast, yarn_slow; /* turns in the original context between which the ramp lies */
+    bool pairs_adjacent;         /* stored q and k rows are for rotation of neighbours (GGUF "llama"): reorder them */
 
     int window; /* of sliding layers */
     bool sliding[MODEL_LAYERS_MAX];
     float attention_scale, attention_softcap, final_softcap;
     float embed_scale;
+    bool untied;         /* the source says that the head is a matrix of its own */
     bool norms_plus_one; /* stored norm weights lack their 1 (Gemma's safetensors) */
     enum kern_gate gate;
 };

@@ -1,7 +1,11 @@
-/* model_tensors.c - names. GGUF keeps all experts of a layer in one tensor, safetensors one tensor an expert. */
+/* model_tensors.c - names. GGUF keeps all experts of a layer in one tensor, safetensors one tensor an expert; GPT-OSS
+ * has a packed form of its own. */
 #include "engine/model_tensors.h"
 
+#include "engine/shards.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 
 static bool ends_with(const char *text, const char *ending)
 {
@@ -9,38 +13,109 @@ static bool ends_with(const char *text, const char *ending)
     return n >= m && strcmp(text + n - m, ending) == 0;
 }
 
+/* --- opening --------------------------------------------------------------------------------------- */
+
+static const struct engine_safetensor *find_anywhere(const struct model_source *s, const char *name)
+{
+    const struct engine_safetensor *t = NULL;
+    for (size_t i = 0; !t && i < s->shards; i++)
+        t = engine_safetensors_find(s->shard[i], name);
+    return t;
+}
+
+static int name_order(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* A name must be in one shard only: whose bytes would be used is nobody's guess. */
+static bool names_are_single(const struct model_source *s, struct engine_problem *why)
+{
+    size_t all = 0, n = 0;
+    for (size_t i = 0; i < s->shards; i++)
+        all += engine_safetensors_count(s->shard[i]);
+    const char **names = calloc(all + 1, sizeof *names);
+    if (!names) {
+        engine_problem_set(why, ENGINE_E_MEMORY, "no memory for the names of %zu tensors", all);
+        return false;
+    }
+    for (size_t i = 0; i < s->shards; i++)
+        for (size_t t = 0; t < engine_safetensors_count(s->shard[i]); t++)
+            names[n++] = engine_safetensors_at(s->shard[i], t)->name;
+    qsort(names, n, sizeof *names, name_order);
+    bool ok = true;
+    for (size_t i = 1; ok && i < n; i++)
+        if (strcmp(names[i - 1], names[i]) == 0) {
+            engine_problem_set(why, ENGINE_E_DUPLICATE, "tensor %.80s is in two .safetensors files", names[i]);
+            ok = false;
+        }
+    free(names);
+    return ok;
+}
+
+/* Every tensor that the index lists is there, in the shard that it says. */
+static bool index_holds(const struct engine_files *files, const json_t *map, const struct model_source *s,
+                        struct engine_problem *why)
+{
+    const char *tensor;
+    const json_t *file;
+    json_object_foreach((json_t *)(uintptr_t)map, tensor, file)
+    {
+        const char *name = json_string_value(file);
+        const struct engine_file *shard = engine_files_find(files, name);
+        const struct engine_safetensor *t = shard ? find_anywhere(s, tensor) : NULL;
+        if (!shard)
+            engine_problem_set(why, ENGINE_E_MISSING, "%s, which %s names for tensor %.80s, is missing", name,
+                               ENGINE_SHARDS_INDEX, tensor);
+        else if (!t || t->data.data < shard->bytes.data || t->data.data > shard->bytes.data + shard->bytes.len)
+            engine_problem_set(why, ENGINE_E_MISSING, "tensor %.80s is not in %s, as %s says", tensor, name,
+                               ENGINE_SHARDS_INDEX);
+        else
+            continue;
+        return false;
+    }
+    return true;
+}
+
 static bool open_shards(struct model_source *s, const struct engine_files *files, struct engine_problem *why)
 {
-    for (size_t i = 0; i < files->count; i++) {
-        if (!ends_with(files->file[i].path, ".safetensors"))
+    json_t *map;
+    bool ok = engine_shards_index(files, &map, why);
+    for (size_t i = 0; ok && i < files->count; i++) {
+        if (!ends_with(files->file[i].path, ".safetensors") || (map && !engine_shards_names(map, files->file[i].path)))
             continue;
         if (s->shards == MODEL_SHARDS_MAX) {
             engine_problem_set(why, ENGINE_E_LIMIT, "more than %d .safetensors files", MODEL_SHARDS_MAX);
-            return false;
+            ok = false;
+            break;
         }
         s->shard[s->shards] = engine_safetensors_parse(files->file[i].bytes, why);
-        if (!s->shard[s->shards])
-            return false;
-        s->shards++;
+        ok = s->shard[s->shards] != NULL;
+        s->shards += ok;
     }
-    if (s->shards == 0)
+    if (ok && s->shards == 0)
         engine_problem_set(why, ENGINE_E_MISSING, "the model has no .safetensors file");
-    return s->shards > 0;
+    ok = ok && s->shards > 0 && names_are_single(s, why) && (!map || index_holds(files, map, s, why));
+    json_decref(map);
+    return ok;
 }
 
 bool model_source_open(struct model_source *s, struct model_spec *spec, const struct engine_files *files,
                        struct engine_problem *why)
 {
-    const struct engine_file *gguf = engine_files_only(files, ".gguf");
+    struct span part[ENGINE_FILES_MAX];
+    int parts = engine_shards_gguf(files, part, why);
     const struct engine_file *config = engine_files_find(files, "config.json");
 
     *s = (struct model_source){.arch = spec->arch};
-    if (gguf) {
-        s->gguf = engine_gguf_parse(gguf->bytes, why);
+    if (parts < 0)
+        return false;
+    if (parts > 0) {
+        s->gguf = engine_gguf_parse_parts(part, (size_t)parts, why);
         return s->gguf && model_spec_from_gguf(spec, s->gguf, why);
     }
     if (!config) {
-        engine_problem_set(why, ENGINE_E_MISSING, "neither one .gguf file nor config.json with .safetensors");
+        engine_problem_set(why, ENGINE_E_MISSING, "neither a .gguf file nor config.json with .safetensors");
         return false;
     }
     return model_spec_from_config(spec, config->bytes, why) && open_shards(s, files, why);
@@ -51,8 +126,11 @@ void model_source_release(struct model_source *s)
     engine_gguf_close(s->gguf);
     for (size_t i = 0; i < s->shards; i++)
         engine_safetensors_close(s->shard[i]);
+    free(s->scratch);
     *s = (struct model_source){.gguf = NULL};
 }
+
+/* --- GGUF ------------------------------------------------------------------------------------------ */
 
 static bool find_gguf(const struct engine_gguf *g, int layer, const char *part, int expert, struct model_tensor *out)
 {
@@ -74,9 +152,11 @@ static bool find_gguf(const struct engine_gguf *g, int layer, const char *part, 
     for (uint32_t d = 1; d < t->dims - (stacked ? 1 : 0); d++)
         out->rows *= t->dim[d];
     size_t size = t->data.len / count;
-    out->data = span_of(t->data.data + (stacked ? (size_t)expert * size : 0), size);
+    out->data = out->file = span_of(t->data.data + (stacked ? (size_t)expert * size : 0), size);
     return true;
 }
+
+/* --- Hugging Face ----------------------------------------------------------------------------------- */
 
 /* GGUF part -> Hugging Face part. The first rule whose architecture (NULL: any) and part fit counts. */
 static const struct {
@@ -112,6 +192,9 @@ static const struct {
     {"mixtral", "ffn_gate_exps.weight", "block_sparse_moe.experts.%d.w1.weight"},
     {"mixtral", "ffn_up_exps.weight", "block_sparse_moe.experts.%d.w3.weight"},
     {"mixtral", "ffn_down_exps.weight", "block_sparse_moe.experts.%d.w2.weight"},
+    {"gpt-oss", "post_attention_norm.weight", "post_attention_layernorm.weight"},
+    {"gpt-oss", "ffn_gate_inp.weight", "mlp.router.weight"},
+    {"gpt-oss", "ffn_gate_inp.bias", "mlp.router.bias"},
     {NULL, "ffn_gate_inp.weight", "mlp.gate.weight"},
     {NULL, "ffn_gate_exps.weight", "mlp.experts.%d.gate_proj.weight"},
     {NULL, "ffn_up_exps.weight", "mlp.experts.%d.up_proj.weight"},
@@ -152,29 +235,152 @@ static bool hf_name(char *to, size_t size, const char *part, int layer, int expe
     return true;
 }
 
-static bool find_safetensors(const struct model_source *s, int layer, const char *part, int expert,
-                             struct model_tensor *out)
+static const struct engine_safetensor *find_hf(const struct model_source *s, const char *hf, int layer, int expert)
 {
     const struct engine_safetensor *t = NULL;
-    const char *hf = hf_part(s->arch, part);
     char name[192];
+    for (int form = 0; !t && form < FORMS && hf_name(name, sizeof name, hf, layer, expert, form); form++)
+        t = find_anywhere(s, name);
+    return t;
+}
 
-    for (int form = 0; hf && !t && form < FORMS; form++) {
-        if (!hf_name(name, sizeof name, hf, layer, expert, form))
-            return false;
-        for (size_t i = 0; !t && i < s->shards; i++)
-            t = engine_safetensors_find(s->shard[i], name);
-    }
-    if (!t || t->dims < 1 || t->dims > 2)
+static bool find_safetensors(const struct model_source *s, int layer, const char *part, int expert,
+                             struct model_tensor *out, struct engine_problem *why)
+{
+    const char *hf = hf_part(s->arch, part);
+    const struct engine_safetensor *t = hf ? find_hf(s, hf, layer, expert) : NULL;
+    if (!t)
         return false;
+    if (t->kind != ENGINE_SAFETENSOR_FLOATS || t->dims < 1 || t->dims > 2) {
+        engine_problem_set(why, ENGINE_E_UNSUPPORTED,
+                           "tensor %.100s is no vector or matrix of F32, F16 or BF16, the types we read", t->name);
+        return false;
+    }
     out->type = t->type;
     out->cols = t->dims == 1 ? t->dim[0] : t->dim[1];
     out->rows = t->dims == 1 ? 1 : t->dim[0];
-    out->data = t->data;
+    out->data = out->file = t->data;
     return true;
 }
 
-bool model_source_find(const struct model_source *s, int layer, const char *part, int expert, struct model_tensor *out)
+/* --- GPT-OSS: the experts of a layer in one tensor, packed --------------------------------------------- */
+
+#define PACKED_BLOCK 16 /* bytes: 32 values of 4 bits, neighbours in one byte, the first in its low half */
+#define MXFP4_BYTES 17  /* of GGUF's form: exponent, then values j and j + 16 in byte j */
+
+/* gate_up_proj holds rows of gate and up in turn. */
+struct packed {
+    const char *part, *base;
+    uint64_t first, step;
+    bool bias, last; /* last: nothing else needs its bytes */
+};
+
+static const struct packed *packed_part(const char *part)
 {
-    return s->gguf ? find_gguf(s->gguf, layer, part, expert, out) : find_safetensors(s, layer, part, expert, out);
+    static const struct packed parts[] = {
+        {"ffn_gate_exps.weight", "mlp.experts.gate_up_proj", 0, 2, false, false},
+        {"ffn_up_exps.weight", "mlp.experts.gate_up_proj", 1, 2, false, true},
+        {"ffn_down_exps.weight", "mlp.experts.down_proj", 0, 1, false, true},
+        {"ffn_gate_exps.bias", "mlp.experts.gate_up_proj", 0, 2, true, false},
+        {"ffn_up_exps.bias", "mlp.experts.gate_up_proj", 1, 2, true, false},
+        {"ffn_down_exps.bias", "mlp.experts.down_proj", 0, 1, true, false},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strcmp(parts[i].part, part) == 0)
+            return &parts[i];
+    return NULL;
+}
+
+static bool scratch_fits(struct model_source *s, size_t len, struct engine_problem *why)
+{
+    if (len <= s->scratch_len)
+        return true;
+    free(s->scratch);
+    s->scratch = malloc(len);
+    s->scratch_len = s->scratch ? len : 0;
+    if (!s->scratch)
+        engine_problem_set(why, ENGINE_E_MEMORY, "no memory for an expert of %zu bytes", len);
+    return s->scratch != NULL;
+}
+
+static void repack_block(uint8_t *to, const uint8_t *values, uint8_t exponent)
+{
+    to[0] = exponent;
+    for (int k = 0; k < PACKED_BLOCK / 2; k++) {
+        uint8_t low = values[k], high = values[PACKED_BLOCK / 2 + k];
+        to[1 + 2 * k] = (uint8_t)((low & 15) | high << 4);
+        to[2 + 2 * k] = (uint8_t)(low >> 4 | (high & 0xf0));
+    }
+}
+
+static const struct engine_safetensor *packed_tensor(const struct model_source *s, int layer, const struct packed *p,
+                                                     const char *suffix)
+{
+    char hf[64];
+    snprintf(hf, sizeof hf, "%s%s", p->base, suffix);
+    return find_hf(s, hf, layer, -1);
+}
+
+static bool find_packed_bias(struct model_source *s, int layer, const struct packed *p, int expert,
+                             struct model_tensor *out, struct engine_problem *why)
+{
+    const struct engine_safetensor *t = packed_tensor(s, layer, p, "_bias");
+    if (!t)
+        return false;
+    if (t->kind != ENGINE_SAFETENSOR_FLOATS || t->dims != 2 || t->dim[0] <= (uint64_t)expert || t->dim[1] % p->step) {
+        engine_problem_set(why, ENGINE_E_SHAPE, "tensor %.100s has another shape or type than we read", t->name);
+        return false;
+    }
+    size_t size = kern_quant_find((uint32_t)t->type)->bytes, n = (size_t)(t->dim[1] / p->step);
+    const uint8_t *from = t->data.data + ((size_t)expert * (size_t)t->dim[1] + (size_t)p->first) * size;
+    if (!scratch_fits(s, n * size, why))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        memcpy(s->scratch + i * size, from + i * (size_t)p->step * size, size);
+    *out = (struct model_tensor){.type = t->type, .cols = n, .rows = 1, .data = span_of(s->scratch, n * size)};
+    return true;
+}
+
+static bool find_packed(struct model_source *s, int layer, const struct packed *p, int expert, struct model_tensor *out,
+                        struct engine_problem *why)
+{
+    const struct engine_safetensor *t = packed_tensor(s, layer, p, "_blocks"),
+                                   *e = packed_tensor(s, layer, p, "_scales");
+    if (!t || !e)
+        return false;
+    if (t->kind != ENGINE_SAFETENSOR_BYTES || e->kind != ENGINE_SAFETENSOR_BYTES || t->dims != 4 || e->dims != 3 ||
+        t->dim[3] != PACKED_BLOCK || t->dim[0] != e->dim[0] || t->dim[1] != e->dim[1] || t->dim[2] != e->dim[2] ||
+        t->dim[0] <= (uint64_t)expert || t->dim[1] % p->step) {
+        engine_problem_set(why, ENGINE_E_SHAPE, "tensors %.60s and _scales are no MXFP4 blocks with their scales",
+                           t->name);
+        return false;
+    }
+    size_t rows = (size_t)(t->dim[1] / p->step), blocks = (size_t)t->dim[2], len = rows * blocks * MXFP4_BYTES,
+           slice = (size_t)t->dim[1] * blocks;
+    const uint8_t *values = t->data.data + (size_t)expert * slice * PACKED_BLOCK,
+                  *scales = e->data.data + (size_t)expert * slice;
+    if (!scratch_fits(s, len, why))
+        return false;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t b = 0; b < blocks; b++) {
+            size_t at = (r * (size_t)p->step + (size_t)p->first) * blocks + b;
+            repack_block(s->scratch + (r * blocks + b) * MXFP4_BYTES, values + at * PACKED_BLOCK, scales[at]);
+        }
+    *out = (struct model_tensor){.type = KERN_MXFP4,
+                                 .cols = 32 * (uint64_t)blocks,
+                                 .rows = rows,
+                                 .data = span_of(s->scratch, len),
+                                 .file = span_of(values, p->last ? slice * PACKED_BLOCK : 0)};
+    return true;
+}
+
+bool model_source_find(struct model_source *s, int layer, const char *part, int expert, struct model_tensor *out,
+                       struct engine_problem *why)
+{
+    const struct packed *p = strcmp(s->arch, "gpt-oss") == 0 && expert >= 0 ? packed_part(part) : NULL;
+    if (s->gguf)
+        return find_gguf(s->gguf, layer, part, expert, out);
+    if (p)
+        return p->bias ? find_packed_bias(s, layer, p, expert, out, why) : find_packed(s, layer, p, expert, out, why);
+    return find_safetensors(s, layer, part, expert, out, why);
 }

@@ -28,22 +28,26 @@ static int by_offset(const void *a, const void *b)
     return (x->from > y->from) - (x->from < y->from);
 }
 
-/* Bytes of an element; 0: a type we do not know. `*use` false: known, but nothing we compute with. */
-static uint64_t element_size(const char *dtype, enum kern_type *type, bool *use)
+/* Bytes of an element; 0: a type we do not know. */
+static uint64_t element_size(const char *dtype, struct engine_safetensor *t)
 {
     static const struct {
         const char *name;
         uint64_t size;
+        enum engine_safetensor_kind kind;
         enum kern_type type;
-        bool use;
-    } types[] = {{"F32", 4, KERN_F32, true},   {"F16", 2, KERN_F16, true},      {"BF16", 2, KERN_BF16, true},
-                 {"F64", 8, KERN_F32, false},  {"I64", 8, KERN_F32, false},     {"I32", 4, KERN_F32, false},
-                 {"I16", 2, KERN_F32, false},  {"I8", 1, KERN_F32, false},      {"U8", 1, KERN_F32, false},
-                 {"BOOL", 1, KERN_F32, false}, {"F8_E4M3", 1, KERN_F32, false}, {"F8_E5M2", 1, KERN_F32, false}};
+    } types[] = {{"F32", 4, ENGINE_SAFETENSOR_FLOATS, KERN_F32},   {"F16", 2, ENGINE_SAFETENSOR_FLOATS, KERN_F16},
+                 {"BF16", 2, ENGINE_SAFETENSOR_FLOATS, KERN_BF16}, {"U8", 1, ENGINE_SAFETENSOR_BYTES, KERN_F32},
+                 {"F64", 8, ENGINE_SAFETENSOR_OTHER, KERN_F32},    {"I64", 8, ENGINE_SAFETENSOR_OTHER, KERN_F32},
+                 {"U64", 8, ENGINE_SAFETENSOR_OTHER, KERN_F32},    {"I32", 4, ENGINE_SAFETENSOR_OTHER, KERN_F32},
+                 {"U32", 4, ENGINE_SAFETENSOR_OTHER, KERN_F32},    {"I16", 2, ENGINE_SAFETENSOR_OTHER, KERN_F32},
+                 {"U16", 2, ENGINE_SAFETENSOR_OTHER, KERN_F32},    {"I8", 1, ENGINE_SAFETENSOR_OTHER, KERN_F32},
+                 {"BOOL", 1, ENGINE_SAFETENSOR_OTHER, KERN_F32},   {"F8_E4M3", 1, ENGINE_SAFETENSOR_OTHER, KERN_F32},
+                 {"F8_E5M2", 1, ENGINE_SAFETENSOR_OTHER, KERN_F32}};
     for (size_t i = 0; dtype && i < sizeof types / sizeof *types; i++)
         if (strcmp(dtype, types[i].name) == 0) {
-            *type = types[i].type;
-            *use = types[i].use;
+            t->kind = types[i].kind;
+            t->type = types[i].type;
             return types[i].size;
         }
     return 0;
@@ -54,7 +58,7 @@ static enum engine_err refuse(struct engine_problem *why, enum engine_err code, 
     return engine_problem_set(why, code, "safetensors: tensor %.80s %s", name, what);
 }
 
-/* One entry of the header. Adds it to the table when we can compute with it. */
+/* One entry of the header, into the table. */
 static enum engine_err read_tensor(struct engine_safetensors *s, const char *name, const json_t *entry,
                                    struct span section, struct range *range, struct engine_problem *why)
 {
@@ -62,8 +66,7 @@ static enum engine_err read_tensor(struct engine_safetensors *s, const char *nam
     const json_t *shape = json_object_get(entry, "shape"), *offsets = json_object_get(entry, "data_offsets");
     json_int_t from = json_integer_value(json_array_get(offsets, 0)),
                to = json_integer_value(json_array_get(offsets, 1));
-    bool use = false;
-    uint64_t size = element_size(json_string_value(json_object_get(entry, "dtype")), &t.type, &use);
+    uint64_t size = element_size(json_string_value(json_object_get(entry, "dtype")), &t);
 
     if (size == 0)
         return refuse(why, ENGINE_E_UNSUPPORTED, name, "has an unknown dtype");
@@ -82,8 +85,7 @@ static enum engine_err read_tensor(struct engine_safetensors *s, const char *nam
         return refuse(why, ENGINE_E_OVERLAP, name, "does not fit its offsets or the file");
     t.data = span_of(section.data + from, (size_t)size);
     *range = (struct range){(uint64_t)from, (uint64_t)to, name};
-    if (use)
-        s->tensor[s->count++] = t;
+    s->tensor[s->count++] = t;
     return ENGINE_OK;
 }
 
@@ -96,6 +98,11 @@ static enum engine_err read_all(struct engine_safetensors *s, struct span sectio
     const char *name;
     json_t *entry;
 
+    if (entries > ENGINE_SAFETENSORS_TENSORS_MAX) {
+        free(ranges);
+        return engine_problem_set(why, ENGINE_E_LIMIT, "safetensors: %zu tensors in one file; at most %d fit", entries,
+                                  ENGINE_SAFETENSORS_TENSORS_MAX);
+    }
     s->tensor = calloc(entries + 1, sizeof *s->tensor);
     if (!s->tensor || !ranges) {
         free(ranges);

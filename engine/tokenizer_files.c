@@ -1,6 +1,6 @@
 /* tokenizer_files.c - where in a model's files the vocabulary is. */
-#include "engine/files.h"
 #include "engine/gguf.h"
+#include "engine/shards.h"
 #include "engine/tokenizer.h"
 
 static struct span bytes_of(const struct engine_files *files, const char *path)
@@ -11,9 +11,12 @@ static struct span bytes_of(const struct engine_files *files, const char *path)
 
 struct engine_tokenizer *engine_tokenizer_open_files(const struct engine_files *files, struct engine_problem *why)
 {
-    const struct engine_file *file = engine_files_only(files, ".gguf");
-    if (file) {
-        struct engine_gguf *gguf = engine_gguf_parse(file->bytes, why);
+    struct span part[ENGINE_FILES_MAX];
+    int parts = engine_shards_gguf(files, part, why);
+    if (parts < 0)
+        return NULL;
+    if (parts > 0) {
+        struct engine_gguf *gguf = engine_gguf_parse_parts(part, (size_t)parts, why);
         struct engine_tokenizer *t = gguf ? engine_tokenizer_open_gguf(gguf, why) : NULL;
         engine_gguf_close(gguf);
         return t;
@@ -26,6 +29,6 @@ struct engine_tokenizer *engine_tokenizer_open_files(const struct engine_files *
     };
     if (texts.tokenizer.len > 0)
         return engine_tokenizer_open_json(&texts, why);
-    engine_problem_set(why, ENGINE_E_MISSING, "the model has neither one .gguf file nor a tokenizer.json");
+    engine_problem_set(why, ENGINE_E_MISSING, "the model has neither .gguf nor a tokenizer.json");
     return NULL;
 }

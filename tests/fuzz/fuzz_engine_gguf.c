@@ -1,4 +1,5 @@
-/* Target functions: engine_gguf_parse engine_gguf_find engine_gguf_at_*. What is accepted lies inside its bytes. */
+/* Target functions: engine_gguf_parse engine_gguf_parse_parts engine_gguf_find engine_gguf_at_*. What is accepted lies
+ * inside its bytes. Input that starts with "2" is a set of two files: u16 length of the first, then both. */
 #include "engine/gguf.h"
 
 #include <stdlib.h>
@@ -23,7 +24,16 @@ static void touch(struct span s, const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct engine_problem why = {ENGINE_OK, ""};
-    struct engine_gguf *g = engine_gguf_parse(span_of(data, size), &why);
+    struct span parts[2] = {span_of(data, size)};
+    size_t count = 1;
+    if (size >= 3 && data[0] == '2') {
+        size_t first = (size_t)(data[1] | data[2] << 8), rest = size - 3;
+        first = first < rest ? first : rest;
+        parts[0] = span_of(data + 3, first);
+        parts[1] = span_of(data + 3 + first, rest - first);
+        count = 2;
+    }
+    struct engine_gguf *g = engine_gguf_parse_parts(parts, count, &why);
     require((g == NULL) == (why.code != ENGINE_OK));
     for (size_t i = 0; g && i < engine_gguf_key_count(g); i++) {
         const struct engine_gguf_value *v = engine_gguf_key(g, i);

@@ -1,5 +1,6 @@
-/* Target functions: engine_model_open engine_model_step. A model file of any bytes is refused with a reason, or runs a
- * token without touching memory that is not its own. Input starting with '{' is a config.json, the rest a GGUF. */
+/* Target functions: engine_model_open engine_model_step. Model files of any bytes are refused with a reason, or run a
+ * token without touching memory that is not their own. Input starting with '{' is a config.json, then after a zero byte
+ * model.safetensors.index.json, then after another model.safetensors; the rest is a GGUF file. */
 #include "engine/model.h"
 
 #include <stdlib.h>
@@ -22,16 +23,41 @@ static void run_one(struct engine_model *m)
     engine_kv_close(kv);
 }
 
+static void add(struct engine_files *files, const char *path, struct span bytes)
+{
+    uint8_t *to = engine_files_add(files, path, bytes.len, NULL);
+    if (!to)
+        abort();
+    if (bytes.len > 0)
+        memcpy(to, bytes.data, bytes.len);
+}
+
+/* A file up to the next zero byte, unless that leaves it empty. */
+static void add_text(struct engine_files *files, const char *path, struct span *rest)
+{
+    const uint8_t *end = rest->len ? memchr(rest->data, 0, rest->len) : NULL;
+    size_t len = end ? (size_t)(end - rest->data) : rest->len, skip = end ? len + 1 : len;
+    if (len > 0)
+        add(files, path, span_of(rest->data, len));
+    *rest = span_of(rest->data + skip, rest->len - skip);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct engine_files files = {0, NULL};
     struct engine_problem why = {ENGINE_OK, ""};
     struct engine_model_options options = {.threads = 1};
     bool config = size > 0 && data[0] == CONFIG_TEXT;
-    uint8_t *to = engine_files_add(&files, config ? "config.json" : "model.gguf", size, &why);
-    if (to && size)
-        memcpy(to, data, size);
-    struct engine_model *m = to ? engine_model_open(&files, false, &options, &why) : NULL;
+    struct span rest = span_of(data, size);
+    if (!config) {
+        add(&files, "model.gguf", rest);
+    } else {
+        add_text(&files, "config.json", &rest);
+        add_text(&files, "model.safetensors.index.json", &rest);
+        if (rest.len > 0)
+            add(&files, "model.safetensors", rest);
+    }
+    struct engine_model *m = engine_model_open(&files, false, &options, &why);
     if ((m == NULL) != (why.code != ENGINE_OK))
         abort();
     if (m)

@@ -12,6 +12,7 @@
 #define PROMPT_MAX 200
 #define BLOCKS 64
 #define CONTEXT_BLOCKS 16 /* of a sequence */
+#define CONTEXT_MAX 160   /* what long RoPE chooses its factors by; prompt and greedy ids fit */
 #define PIECES 6          /* that a prompt is fed in */
 
 static int passed, failed, skipped;
@@ -75,7 +76,7 @@ struct run {
 
 static bool run_open(struct run *r, const struct engine_files *files, bool exact, struct engine_problem *why)
 {
-    struct engine_model_options options = {.threads = 2, .exact = exact};
+    struct engine_model_options options = {.threads = 2, .context_max = CONTEXT_MAX, .exact = exact};
     static const int blocks[ENGINE_KV_GROUPS] = {BLOCKS, BLOCKS};
     r->model = engine_model_open(files, false, &options, why);
     r->kv = r->model ? engine_kv_open(r->model, 16, blocks, why) : NULL;
@@ -238,6 +239,11 @@ static void run_trained(void)
     struct engine_files files = {0, NULL};
     struct run r = {.kv = NULL};
     snprintf(path, sizeof path, "%s/models/aidreams260K/expected.json", shared);
+    if (access(path, R_OK) != 0) {
+        printf("logits aidreams260K: SKIP no %s\n", path);
+        skipped++;
+        return;
+    }
     json_t *expected = json_load_file(path, 0, NULL);
     const json_t *ids = json_object_get(expected, "greedy_ids");
     int32_t id = (int32_t)json_integer_value(json_array_get(json_object_get(expected, "prompt_ids"), 0));
