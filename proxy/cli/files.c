@@ -1,6 +1,7 @@
 /* files.c - options, files and keys of the tool's words. */
 #include "proxy/cli/files.h"
 
+#include <argp.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -39,52 +40,62 @@ int cli_usage(const char *text)
     return CLI_USAGE;
 }
 
-static struct cli_option *option_named(struct cli_option *options, size_t count, const char *name)
+struct sorting {
+    struct cli_option *options;
+    size_t option_count;
+    const char **rest;
+    size_t rest_max, *rest_count;
+};
+
+enum { FIRST_KEY = 256, HELP_KEY = FIRST_KEY + 255 };
+
+static error_t sort_one(int key, char *value, struct argp_state *state)
 {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(options[i].name, name) == 0)
-            return &options[i];
-    return NULL;
+    struct sorting *s = state->input;
+    struct cli_option *o;
+
+    if (key == HELP_KEY) { /* as if nothing was given: the word then says how it is called */
+        help_asked = true;
+        *s->rest_count = 0;
+        for (size_t i = 0; i < s->option_count; i++)
+            s->options[i].count = 0;
+        state->next = state->argc;
+        return 0;
+    }
+    if (key == ARGP_KEY_ARG) {
+        if (*s->rest_count == s->rest_max) {
+            cli_fail("%s: one argument too many: %s", state->argv[0], value);
+            return EINVAL;
+        }
+        s->rest[(*s->rest_count)++] = value;
+        return 0;
+    }
+    if (key < FIRST_KEY || key >= FIRST_KEY + (int)s->option_count)
+        return ARGP_ERR_UNKNOWN;
+    o = &s->options[key - FIRST_KEY];
+    if (o->count >= (o->max ? o->max : 1)) {
+        cli_fail("%s: --%s comes too often", state->argv[0], o->name);
+        return EINVAL;
+    }
+    o->value[o->count++] = o->is_flag ? "" : value;
+    return 0;
 }
 
 bool cli_options(int argc, char **argv, struct cli_option *options, size_t option_count, const char **rest,
                  size_t rest_max, size_t *rest_count)
 {
-    bool all_rest = false;
+    struct argp_option known[CLI_OPTIONS_MAX + 3] = {{0}};
+    struct argp words = {.options = known, .parser = sort_one};
+    struct sorting s = {options, option_count, rest, rest_max, rest_count};
+
     *rest_count = 0;
-    for (int i = 1; i < argc; i++) {
-        const char *arg = argv[i];
-        if (all_rest || arg[0] != '-' || arg[1] == '\0') {
-            if (*rest_count == rest_max) {
-                cli_fail("%s: one argument too many: %s", argv[0], arg);
-                return false;
-            }
-            rest[(*rest_count)++] = arg;
-            continue;
-        }
-        if (strcmp(arg, "--") == 0) {
-            all_rest = true;
-            continue;
-        }
-        if (strcmp(arg, "--help") == 0) { /* as if nothing was given: the word then says how it is called */
-            help_asked = true;
-            *rest_count = 0;
-            for (size_t j = 0; j < option_count; j++)
-                options[j].count = 0;
-            return true;
-        }
-        struct cli_option *o = arg[1] == '-' ? option_named(options, option_count, arg + 2) : NULL;
-        if (!o || (!o->is_flag && i + 1 == argc)) {
-            cli_fail(o ? "%s: %s needs a value" : "%s: there is no option %s", argv[0], arg);
-            return false;
-        }
-        if (o->count >= (o->max ? o->max : 1)) {
-            cli_fail("%s: %s comes too often", argv[0], arg);
-            return false;
-        }
-        o->value[o->count++] = o->is_flag ? "" : argv[++i];
-    }
-    return true;
+    help_asked = false;
+    known[option_count] = (struct argp_option){.name = "help", .key = HELP_KEY};
+    known[option_count + 1] = (struct argp_option){.name = "usage", .key = HELP_KEY}; /* argp speaks of it */
+    for (size_t i = 0; i < option_count; i++)
+        known[i] = (struct argp_option){
+            .name = options[i].name, .key = FIRST_KEY + (int)i, .arg = options[i].is_flag ? NULL : "VALUE"};
+    return argp_parse(&words, argc, argv, ARGP_NO_EXIT | ARGP_NO_HELP, NULL, &s) == 0;
 }
 
 bool cli_exists(const char *path)

@@ -11,6 +11,7 @@
 /* --- options ---------------------------------------------------------------------------------------- */
 
 #define CLI_VALUES_MAX 64
+#define CLI_OPTIONS_MAX 24
 
 /* One option: `--name VALUE`, or `--name` alone when it is a flag. Unused values are NULL. */
 struct cli_option {
@@ -19,7 +20,8 @@ struct cli_option {
     size_t max, count; /* how often it may come (0 means once), how often it came */
     const char *value[CLI_VALUES_MAX];
 };
-/* Sort argv[1..] into options and the others; `--` ends options. False after saying what is wrong. */
+/* Sort argv[1..] into options (at most CLI_OPTIONS_MAX) and the others, by argp; `--` ends options. False after saying
+ * what is wrong. */
 MUST_CHECK bool cli_options(int argc, char **argv, struct cli_option *options, size_t option_count, const char **rest,
                             size_t rest_max, size_t *rest_count);
 

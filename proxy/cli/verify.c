@@ -1,118 +1,44 @@
-/* verify.c - `airlock verify URL|FILE`: challenge a proxy, check and judge its evidence by an acceptance file, print
- * every stage with its value. Sends nothing but the challenge. FILE is what --save wrote: judged as of its own time. */
-#include "proxy/attest.h"
+/* verify.c - `airlock verify URL|FILE|FOLDER`: challenge a proxy, check and judge its evidence by an acceptance file,
+ * print every stage with its value. Sends nothing but the challenge. FILE or FOLDER is what --save wrote: judged as of
+ * its own time. --init writes an acceptance file instead. */
+#include "proxy/cli/evidence.h"
 #include "proxy/cli/files.h"
 #include "proxy/cli/report.h"
+#include "proxy/cli/verify_init.h"
 #include "proxy/seen.h"
 #include "proxy/tls.h"
 #include "verifier/bundle.h"
+#include "verifier/check.h"
+#include "verifier/signed.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { CLI_REFUSED = 1, CLI_COULD_NOT = 2, TIMEOUT_MS = 15000 };
 
+enum { PUBLISHERS_MAX = 8 };
+
 static const char usage[] =
-    "verify URL|FILE --acceptance FILE [--model NAME] [--ca FILE] [--state DIR] [--save FILE] [--json]\n"
+    "verify URL|FILE|FOLDER --acceptance FILE [--model NAME] [--ca FILE] [--state DIR] [--save PATH] [--json]\n"
     "       [--collateral BUNDLE]\n"
-    "  --acceptance FILE  what you accept (airlock policy init writes one)\n"
+    "       airlock verify --init OUT [URL|FILE|FOLDER] [--release FILE --publisher KEY...] [--simulated]\n"
+    "       [--collateral BUNDLE] [--ca FILE] [--model NAME] [--save PATH]\n"
+    "  URL                https://HOST[:PORT] of a proxy; FILE, FOLDER: what --save kept, as of its own time\n"
+    "  --acceptance FILE  what you accept\n"
     "  --model NAME       ask for engines that serve this model\n"
     "  --ca FILE          also demand a certificate for the name from these authorities\n"
     "  --state DIR        remember the highest versions met there\n"
     "  --collateral BUNDLE  revocation lists and reference values of your own (airlock collateral)\n"
-    "  --save FILE        keep challenge, evidence and session for `airlock verify FILE`\n"
+    "  --save PATH        keep challenge, evidence and session; a folder (or PATH/) gets them as bare files\n"
     "  --json             the report as JSON\n"
-    "exit code: 0 accepted, 1 refused, 2 could not be asked";
+    "  --init OUT         write an acceptance file to fill in, never over an old one; - is standard output\n"
+    "  --release FILE     take the programs from a publisher's release, signed by --publisher KEY (hex, or a file)\n"
+    "  --simulated        with --init: accept simulated evidence\n"
+    "exit code: 0 accepted (written), 1 refused, 2 could not be asked";
 
 static const char *const stage_names[] = {"accepted", "shape",   "connection", "leaf",      "tree",
                                           "quote",    "binding", "devices",    "statement", "policy and lease",
                                           "engines",  "rules"};
-
-/* --- kept evidence ------------------------------------------------------------------------------------- */
-
-static json_t *hex(struct span s)
-{
-    char *text = malloc(2 * s.len + 1);
-    json_t *out;
-
-    if (!text)
-        return NULL;
-    policy_hex_print(s, text);
-    out = json_string(text);
-    free(text);
-    return out;
-}
-
-static bool save(const char *path, const struct attest_record *r)
-{
-    const struct airlock_session *s = &r->session;
-    json_t *root = json_pack("{s:i,s:I,s:{s:b,s:b,s:b,s:b,s:b,s:b}}", "airlock_evidence", 1, "now", (json_int_t)r->now,
-                             "session", "tls13", s->tls13, "finished", s->finished, "resumed", s->resumed, "psk",
-                             s->psk, "early_data", s->early_data, "post_handshake_auth", s->post_handshake_auth);
-    char *text;
-    bool ok;
-
-    if (root) {
-        json_object_set_new(root, "challenge", hex(writer_span(&r->challenge)));
-        json_object_set_new(root, "spki", hex(writer_span(&r->spki)));
-        json_object_set_new(root, "exporter", hex(span_of(r->exporter, sizeof r->exporter)));
-        json_object_set_new(root, "envelope", hex(writer_span(&r->envelope)));
-    }
-    text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    ok = text && cli_write(path, span_str(text), 0644, false);
-    free(text);
-    json_decref(root);
-    return ok;
-}
-
-static bool unhex(const json_t *root, const char *key, struct writer *out)
-{
-    const char *text = json_string_value(json_object_get(root, key));
-    size_t len = text ? strlen(text) : 0;
-    uint8_t *bytes = malloc(len / 2 + 1);
-    bool ok = bytes && text && len % 2 == 0 && policy_hex_parse(span_of(text, len), bytes, len / 2);
-
-    if (ok)
-        writer_bytes(out, span_of(bytes, len / 2));
-    free(bytes);
-    return ok && writer_ok(out);
-}
-
-static bool load(const char *path, struct attest_record *r)
-{
-    struct writer text = writer_with_max(4 << 20), exporter = writer_with_max(sizeof r->exporter);
-    json_t *root = NULL;
-    const json_t *s;
-    bool ok = cli_read(path, &text);
-
-    if (!ok)
-        goto out;
-    root = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
-    s = json_object_get(root, "session");
-    ok = unhex(root, "challenge", &r->challenge) && unhex(root, "spki", &r->spki) &&
-         unhex(root, "envelope", &r->envelope) && unhex(root, "exporter", &exporter) &&
-         exporter.len == sizeof r->exporter && json_integer_value(json_object_get(root, "now")) > 0;
-    if (!ok) {
-        cli_fail("%s does not hold evidence kept by airlock verify --save", path);
-        goto out;
-    }
-    memcpy(r->exporter, exporter.data, sizeof r->exporter);
-    r->now = (uint64_t)json_integer_value(json_object_get(root, "now"));
-    r->session = (struct airlock_session){
-        .tls13 = json_is_true(json_object_get(s, "tls13")),
-        .finished = json_is_true(json_object_get(s, "finished")),
-        .resumed = !json_is_false(json_object_get(s, "resumed")),
-        .psk = !json_is_false(json_object_get(s, "psk")),
-        .early_data = !json_is_false(json_object_get(s, "early_data")),
-        .post_handshake_auth = !json_is_false(json_object_get(s, "post_handshake_auth")),
-    };
-out:
-    json_decref(root);
-    writer_release(&text);
-    writer_release(&exporter);
-    return ok;
-}
 
 /* --- asking --------------------------------------------------------------------------------------------- */
 
@@ -127,7 +53,7 @@ static bool ask(const char *text, const char *ca_file, const char *model, struct
     size_t count;
 
     if (!client_url_parse(&url, text)) {
-        cli_fail("verify: '%s' is neither a file nor https://HOST[:PORT]", text);
+        cli_fail("verify: '%s' is neither a file, a folder nor https://HOST[:PORT]", text);
         return false;
     }
     tls = tls_client_open(ca_file, why);
@@ -181,7 +107,7 @@ static void tell(const struct attest_outcome *out, bool as_json)
     free(report);
 }
 
-/* --- the word ----------------------------------------------------------------------------------------------- */
+/* --- judging ------------------------------------------------------------------------------------------------- */
 
 static struct airlock_rules *read_rules(const char *path)
 {
@@ -218,31 +144,147 @@ static int judge(const struct attest_record *r, const struct airlock_rules *rule
     return accepted ? CLI_OK : CLI_REFUSED;
 }
 
+/* --- --init ------------------------------------------------------------------------------------------------- */
+
+/* The facts behind the evidence, without any rules: stages 1 to 8 and 10. */
+static struct verifier_claims *facts_of(const struct attest_record *r, struct span collateral)
+{
+    struct verifier_session session = {.tls13 = r->session.tls13,
+                                       .finished = r->session.finished,
+                                       .resumed = r->session.resumed,
+                                       .psk = r->session.psk,
+                                       .early_data = r->session.early_data,
+                                       .post_handshake_auth = r->session.post_handshake_auth};
+    struct verifier_collateral own;
+    struct verifier_bundle bundle;
+    struct verifier_input in = {.envelope = writer_span(&r->envelope),
+                                .challenge = writer_span(&r->challenge),
+                                .spki = writer_span(&r->spki),
+                                .exporter = r->exporter,
+                                .session = session,
+                                .verifier = VERIFIER_CLIENT,
+                                .attester = VERIFIER_PROXY,
+                                .now = r->now};
+    struct verifier_refusal why;
+    struct verifier_claims *claims;
+
+    if (collateral.len > 0) {
+        if (verifier_bundle_parse(&bundle, collateral) != VERIFIER_OK ||
+            verifier_collateral_parse(&own, bundle.collateral) != VERIFIER_OK) {
+            cli_fail("verify: the collateral file is not a bundle, or it is damaged: fetch or pack it again");
+            return NULL;
+        }
+        in.collateral = &own;
+    }
+    claims = verifier_check(&in, &why);
+    if (!claims)
+        cli_fail("verify: what was shown does not hold, so nothing is written: stage %d, %s: %s. %s", why.stage,
+                 verifier_err_name(why.code), why.note.observed, verifier_err_remedy(why.code));
+    return claims;
+}
+
+/* A release that one of the named publishers signed; `*out` borrows from `file`. */
+static bool read_release(const struct cli_option *path, const struct cli_option *publisher, struct writer *file,
+                         struct policy_release *out)
+{
+    uint8_t keys[PUBLISHERS_MAX][VERIFIER_KEY_LEN];
+    enum verifier_err err;
+    struct span body;
+
+    for (size_t i = 0; i < publisher->count; i++)
+        if (!cli_hex(publisher->value[i], keys[i], sizeof keys[i]))
+            return false;
+    if (!cli_read(path->value[0], file))
+        return false;
+    err = verifier_signed_open(&body, writer_span(file), VERIFIER_SIGNED_RELEASE,
+                               (const uint8_t(*)[VERIFIER_KEY_LEN])keys, publisher->count);
+    if (err == VERIFIER_OK)
+        err = policy_release_parse(out, body);
+    if (err != VERIFIER_OK)
+        cli_fail("verify: %s: %s. %s", path->value[0], verifier_err_name(err), verifier_err_remedy(err));
+    return err == VERIFIER_OK;
+}
+
+static bool write_init(const char *path, const struct verify_init *in)
+{
+    struct writer out = writer_with_max(POLICY_CONFIG_TEXT_MAX);
+    bool ok;
+
+    verify_init_write(in, &out);
+    ok = writer_ok(&out);
+    if (ok && strcmp(path, "-") == 0)
+        ok = fwrite(out.data, 1, out.len, stdout) == out.len && fflush(stdout) == 0;
+    else
+        ok = ok && cli_write(path, writer_span(&out), 0644, true);
+    writer_release(&out);
+    return ok;
+}
+
+/* --- the word ----------------------------------------------------------------------------------------------- */
+
+enum { ACCEPTANCE, MODEL, CA, STATE, SAVE, JSON, COLLATERAL, INIT, RELEASE, PUBLISHER, SIMULATED, OPTIONS };
+
+static int init(const struct cli_option *o, const char *source, const struct attest_record *record,
+                struct span collateral)
+{
+    struct writer file = writer_with_max(VERIFIER_PART_MAX);
+    struct policy_release release;
+    struct verify_init in = {.source = source, .simulated = o[SIMULATED].count > 0};
+    struct verifier_claims *claims = NULL;
+    int rc = CLI_REFUSED;
+
+    if ((!o[RELEASE].count || read_release(&o[RELEASE], &o[PUBLISHER], &file, &release)) &&
+        (!source || (claims = facts_of(record, collateral)) != NULL)) {
+        in.release = o[RELEASE].count ? &release : NULL;
+        in.claims = claims;
+        rc = write_init(o[INIT].value[0], &in) ? CLI_OK : CLI_COULD_NOT;
+    }
+    verifier_claims_free(claims);
+    writer_release(&file);
+    return rc;
+}
+
+static bool is_called_well(const struct cli_option *o, size_t targets)
+{
+    if (o[INIT].count)
+        return !o[ACCEPTANCE].count && !o[JSON].count && !o[STATE].count &&
+               o[RELEASE].count == (o[PUBLISHER].count > 0) && targets + o[RELEASE].count > 0;
+    return o[ACCEPTANCE].count && targets == 1 && !o[RELEASE].count && !o[PUBLISHER].count && !o[SIMULATED].count;
+}
+
 int cli_verify(int argc, char **argv)
 {
-    enum { ACCEPTANCE, MODEL, CA, STATE, SAVE, JSON, COLLATERAL, OPTIONS };
     struct cli_option o[OPTIONS] = {
-        [ACCEPTANCE] = {.name = "acceptance"}, [MODEL] = {.name = "model"}, [CA] = {.name = "ca"},
-        [STATE] = {.name = "state"},           [SAVE] = {.name = "save"},   [JSON] = {.name = "json", .is_flag = true},
+        [ACCEPTANCE] = {.name = "acceptance"},
+        [MODEL] = {.name = "model"},
+        [CA] = {.name = "ca"},
+        [STATE] = {.name = "state"},
+        [SAVE] = {.name = "save"},
+        [JSON] = {.name = "json", .is_flag = true},
         [COLLATERAL] = {.name = "collateral"},
+        [INIT] = {.name = "init"},
+        [RELEASE] = {.name = "release"},
+        [PUBLISHER] = {.name = "publisher", .max = PUBLISHERS_MAX},
+        [SIMULATED] = {.name = "simulated", .is_flag = true},
     };
     struct attest_record record = attest_record_empty();
     struct writer collateral = writer_with_max(VERIFIER_BUNDLE_MAX);
     struct airlock_rules *rules = NULL;
-    const char *target[1];
+    const char *target[1] = {NULL};
     size_t count;
     int rc = CLI_COULD_NOT;
 
-    if (argc == 2 && strcmp(argv[1], "--help") == 0)
-        return cli_help(usage);
-    if (!cli_options(argc, argv, o, OPTIONS, target, 1, &count) || count != 1 || !o[ACCEPTANCE].count)
+    if (!cli_options(argc, argv, o, OPTIONS, target, 1, &count) || !is_called_well(o, count))
         return cli_usage(usage);
-    rules = read_rules(o[ACCEPTANCE].value[0]);
-    if (rules && (!o[COLLATERAL].count || cli_read(o[COLLATERAL].value[0], &collateral)) &&
-        (cli_exists(target[0]) ? load(target[0], &record)
-                               : ask(target[0], o[CA].value[0], o[MODEL].value[0], &record)) &&
-        (!o[SAVE].count || save(o[SAVE].value[0], &record)))
-        rc = judge(&record, rules, o[MODEL].value[0], o[STATE].value[0], writer_span(&collateral), o[JSON].count > 0);
+    if (o[ACCEPTANCE].count)
+        rules = read_rules(o[ACCEPTANCE].value[0]);
+    if ((rules || o[INIT].count) && (!o[COLLATERAL].count || cli_read(o[COLLATERAL].value[0], &collateral)) &&
+        (count == 0 || (cli_exists(target[0]) ? evidence_load(target[0], &record)
+                                              : ask(target[0], o[CA].value[0], o[MODEL].value[0], &record))) &&
+        (!o[SAVE].count || evidence_save(o[SAVE].value[0], &record)))
+        rc = o[INIT].count ? init(o, count ? target[0] : NULL, &record, writer_span(&collateral))
+                           : judge(&record, rules, o[MODEL].value[0], o[STATE].value[0], writer_span(&collateral),
+                                   o[JSON].count > 0);
     airlock_rules_free(rules);
     writer_release(&collateral);
     attest_record_release(&record);

@@ -239,8 +239,8 @@ START_TEST(mistakes_get_an_answer)
 {
     refused("policy", "usage");
     refused("policy sing x", "usage");
-    refused("policy sign x --kye y", "no option");
-    refused("policy sign x --key", "needs a value");
+    refused("policy sign x --kye y", "unrecognized option");
+    refused("policy sign x --key", "requires an argument");
     refused("policy check nowhere.conf", "cannot be read");
     refused("policy root nowhere", "nowhere");
     refused("policy sign", "usage: airlock policy sign");
