@@ -103,17 +103,13 @@ static bool open_shards(struct model_source *s, const struct engine_files *files
 bool model_source_open(struct model_source *s, struct model_spec *spec, const struct engine_files *files,
                        struct engine_problem *why)
 {
-    struct span part[ENGINE_FILES_MAX];
-    int parts = engine_shards_gguf(files, part, why);
     const struct engine_file *config = engine_files_find(files, "config.json");
 
     *s = (struct model_source){.arch = spec->arch};
-    if (parts < 0)
+    if (!engine_shards_open(files, &s->gguf, why))
         return false;
-    if (parts > 0) {
-        s->gguf = engine_gguf_parse_parts(part, (size_t)parts, why);
-        return s->gguf && model_spec_from_gguf(spec, s->gguf, why);
-    }
+    if (s->gguf)
+        return model_spec_from_gguf(spec, s->gguf, why);
     if (!config) {
         engine_problem_set(why, ENGINE_E_MISSING, "neither a .gguf file nor config.json with .safetensors");
         return false;

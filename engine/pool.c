@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "engine/gguf.h"
 #include "engine/job.h"
+#include "engine/shards.h"
 #include "verifier/base/secret.h"
 
 enum { EVENT_FLOATS = 2048 }; /* of one event: 8 KiB (tunnel/message.h) */
@@ -12,12 +12,11 @@ enum { EVENT_FLOATS = 2048 }; /* of one event: 8 KiB (tunnel/message.h) */
 /* <arch>.pooling_type of GGUF: 1 mean, 3 last; others are of models that this engine does not run. */
 enum engine_pooling pool_of_files(const struct engine_files *files, const char *arch)
 {
-    const struct engine_file *file = engine_files_only(files, ".gguf");
-    struct engine_gguf *gguf = file ? engine_gguf_parse(file->bytes, NULL) : NULL;
+    struct engine_gguf *gguf;
     char key[64];
     uint64_t type = 0;
     snprintf(key, sizeof key, "%s.pooling_type", arch);
-    bool mean = gguf && engine_gguf_u64(gguf, key, &type) && type == 1;
+    bool mean = engine_shards_open(files, &gguf, NULL) && gguf && engine_gguf_u64(gguf, key, &type) && type == 1;
     engine_gguf_close(gguf);
     return mean ? ENGINE_POOLING_MEAN : ENGINE_POOLING_LAST;
 }

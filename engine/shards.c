@@ -80,6 +80,15 @@ int engine_shards_gguf(const struct engine_files *files, struct span part[ENGINE
     return count;
 }
 
+bool engine_shards_open(const struct engine_files *files, struct engine_gguf **out, struct engine_problem *why)
+{
+    struct span part[ENGINE_FILES_MAX];
+    int parts = engine_shards_gguf(files, part, why);
+
+    *out = parts > 0 ? engine_gguf_parse_parts(part, (size_t)parts, why) : NULL;
+    return parts == 0 || *out;
+}
+
 bool engine_shards_index(const struct engine_files *files, json_t **map, struct engine_problem *why)
 {
     const struct engine_file *file = engine_files_find(files, ENGINE_SHARDS_INDEX);

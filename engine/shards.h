@@ -4,6 +4,7 @@
 #define ENGINE_SHARDS_H
 
 #include "engine/files.h"
+#include "engine/gguf.h"
 
 #include <jansson.h>
 
@@ -18,6 +19,11 @@ void engine_shards_split_sibling(char *to, const char *name, int no);
  * -1 and `*why`: several that are no one whole set. Borrowed from `files`. */
 MUST_CHECK int engine_shards_gguf(const struct engine_files *files, struct span part[ENGINE_FILES_MAX],
                                   struct engine_problem *why);
+
+/* Those parts, parsed: `*out` is yours to engine_gguf_close(), NULL when there is no .gguf file. False and `*why` when
+ * they are refused. */
+MUST_CHECK bool engine_shards_open(const struct engine_files *files, struct engine_gguf **out,
+                                   struct engine_problem *why);
 
 /* The index's map from tensor to file, in `*map` (a new reference, or NULL when there is no index). False and `*why`
  * when it cannot be read. */

@@ -1,5 +1,4 @@
 /* tokenizer_files.c - where in a model's files the vocabulary is. */
-#include "engine/gguf.h"
 #include "engine/shards.h"
 #include "engine/tokenizer.h"
 
@@ -11,13 +10,11 @@ static struct span bytes_of(const struct engine_files *files, const char *path)
 
 struct engine_tokenizer *engine_tokenizer_open_files(const struct engine_files *files, struct engine_problem *why)
 {
-    struct span part[ENGINE_FILES_MAX];
-    int parts = engine_shards_gguf(files, part, why);
-    if (parts < 0)
+    struct engine_gguf *gguf;
+    if (!engine_shards_open(files, &gguf, why))
         return NULL;
-    if (parts > 0) {
-        struct engine_gguf *gguf = engine_gguf_parse_parts(part, (size_t)parts, why);
-        struct engine_tokenizer *t = gguf ? engine_tokenizer_open_gguf(gguf, why) : NULL;
+    if (gguf) {
+        struct engine_tokenizer *t = engine_tokenizer_open_gguf(gguf, why);
         engine_gguf_close(gguf);
         return t;
     }
