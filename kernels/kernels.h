@@ -1,7 +1,6 @@
 /* kernels.h - the ops of the forward pass, one table a kind of machine.
- * kern_ops_find() picks the best this machine runs (AVX-512 with VNNI, AVX2 with FMA, else plain C), or the one that
- * the environment variable AIRLOCK_CPU names: "ref", "avx2", "avx512". kernels/ref/ is the slow twin of each op and
- * the oracle of its tests.
+ * kern_ops_find() picks the best this machine runs, or the one that the environment variable AIRLOCK_CPU names (see
+ * README.md). kernels/ref/ is the slow twin of each op and the oracle of its tests.
  * Every op gives each output in an order of additions that depends on its own inputs' shape alone: never on how many
  * rows come along, on the thread or on alignment. Sizes are elements, floats are f32 unless said. Nothing allocates,
  * nothing fails. */
@@ -20,9 +19,13 @@ struct kern_acts {
     float *scale; /* [rows][stride / 32] */
     float *sum;   /* [rows][stride / 32] */
     float *half;  /* [rows][stride / 16] */
+    int32_t *neg; /* [rows][stride / 32]: minus the sum of q over each 32 */
+    /* x rounded to bf16: to nearest, ties to even; what f32 holds below 2^-126 is zero. */
+    uint16_t *brain; /* [rows][stride] */
 };
-bool kern_acts_init(struct kern_acts *a, int rows, int cols); /* zeroed; false when memory is short */
-void kern_acts_release(struct kern_acts *a);                  /* wipes: activations are prompts */
+/* Zeroed, and readable up to the next multiple of 16 rows; false when memory is short. */
+bool kern_acts_init(struct kern_acts *a, int rows, int cols);
+void kern_acts_release(struct kern_acts *a); /* wipes: activations are prompts */
 
 enum kern_gate {
     KERN_GATE_SILU,    /* silu(g) * u */
@@ -58,17 +61,31 @@ struct kern_part {
     float *out; /* [dim] */
 };
 
+/* One of several products that share their input: output rows of `y_stride` floats. */
+struct kern_product {
+    const struct kern_matrix *w;
+    const float *bias; /* [rows of w] or NULL */
+    float *y;
+    size_t y_stride;
+    bool add;
+};
+struct kern_piece { /* of a product: rows of W in tiles, rows of activations */
+    int tile, tiles;
+    int first, count;
+};
+
 struct kern_ops {
     const char *name;
     bool integer; /* has products for the integer forms; else matrices are laid out as F32 */
     /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); y may be x. */
     void (*rmsnorm)(float *y, const float *x, const float *w, int n, float eps);
-    /* Fill q, scale, sum and half of row `row` from its x. */
+    /* Fill q, scale, sum, half and neg of row `row` from its x. */
     void (*quantize)(struct kern_acts *a, int row);
-    /* y[m * y_stride + r] (+)= sum of x[m] * W[r] (+ bias[r]) for the rows r of tile `tile` that exist, and activation
-     * rows `first` .. `first + count - 1`. bias may be NULL. y points at the first row's first output. */
-    void (*product)(const struct kern_matrix *w, int tile, const struct kern_acts *a, int first, int count, float *y,
-                    size_t y_stride, const float *bias, bool add);
+    /* Fill `brain` of row `row`; NULL: BF16 products read x. */
+    void (*round)(struct kern_acts *a, int row);
+    /* y[m * y_stride + r] (+)= sum of x[m] * W[r] (+ bias[r]) for the rows r of W that the piece's tiles have, and its
+     * activation rows m. */
+    void (*product)(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece);
     /* y[i] = gate(g[i], u[i]); y may be g or u. */
     void (*gate)(float *y, const float *g, const float *u, int n, enum kern_gate kind);
     /* Rotate pairs (x[i], x[i + pairs]), i < pairs, by angles whose cosines and sines are given. */
@@ -86,16 +103,8 @@ struct kern_ops {
 const struct kern_ops *kern_ops_find(const char *name /* NULL: AIRLOCK_CPU, else the best */);
 extern const struct kern_ops kern_ops_ref;
 
-/* One of several products that share their input: columns `y_at ..` of the output rows. */
-struct kern_product {
-    const struct kern_matrix *w;
-    const float *bias; /* [rows of w] or NULL */
-    float *y;
-    size_t y_stride;
-    bool add;
-};
-/* All `count` (1 .. 4) products of the first `rows` rows of `a`, split over the pool. Quantizes the rows first when
- * one of the matrices wants integers. */
+/* All `count` (1 .. 4) products of the first `rows` rows of `a`, split over the pool. Quantizes or rounds the rows
+ * first when one of the matrices wants that. */
 void kern_products(struct kern_pool *pool, const struct kern_ops *ops, const struct kern_product *product, int count,
                    struct kern_acts *a, int rows);
 

@@ -30,7 +30,7 @@ enum kern_form {                   /* how a tile is stored; the pair (bits, scal
                  KERN_FORM_Q5_1,   /* as Q4_1 with a bit plane */
                  KERN_FORM_Q8_0,   /* 2 blocks: f16 scale[2][16]; bytes; offset 128 */
                  KERN_FORM_IQ4_NL, /* as Q4_0, nibbles index a table; offset 128 */
-                 KERN_FORM_MXFP4,  /* 4 blocks: u8 exponent[4][16]; nibbles index a table; offset 12 */
+                 KERN_FORM_MXFP4,  /* 4 blocks: u8 exponent[4][16]; nibbles index a table; offset 16 */
                  KERN_FORM_Q4_K,   /* 8 blocks: f16 d[16], f16 dmin[16], u8 scale[8][16], u8 min[8][16]; nibbles */
                  KERN_FORM_Q5_K,   /* as Q4_K with a bit plane */
                  KERN_FORM_Q6_K, /* 8 blocks: f16 d[16], 32 bytes pad, i8 scale[16][16]; nibbles, two bit planes; offset

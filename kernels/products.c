@@ -9,36 +9,45 @@
 #define ROWS_A_TASK 64   /* activation rows of a task: their int8 stays in the second-level cache */
 #define TASKS_A_THREAD 6 /* enough to even out a thread that lost its CPU for a while */
 #define ROWS_INLINE 4    /* up to so many rows are quantized by the caller: waking others costs more */
+#define STRIDE_EXTRA 64  /* the same column of many rows must not fall into one set of the first-level cache */
 
-static size_t acts_bytes(int rows, int stride)
+static size_t acts_elements(const struct kern_acts *a)
 {
-    size_t n = (size_t)rows * (size_t)stride;
-    return n * sizeof(float) + n + n / 32 * 2 * sizeof(float) + n / 16 * sizeof(float);
+    return (size_t)((a->rows + KERN_TILE - 1) / KERN_TILE * KERN_TILE) * (size_t)a->stride;
+}
+
+static size_t acts_bytes(const struct kern_acts *a)
+{
+    size_t n = acts_elements(a);
+    return n * (sizeof *a->x + sizeof *a->q + sizeof *a->brain) +
+           n / 32 * (sizeof *a->scale + sizeof *a->sum + 2 * sizeof *a->half + sizeof *a->neg);
 }
 
 bool kern_acts_init(struct kern_acts *a, int rows, int cols)
 {
-    int stride = (cols + KERN_COLS_ROUND - 1) / KERN_COLS_ROUND * KERN_COLS_ROUND;
-    size_t n = (size_t)rows * (size_t)stride;
-    void *memory = mmap(NULL, acts_bytes(rows, stride), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    *a = (struct kern_acts){.rows = rows, .cols = cols, .stride = stride};
+    *a = (struct kern_acts){.rows = rows, .cols = cols};
+    a->stride = (cols + KERN_COLS_ROUND - 1) / KERN_COLS_ROUND * KERN_COLS_ROUND + STRIDE_EXTRA;
+    size_t n = acts_elements(a), bytes = acts_bytes(a);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return false;
-    madvise(memory, acts_bytes(rows, stride), MADV_DONTDUMP);
+    madvise(memory, bytes, MADV_DONTDUMP);
     a->x = memory;
     a->scale = a->x + n;
     a->sum = a->scale + n / 32;
     a->half = a->sum + n / 32;
-    a->q = (int8_t *)(a->half + n / 16);
+    a->neg = (int32_t *)(a->half + n / 16);
+    a->brain = (uint16_t *)(a->neg + n / 32);
+    a->q = (int8_t *)(a->brain + n);
     return true;
 }
 
 void kern_acts_release(struct kern_acts *a)
 {
     if (a->x) {
-        explicit_bzero(a->x, acts_bytes(a->rows, a->stride));
-        munmap(a->x, acts_bytes(a->rows, a->stride));
+        size_t bytes = acts_bytes(a);
+        explicit_bzero(a->x, bytes);
+        munmap(a->x, bytes);
     }
     *a = (struct kern_acts){.rows = 0};
 }
@@ -48,32 +57,33 @@ struct job {
     const struct kern_product *product;
     int count, rows;
     struct kern_acts *acts;
+    bool integer, brain;     /* what the activations must be there as */
     int tiles[PRODUCTS_MAX]; /* of each product */
     int tiles_total, tiles_a_task, tile_tasks;
 };
 
-static void quantize_task(void *ctx, int index)
+static void prepare_task(void *ctx, int row)
 {
     const struct job *job = ctx;
-    job->ops->quantize(job->acts, index);
+    if (job->integer)
+        job->ops->quantize(job->acts, row);
+    if (job->brain)
+        job->ops->round(job->acts, row);
 }
 
 static void product_task(void *ctx, int index)
 {
     const struct job *job = ctx;
-    int first = index / job->tile_tasks * ROWS_A_TASK;
-    int rows = job->rows - first < ROWS_A_TASK ? job->rows - first : ROWS_A_TASK;
-    int tile = index % job->tile_tasks * job->tiles_a_task, end = tile + job->tiles_a_task, which = 0;
+    struct kern_piece piece = {.first = index / job->tile_tasks * ROWS_A_TASK};
+    int tile = index % job->tile_tasks * job->tiles_a_task, end = tile + job->tiles_a_task;
 
-    if (end > job->tiles_total)
-        end = job->tiles_total;
-    for (int base = 0; tile < end; tile++) {
-        while (tile - base >= job->tiles[which])
-            base += job->tiles[which++];
-        const struct kern_product *p = &job->product[which];
-        int t = tile - base;
-        job->ops->product(p->w, t, job->acts, first, rows, p->y + (size_t)first * p->y_stride + (size_t)t * KERN_TILE,
-                          p->y_stride, p->bias, p->add);
+    piece.count = job->rows - piece.first < ROWS_A_TASK ? job->rows - piece.first : ROWS_A_TASK;
+    for (int which = 0, base = 0; which < job->count; base += job->tiles[which++]) {
+        int from = tile - base, to = end - base;
+        piece.tile = from > 0 ? from : 0;
+        piece.tiles = (to < job->tiles[which] ? to : job->tiles[which]) - piece.tile;
+        if (piece.tiles > 0)
+            job->ops->product(&job->product[which], job->acts, &piece);
     }
 }
 
@@ -81,20 +91,21 @@ void kern_products(struct kern_pool *pool, const struct kern_ops *ops, const str
                    struct kern_acts *a, int rows)
 {
     struct job job = {.ops = ops, .product = product, .count = count, .rows = rows, .acts = a};
-    bool integer = false;
 
     for (int i = 0; i < count; i++) {
-        integer |= kern_form_info(product[i].w->form)->integer;
+        job.integer |= kern_form_info(product[i].w->form)->integer;
+        job.brain |= product[i].w->form == KERN_FORM_BF16 && ops->round;
         job.tiles[i] = (product[i].w->rows + KERN_TILE - 1) / KERN_TILE;
         job.tiles_total += job.tiles[i];
     }
-    for (int row = 0; integer && rows <= ROWS_INLINE && row < rows; row++)
-        ops->quantize(a, row);
-    if (integer && rows > ROWS_INLINE)
-        kern_pool_run(pool, quantize_task, &job, rows);
+    if ((job.integer || job.brain) && rows > ROWS_INLINE)
+        kern_pool_run(pool, prepare_task, &job, rows);
+    for (int row = 0; (job.integer || job.brain) && rows <= ROWS_INLINE && row < rows; row++)
+        prepare_task(&job, row);
     int row_tasks = (rows + ROWS_A_TASK - 1) / ROWS_A_TASK;
     int wanted = kern_pool_threads(pool) * TASKS_A_THREAD;
     job.tiles_a_task = (job.tiles_total * row_tasks + wanted - 1) / wanted;
+    job.tiles_a_task += job.tiles_a_task % 2; /* fast products take two tiles at once */
     if (job.tiles_a_task < 1)
         job.tiles_a_task = 1;
     job.tile_tasks = (job.tiles_total + job.tiles_a_task - 1) / job.tiles_a_task;

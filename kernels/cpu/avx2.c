@@ -54,6 +54,7 @@ static void quantize(struct kern_acts *a, int row)
         a->sum[at] = scale * (low + high);
         a->half[2 * at] = scale * low;
         a->half[2 * at + 1] = scale * high;
+        a->neg[at] = -(int32_t)(low + high);
     }
 }
 

@@ -7,8 +7,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-void kern_avx2_product(const struct kern_matrix *w, int tile, const struct kern_acts *a, int first, int count, float *y,
-                       size_t y_stride, const float *bias, bool add);
+void kern_avx2_product(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece);
 void kern_avx2_attend(const struct kern_attend *a);
 
 /* As kern_avx512_exp(), eight at a time. */

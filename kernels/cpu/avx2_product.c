@@ -4,6 +4,7 @@
 
 #define ALWAYS static inline __attribute__((always_inline))
 #define ROWS_MAX 4
+#define HALF 8 /* rows of half a tile */
 
 ALWAYS __m256 halves(const uint8_t *p)
 {
@@ -83,7 +84,7 @@ ALWAYS void load_scale(enum kern_form form, const uint8_t *head, int b, int sub,
 {
     static const int offsets[KERN_FORMS] = {
         [KERN_FORM_Q4_0] = 8,   [KERN_FORM_Q5_0] = 16, [KERN_FORM_Q8_0] = 128, [KERN_FORM_IQ4_NL] = 128,
-        [KERN_FORM_MXFP4] = 12, [KERN_FORM_Q6_K] = 32, [KERN_FORM_Q3_K] = 4,   [KERN_FORM_IQ4_XS] = 128};
+        [KERN_FORM_MXFP4] = 16, [KERN_FORM_Q6_K] = 32, [KERN_FORM_Q3_K] = 4,   [KERN_FORM_IQ4_XS] = 128};
     if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K) {
         __m256 dmin = _mm256_sub_ps(_mm256_setzero_ps(), halves(head + 32 + 16 * half));
         *scale = _mm256_mul_ps(halves(head + 16 * half), bytes(head + 64 + 16 * b + 8 * half, false));
@@ -160,7 +161,7 @@ ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern
     if (is_table(form))
         table =
             _mm256_add_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)info->table)),
-                            _mm256_set1_epi8((char)(form == KERN_FORM_MXFP4 ? 12 : 128)));
+                            _mm256_set1_epi8((char)(form == KERN_FORM_MXFP4 ? 16 : 128)));
     for (int i = 0; i < w->units; i++, unit += w->unit_bytes)
         for (int b = 0; b < unit_blocks; b++, col += 32) {
             const uint8_t *block = unit + head + (size_t)b * block_bytes;
@@ -269,8 +270,7 @@ PRODUCT(product_q3_k, KERN_FORM_Q3_K, 8)
 PRODUCT(product_q2_k, KERN_FORM_Q2_K, 8)
 PRODUCT(product_iq4_xs, KERN_FORM_IQ4_XS, 8)
 
-void kern_avx2_product(const struct kern_matrix *w, int tile, const struct kern_acts *a, int first, int count, float *y,
-                       size_t y_stride, const float *bias, bool add)
+void kern_avx2_product(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece)
 {
     static void (*const products[KERN_FORMS])(const struct kern_matrix *, int, int, const struct kern_acts *, int, int,
                                               const struct target *) = {
@@ -281,11 +281,12 @@ void kern_avx2_product(const struct kern_matrix *w, int tile, const struct kern_
         [KERN_FORM_Q6_K] = product_q6_k,     [KERN_FORM_Q3_K] = product_q3_k, [KERN_FORM_Q2_K] = product_q2_k,
         [KERN_FORM_IQ4_XS] = product_iq4_xs,
     };
-    for (int half = 0; half < 2; half++) {
-        int at = 8 * half, lanes = w->rows - tile * KERN_TILE - at;
+    for (int part = 2 * piece->tile; part < 2 * (piece->tile + piece->tiles); part++) {
+        int at = part * HALF, lanes = p->w->rows - at;
         if (lanes <= 0)
             break;
-        struct target t = {y + at, y_stride, bias ? bias + tile * KERN_TILE + at : NULL, lanes < 8 ? lanes : 8, add};
-        products[w->form](w, tile, half, a, first, count, &t);
+        struct target t = {p->y + (size_t)piece->first * p->y_stride + at, p->y_stride, p->bias ? p->bias + at : NULL,
+                           lanes < HALF ? lanes : HALF, p->add};
+        products[p->w->form](p->w, part / 2, part % 2, a, piece->first, piece->count, &t);
     }
 }

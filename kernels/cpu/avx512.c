@@ -4,26 +4,22 @@
 
 #include <math.h>
 
-static __mmask16 left(int n)
-{
-    return (__mmask16)(n >= 16 ? 0xffff : (1 << n) - 1);
-}
-
-static void rmsnorm(float *y, const float *x, const float *w, int n, float eps)
+void kern_avx512_rmsnorm(float *y, const float *x, const float *w, int n, float eps)
 {
     __m512 sum = _mm512_setzero_ps();
     for (int i = 0; i < n; i += 16) {
-        __m512 v = _mm512_maskz_loadu_ps(left(n - i), x + i);
+        __m512 v = _mm512_maskz_loadu_ps(kern_avx512_lanes(n - i), x + i);
         sum = _mm512_fmadd_ps(v, v, sum);
     }
     __m512 factor = _mm512_set1_ps(1.0f / sqrtf(_mm512_reduce_add_ps(sum) / (float)n + eps));
     for (int i = 0; i < n; i += 16) {
-        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(left(n - i), x + i), factor);
-        _mm512_mask_storeu_ps(y + i, left(n - i), _mm512_mul_ps(v, _mm512_maskz_loadu_ps(left(n - i), w + i)));
+        __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(kern_avx512_lanes(n - i), x + i), factor);
+        _mm512_mask_storeu_ps(y + i, kern_avx512_lanes(n - i),
+                              _mm512_mul_ps(v, _mm512_maskz_loadu_ps(kern_avx512_lanes(n - i), w + i)));
     }
 }
 
-static void quantize(struct kern_acts *a, int row)
+void kern_avx512_quantize(struct kern_acts *a, int row)
 {
     const float *x = a->x + (size_t)row * (size_t)a->stride;
     int8_t *q = a->q + (size_t)row * (size_t)a->stride;
@@ -43,6 +39,7 @@ static void quantize(struct kern_acts *a, int row)
         a->sum[at] = scale * (float)(sl + sh);
         a->half[2 * at] = scale * (float)sl;
         a->half[2 * at + 1] = scale * (float)sh;
+        a->neg[at] = -(sl + sh);
     }
 }
 
@@ -69,19 +66,19 @@ static __m512 gate_16(__m512 g, __m512 u, enum kern_gate kind)
     return _mm512_mul_ps(_mm512_mul_ps(g, s), _mm512_add_ps(u, one));
 }
 
-static void gate(float *y, const float *g, const float *u, int n, enum kern_gate kind)
+void kern_avx512_gate(float *y, const float *g, const float *u, int n, enum kern_gate kind)
 {
     for (int i = 0; i < n; i += 16) {
-        __mmask16 m = left(n - i);
+        __mmask16 m = kern_avx512_lanes(n - i);
         _mm512_mask_storeu_ps(y + i, m,
                               gate_16(_mm512_maskz_loadu_ps(m, g + i), _mm512_maskz_loadu_ps(m, u + i), kind));
     }
 }
 
-static void rope(float *x, const float *cosine, const float *sine, int pairs)
+void kern_avx512_rope(float *x, const float *cosine, const float *sine, int pairs)
 {
     for (int i = 0; i < pairs; i += 16) {
-        __mmask16 m = left(pairs - i);
+        __mmask16 m = kern_avx512_lanes(pairs - i);
         __m512 a = _mm512_maskz_loadu_ps(m, x + i), b = _mm512_maskz_loadu_ps(m, x + pairs + i);
         __m512 c = _mm512_maskz_loadu_ps(m, cosine + i), s = _mm512_maskz_loadu_ps(m, sine + i);
         _mm512_mask_storeu_ps(x + i, m, _mm512_fnmadd_ps(b, s, _mm512_mul_ps(a, c)));
@@ -96,7 +93,7 @@ static __m256i half_clamped(__m512 v)
     return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-static void kv_store(void *keys, void *values, const float *k, const float *v, int dim, int slot, bool exact)
+void kern_avx512_kv_store(void *keys, void *values, const float *k, const float *v, int dim, int slot, bool exact)
 {
     if (exact) {
         kern_ops_ref.kv_store(keys, values, k, v, dim, slot, exact);
@@ -117,7 +114,7 @@ static float exp_one(float x)
     return _mm512_cvtss_f32(kern_avx512_exp(_mm512_set1_ps(x)));
 }
 
-static void merge(struct kern_part *into, const struct kern_part *other, int dim)
+void kern_avx512_merge(struct kern_part *into, const struct kern_part *other, int dim)
 {
     if (other->sum <= 0)
         return;
@@ -134,34 +131,21 @@ static void merge(struct kern_part *into, const struct kern_part *other, int dim
     }
 }
 
-static void add(float *y, const float *x, int n)
+void kern_avx512_add(float *y, const float *x, int n)
 {
     for (int i = 0; i < n; i += 16) {
-        __mmask16 m = left(n - i);
+        __mmask16 m = kern_avx512_lanes(n - i);
         _mm512_mask_storeu_ps(y + i, m,
                               _mm512_add_ps(_mm512_maskz_loadu_ps(m, y + i), _mm512_maskz_loadu_ps(m, x + i)));
     }
 }
 
-static void scale(float *y, const float *x, float f, int n)
+void kern_avx512_scale(float *y, const float *x, float f, int n)
 {
     for (int i = 0; i < n; i += 16) {
-        __mmask16 m = left(n - i);
+        __mmask16 m = kern_avx512_lanes(n - i);
         _mm512_mask_storeu_ps(y + i, m, _mm512_mul_ps(_mm512_maskz_loadu_ps(m, x + i), _mm512_set1_ps(f)));
     }
 }
 
-const struct kern_ops kern_ops_avx512 = {
-    .name = "avx512",
-    .integer = true,
-    .rmsnorm = rmsnorm,
-    .quantize = quantize,
-    .product = kern_avx512_product,
-    .gate = gate,
-    .rope = rope,
-    .kv_store = kv_store,
-    .attend = kern_avx512_attend,
-    .merge = merge,
-    .add = add,
-    .scale = scale,
-};
+const struct kern_ops kern_ops_avx512 = {KERN_AVX512_OPS, .name = "avx512", .product = kern_avx512_product};

@@ -1,4 +1,4 @@
-/* avx512.h - between the files of the AVX-512 table, which alone are compiled for it. */
+/* avx512.h - between the files of the AVX-512 tables, which alone are compiled for it. */
 #ifndef KERNELS_CPU_AVX512_H
 #define KERNELS_CPU_AVX512_H
 
@@ -7,9 +7,51 @@
 #include <immintrin.h>
 #include <string.h>
 
-void kern_avx512_product(const struct kern_matrix *w, int tile, const struct kern_acts *a, int first, int count,
-                         float *y, size_t y_stride, const float *bias, bool add);
+#define ALWAYS static inline __attribute__((always_inline))
+
+void kern_avx512_rmsnorm(float *y, const float *x, const float *w, int n, float eps);
+void kern_avx512_quantize(struct kern_acts *a, int row);
+void kern_avx512_product(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece);
+void kern_avx512_gate(float *y, const float *g, const float *u, int n, enum kern_gate kind);
+void kern_avx512_rope(float *x, const float *cosine, const float *sine, int pairs);
+void kern_avx512_kv_store(void *keys, void *values, const float *k, const float *v, int dim, int slot, bool exact);
 void kern_avx512_attend(const struct kern_attend *a);
+void kern_avx512_merge(struct kern_part *into, const struct kern_part *other, int dim);
+void kern_avx512_add(float *y, const float *x, int n);
+void kern_avx512_scale(float *y, const float *x, float f, int n);
+/* These need AVX512-BF16: the other files call them only on its machines. */
+void kern_avx512bf16_round(struct kern_acts *a, int row);
+void kern_avx512bf16_product(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece);
+
+/* What the AVX-512 tables have in common. */
+#define KERN_AVX512_OPS                                                                                                \
+    .integer = true, .rmsnorm = kern_avx512_rmsnorm, .quantize = kern_avx512_quantize, .gate = kern_avx512_gate,       \
+    .rope = kern_avx512_rope, .kv_store = kern_avx512_kv_store, .attend = kern_avx512_attend,                          \
+    .merge = kern_avx512_merge, .add = kern_avx512_add, .scale = kern_avx512_scale
+
+/* The first `n` lanes, at most all 16. */
+static inline __mmask16 kern_avx512_lanes(int n)
+{
+    return (__mmask16)(n >= 16 ? 0xffff : (1 << n) - 1);
+}
+
+/* Where a tile's sums start: the bias, or zero. */
+ALWAYS __m512 kern_avx512_start(const struct kern_product *p, int tile)
+{
+    if (!p->bias)
+        return _mm512_setzero_ps();
+    return _mm512_maskz_loadu_ps(kern_avx512_lanes(p->w->rows - tile * KERN_TILE), p->bias + tile * KERN_TILE);
+}
+
+/* A tile's sums to activation row `row` of the output; lanes beyond the last row of W are not written. */
+ALWAYS void kern_avx512_finish(const struct kern_product *p, int tile, int row, __m512 sum)
+{
+    __mmask16 lanes = kern_avx512_lanes(p->w->rows - tile * KERN_TILE);
+    float *y = p->y + (size_t)row * p->y_stride + (size_t)tile * KERN_TILE;
+    if (p->add)
+        sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes, y));
+    _mm512_mask_storeu_ps(y, lanes, sum);
+}
 
 /* e^x to 2 units in the last place for x <= 88; below -87.3 it is 0, also for -infinity. Cody-Waite reduction, then the
  * Taylor polynomial of degree 7 on |r| <= ln(2)/2 (its remainder is under 1e-8). */

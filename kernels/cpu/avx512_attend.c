@@ -5,7 +5,6 @@
 
 #include <math.h>
 
-#define ALWAYS static inline __attribute__((always_inline))
 #define TILES (KERN_CHUNK / KERN_KV_TOKENS)
 
 ALWAYS __m512 load_kv(const void *tile, size_t index, bool exact)

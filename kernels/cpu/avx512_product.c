@@ -1,198 +1,128 @@
 /* avx512_product.c - products with AVX-512 and VNNI. A lane is a row of W. For integers, one dpbusd multiplies 4
  * columns x 16 rows of weights (unsigned) with 4 quantized activations broadcast to all lanes, 8 of them make a block
- * of 32 exactly; scale, min and the activations' scale follow once a block in f32. Rows of activations are taken 8, 4,
- * 2, 1 at a time: the same weights serve several, and each row's sums run in the same order whatever its company. */
-#include "kernels/cpu/avx512.h"
+ * of 32 exactly; scale, min and the activations' scale follow once a block in f32. Two tiles share each broadcast, up
+ * to six rows of activations share each load of weights; a row's sums run in the same order whatever its company. */
+#include "kernels/cpu/avx512_weights.h"
 
-#define ALWAYS static inline __attribute__((always_inline))
+#define TILES 2 /* at once, when there is more than one row */
+#define ROWS 6  /* at once: 2 x 6 integer and as many float sums fill the registers */
+#define ROWS_FLOAT 8
 
 /* --- integers -------------------------------------------------------------------------------------- */
 
-ALWAYS bool is_table(enum kern_form form)
-{
-    return form == KERN_FORM_IQ4_NL || form == KERN_FORM_IQ4_XS || form == KERN_FORM_MXFP4;
-}
-
-/* A scale for each 16 columns, not 32. */
-ALWAYS bool is_halved(enum kern_form form)
-{
-    return form == KERN_FORM_Q6_K || form == KERN_FORM_Q3_K || form == KERN_FORM_Q2_K;
-}
-
-/* 64 unsigned values of group `g` of a block. */
-ALWAYS __m512i load_group(enum kern_form form, const uint8_t *block, int g, __m512i table)
-{
-    if (form == KERN_FORM_Q8_0)
-        return _mm512_load_si512(block + 64 * g);
-    __m512i pair = _mm512_load_si512(block + 64 * (g & 3));
-    __m512i q = _mm512_and_si512(g < 4 ? pair : _mm512_srli_epi16(pair, 4), _mm512_set1_epi8(15));
-    if (is_table(form))
-        return _mm512_shuffle_epi8(table, q);
-    if (form == KERN_FORM_Q5_0 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q5_K || form == KERN_FORM_Q6_K) {
-        uint64_t planes[2];
-        memcpy(&planes[0], block + 256 + 8 * g, 8);
-        q = _mm512_mask_add_epi8(q, planes[0], q, _mm512_set1_epi8(16));
-        if (form == KERN_FORM_Q6_K) {
-            memcpy(&planes[1], block + 320 + 8 * g, 8);
-            q = _mm512_mask_add_epi8(q, planes[1], q, _mm512_set1_epi8(32));
-        }
-    }
-    return q;
-}
-
-ALWAYS __m512 halves(const uint8_t *p)
-{
-    return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)p));
-}
-
-ALWAYS __m512 bytes_u8(const uint8_t *p)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(const void *)p)));
-}
-
-ALWAYS __m512 bytes_i8(const uint8_t *p)
-{
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i *)(const void *)p)));
-}
-
-/* E8M0 for doubled values: 2^(e - 128); below 2^-126 it is taken for zero, far under anything that matters. */
-ALWAYS __m512 exponents(const uint8_t *p)
-{
-    __m512i e = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(const void *)p));
-    __m512i biased = _mm512_max_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), _mm512_setzero_si512());
-    return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
-}
-
-struct unit {
-    __m512 d, dmin; /* of the types in blocks of 256 */
+struct sums {
+    __m512 of[TILES][ROWS];
 };
 
-ALWAYS struct unit load_unit(enum kern_form form, const uint8_t *head)
-{
-    struct unit u = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K || form == KERN_FORM_IQ4_XS || is_halved(form))
-        u.d = halves(head);
-    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K || form == KERN_FORM_Q2_K)
-        u.dmin = halves(head + 32);
-    return u;
-}
+struct at { /* one block of two tiles */
+    const uint8_t *block[TILES], *head[TILES];
+    struct unit unit[TILES];
+    int b; /* block of the unit */
+};
 
-/* Scale and min of block `b` of the unit (forms with one scale for 32). */
-ALWAYS void load_scale(enum kern_form form, const uint8_t *head, struct unit u, int b, __m512 *scale, __m512 *min)
-{
-    static const int offsets[KERN_FORMS] = {[KERN_FORM_Q4_0] = 8,     [KERN_FORM_Q5_0] = 16,  [KERN_FORM_Q8_0] = 128,
-                                            [KERN_FORM_IQ4_NL] = 128, [KERN_FORM_MXFP4] = 12, [KERN_FORM_IQ4_XS] = 128};
-    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K) {
-        *scale = _mm512_mul_ps(u.d, bytes_u8(head + 64 + 16 * b));
-        *min = _mm512_mul_ps(u.dmin, _mm512_sub_ps(_mm512_setzero_ps(), bytes_u8(head + 192 + 16 * b)));
-        return;
-    }
-    if (form == KERN_FORM_IQ4_XS)
-        *scale = _mm512_mul_ps(u.d, bytes_i8(head + 64 + 16 * b));
-    else
-        *scale = form == KERN_FORM_MXFP4 ? exponents(head + 16 * b) : halves(head + 32 * b);
-    *min = form == KERN_FORM_Q4_1 || form == KERN_FORM_Q5_1
-               ? halves(head + 32)
-               : _mm512_mul_ps(*scale, _mm512_set1_ps((float)-offsets[form]));
-}
-
-ALWAYS __m512i broadcast4(const int8_t *p)
-{
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
-}
-
-ALWAYS void block_32(enum kern_form form, const uint8_t *block, __m512 scale, __m512 min, __m512i table, int rows,
-                     const struct kern_acts *a, size_t row, size_t col, __m512 *sum)
+ALWAYS void dots(enum kern_form form, const struct at *at, int tiles, int rows, int from, int to, __m512i table,
+                 const struct kern_acts *a, size_t row, size_t col, __m512i dot[TILES][ROWS])
 {
     size_t stride = (size_t)a->stride;
-    __m512i dot[8];
 #pragma GCC unroll 8
-    for (int m = 0; m < rows; m++)
-        dot[m] = _mm512_setzero_si512();
-#pragma GCC unroll 8
-    for (int g = 0; g < 8; g++) {
-        __m512i w = load_group(form, block, g, table);
-#pragma GCC unroll 8
-        for (int m = 0; m < rows; m++)
-            dot[m] =
-                _mm512_dpbusd_epi32(dot[m], w, broadcast4(a->q + (row + (size_t)m) * stride + col + 4 * (size_t)g));
-    }
-#pragma GCC unroll 8
-    for (int m = 0; m < rows; m++) {
-        size_t at = ((row + (size_t)m) * stride + col) / 32;
-        __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(a->scale[at]));
-        sum[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m]), both, sum[m]);
-        sum[m] = _mm512_fmadd_ps(min, _mm512_set1_ps(a->sum[at]), sum[m]);
+    for (int g = from; g < to; g++) {
+        __m512i w[TILES];
+#pragma GCC unroll 2
+        for (int t = 0; t < tiles; t++)
+            w[t] = load_group(form, at->block[t], g, table);
+#pragma GCC unroll 6
+        for (int m = 0; m < rows; m++) {
+            __m512i x = broadcast4(a->q + (row + (size_t)m) * stride + col + 4 * (size_t)g);
+#pragma GCC unroll 2
+            for (int t = 0; t < tiles; t++)
+                dot[t][m] = _mm512_dpbusd_epi32(dot[t][m], w[t], x);
+        }
     }
 }
 
-/* Scale and min of 16 columns. */
-ALWAYS void load_half_scale(enum kern_form form, const uint8_t *head, struct unit u, int at, __m512 *scale, __m512 *min)
+ALWAYS void block_32(enum kern_form form, const struct at *at, int tiles, int rows, __m512i table,
+                     const struct kern_acts *a, size_t row, size_t col, struct sums *sum)
 {
-    if (form == KERN_FORM_Q2_K) {
-        *scale = _mm512_mul_ps(u.d, bytes_u8(head + 64 + at));
-        *min = _mm512_mul_ps(u.dmin, _mm512_sub_ps(_mm512_setzero_ps(), bytes_u8(head + 320 + at)));
-        return;
-    }
-    *scale = _mm512_mul_ps(u.d, bytes_i8(head + 64 + at));
-    *min = _mm512_mul_ps(*scale, _mm512_set1_ps(form == KERN_FORM_Q6_K ? -32 : -4));
+    size_t stride = (size_t)a->stride, first = (row * stride + col) / 32;
+    __m512i dot[TILES][ROWS];
+    __m512 scale[TILES], min[TILES];
+#pragma GCC unroll 6
+    for (int m = 0; m < rows; m++)
+#pragma GCC unroll 2
+        for (int t = 0; t < tiles; t++)
+            dot[t][m] = has_min(form) ? _mm512_setzero_si512()
+                                      : _mm512_slli_epi32(_mm512_set1_epi32(a->neg[first + (size_t)m * stride / 32]),
+                                                          offset_shift(form));
+    dots(form, at, tiles, rows, 0, 8, table, a, row, col, dot);
+#pragma GCC unroll 2
+    for (int t = 0; t < tiles; t++)
+        load_scale(form, at->head[t], at->unit[t], at->b, &scale[t], &min[t]);
+#pragma GCC unroll 6
+    for (int m = 0; m < rows; m++)
+#pragma GCC unroll 2
+        for (int t = 0; t < tiles; t++) {
+            size_t i = first + (size_t)m * stride / 32;
+            __m512 both = _mm512_mul_ps(scale[t], _mm512_set1_ps(a->scale[i]));
+            sum->of[t][m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][m]), both, sum->of[t][m]);
+            if (has_min(form))
+                sum->of[t][m] = _mm512_fmadd_ps(min[t], _mm512_set1_ps(a->sum[i]), sum->of[t][m]);
+        }
 }
 
-ALWAYS void block_16_16(enum kern_form form, const uint8_t *block, const uint8_t *head, struct unit u, int b, int rows,
-                        const struct kern_acts *a, size_t row, size_t col, __m512 *sum)
+ALWAYS void block_16_16(enum kern_form form, const struct at *at, int tiles, int rows, const struct kern_acts *a,
+                        size_t row, size_t col, struct sums *sum)
 {
     size_t stride = (size_t)a->stride;
 #pragma GCC unroll 2
     for (int half = 0; half < 2; half++) {
-        __m512 scale, min;
-        __m512i dot[8];
-        load_half_scale(form, head, u, 32 * b + 16 * half, &scale, &min);
-#pragma GCC unroll 8
+        __m512i dot[TILES][ROWS];
+        __m512 scale[TILES], min[TILES];
+#pragma GCC unroll 6
         for (int m = 0; m < rows; m++)
-            dot[m] = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int g = 4 * half; g < 4 * half + 4; g++) {
-            __m512i w = load_group(form, block, g, _mm512_setzero_si512());
-#pragma GCC unroll 8
-            for (int m = 0; m < rows; m++)
-                dot[m] =
-                    _mm512_dpbusd_epi32(dot[m], w, broadcast4(a->q + (row + (size_t)m) * stride + col + 4 * (size_t)g));
-        }
-#pragma GCC unroll 8
-        for (int m = 0; m < rows; m++) {
-            size_t at = ((row + (size_t)m) * stride + col) / 32;
-            __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(a->scale[at]));
-            sum[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m]), both, sum[m]);
-            sum[m] = _mm512_fmadd_ps(min, _mm512_set1_ps(a->half[2 * at + (size_t)half]), sum[m]);
-        }
+#pragma GCC unroll 2
+            for (int t = 0; t < tiles; t++)
+                dot[t][m] = _mm512_setzero_si512();
+        dots(form, at, tiles, rows, 4 * half, 4 * half + 4, _mm512_setzero_si512(), a, row, col, dot);
+#pragma GCC unroll 2
+        for (int t = 0; t < tiles; t++)
+            load_half_scale(form, at->head[t], at->unit[t], 32 * at->b + 16 * half, &scale[t], &min[t]);
+#pragma GCC unroll 6
+        for (int m = 0; m < rows; m++)
+#pragma GCC unroll 2
+            for (int t = 0; t < tiles; t++) {
+                size_t i = ((row + (size_t)m) * stride + col) / 32;
+                __m512 both = _mm512_mul_ps(scale[t], _mm512_set1_ps(a->scale[i]));
+                sum->of[t][m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][m]), both, sum->of[t][m]);
+                sum->of[t][m] = _mm512_fmadd_ps(min[t], _mm512_set1_ps(a->half[2 * i + (size_t)half]), sum->of[t][m]);
+            }
     }
 }
 
-ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern_matrix *w, int tile, int rows,
-                         const struct kern_acts *a, size_t row, __m512 *sum)
+ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern_matrix *w, int tile, int tiles,
+                         int rows, const struct kern_acts *a, size_t row, struct sums *sum)
 {
     const struct kern_form_info *info = kern_form_info(form);
-    const uint8_t *unit = w->data + (size_t)tile * w->tile_bytes;
     size_t head = info->head, block_bytes = info->block, unit_bytes = w->unit_bytes, col = 0;
-    __m512i table = _mm512_setzero_si512();
+    const uint8_t *unit = w->data + (size_t)tile * w->tile_bytes;
+    __m512i table = load_table(form);
 
-    if (is_table(form))
-        table = _mm512_add_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)info->table)),
-                                _mm512_set1_epi8((char)(form == KERN_FORM_MXFP4 ? 12 : 128)));
     for (int i = 0; i < w->units; i++, unit += unit_bytes) {
-        struct unit u = load_unit(form, unit);
+        struct at at;
+#pragma GCC unroll 2
+        for (int t = 0; t < tiles; t++) {
+            at.head[t] = unit + (size_t)t * w->tile_bytes;
+            at.unit[t] = load_unit(form, at.head[t]);
+        }
 #pragma GCC unroll 2
         for (int b = 0; b < unit_blocks; b++, col += 32) {
-            const uint8_t *block = unit + head + (size_t)b * block_bytes;
-            if (is_halved(form)) {
-                block_16_16(form, block, unit, u, b, rows, a, row, col, sum);
-            } else {
-                __m512 scale, min;
-                load_scale(form, unit, u, b, &scale, &min);
-                block_32(form, block, scale, min, table, rows, a, row, col, sum);
-            }
+            at.b = b;
+#pragma GCC unroll 2
+            for (int t = 0; t < tiles; t++)
+                at.block[t] = at.head[t] + head + (size_t)b * block_bytes;
+            if (is_halved(form))
+                block_16_16(form, &at, tiles, rows, a, row, col, sum);
+            else
+                block_32(form, &at, tiles, rows, table, a, row, col, sum);
         }
     }
 }
@@ -212,7 +142,7 @@ ALWAYS __m512 load_column(enum kern_form form, const uint8_t *block, int k, int 
 }
 
 ALWAYS void float_rows(enum kern_form form, const struct kern_matrix *w, int tile, int rows, const struct kern_acts *a,
-                       size_t row, __m512 *sum)
+                       size_t row, __m512 sum[])
 {
     const uint8_t *block = w->data + (size_t)tile * w->tile_bytes;
     size_t stride = (size_t)a->stride, col = 0;
@@ -239,73 +169,94 @@ ALWAYS void float_rows(enum kern_form form, const struct kern_matrix *w, int til
     }
 }
 
-/* --- one tile -------------------------------------------------------------------------------------- */
+/* --- a piece --------------------------------------------------------------------------------------- */
 
-struct target {
-    float *y;
-    size_t y_stride;
-    __mmask16 lanes; /* rows of W that exist */
-    __m512 start;    /* bias or zero */
-    bool add;
-};
-
-ALWAYS void some_rows(enum kern_form form, int unit_blocks, int rows, const struct kern_matrix *w, int tile,
-                      const struct kern_acts *a, size_t row, const struct target *t, size_t to)
+ALWAYS void integer_piece(enum kern_form form, int unit_blocks, int tiles, int rows, const struct kern_product *p,
+                          const struct kern_acts *a, int tile, int row)
 {
-    __m512 sum[8];
-#pragma GCC unroll 8
-    for (int m = 0; m < rows; m++)
-        sum[m] = t->start;
-    if (unit_blocks > 0)
-        integer_rows(form, unit_blocks, w, tile, rows, a, row, sum);
-    else
-        float_rows(form, w, tile, rows, a, row, sum);
-#pragma GCC unroll 8
-    for (int m = 0; m < rows; m++) {
-        float *y = t->y + (to + (size_t)m) * t->y_stride;
-        if (t->add)
-            sum[m] = _mm512_add_ps(sum[m], _mm512_maskz_loadu_ps(t->lanes, y));
-        _mm512_mask_storeu_ps(y, t->lanes, sum[m]);
-    }
+    struct sums sum;
+#pragma GCC unroll 2
+    for (int t = 0; t < tiles; t++)
+#pragma GCC unroll 6
+        for (int m = 0; m < rows; m++)
+            sum.of[t][m] = kern_avx512_start(p, tile + t);
+    integer_rows(form, unit_blocks, p->w, tile, tiles, rows, a, (size_t)row, &sum);
+#pragma GCC unroll 2
+    for (int t = 0; t < tiles; t++)
+#pragma GCC unroll 6
+        for (int m = 0; m < rows; m++)
+            kern_avx512_finish(p, tile + t, row + m, sum.of[t][m]);
 }
 
-#define PRODUCT(name, form, unit_blocks)                                                                               \
-    static void name(const struct kern_matrix *w, int tile, const struct kern_acts *a, int first, int count,           \
-                     const struct target *t)                                                                           \
+ALWAYS void float_piece(enum kern_form form, int rows, const struct kern_product *p, const struct kern_acts *a,
+                        int tile, int row)
+{
+    __m512 sum[ROWS_FLOAT];
+#pragma GCC unroll 8
+    for (int m = 0; m < rows; m++)
+        sum[m] = kern_avx512_start(p, tile);
+    float_rows(form, p->w, tile, rows, a, (size_t)row, sum);
+#pragma GCC unroll 8
+    for (int m = 0; m < rows; m++)
+        kern_avx512_finish(p, tile, row + m, sum[m]);
+}
+
+#define INTEGERS(name, form, unit_blocks)                                                                              \
+    static void name(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece)          \
     {                                                                                                                  \
-        int m = 0;                                                                                                     \
-        for (; count - m >= 8; m += 8)                                                                                 \
-            some_rows(form, unit_blocks, 8, w, tile, a, (size_t)(first + m), t, (size_t)m);                            \
-        for (; count - m >= 4; m += 4)                                                                                 \
-            some_rows(form, unit_blocks, 4, w, tile, a, (size_t)(first + m), t, (size_t)m);                            \
-        for (; count - m >= 2; m += 2)                                                                                 \
-            some_rows(form, unit_blocks, 2, w, tile, a, (size_t)(first + m), t, (size_t)m);                            \
-        for (; m < count; m++)                                                                                         \
-            some_rows(form, unit_blocks, 1, w, tile, a, (size_t)(first + m), t, (size_t)m);                            \
+        int tile = piece->tile, end = tile + piece->tiles, last = piece->first + piece->count, m;                      \
+        for (; piece->count > 1 && end - tile >= 2; tile += 2) {                                                       \
+            for (m = piece->first; last - m >= 6; m += 6)                                                              \
+                integer_piece(form, unit_blocks, 2, 6, p, a, tile, m);                                                 \
+            for (; last - m >= 4; m += 4)                                                                              \
+                integer_piece(form, unit_blocks, 2, 4, p, a, tile, m);                                                 \
+            for (; last - m >= 2; m += 2)                                                                              \
+                integer_piece(form, unit_blocks, 2, 2, p, a, tile, m);                                                 \
+            for (; m < last; m++)                                                                                      \
+                integer_piece(form, unit_blocks, 2, 1, p, a, tile, m);                                                 \
+        }                                                                                                              \
+        for (; tile < end; tile++)                                                                                     \
+            for (m = piece->first; m < last; m++)                                                                      \
+                integer_piece(form, unit_blocks, 1, 1, p, a, tile, m);                                                 \
     }
 
-PRODUCT(product_f32, KERN_FORM_F32, 0)
-PRODUCT(product_f16, KERN_FORM_F16, 0)
-PRODUCT(product_bf16, KERN_FORM_BF16, 0)
-PRODUCT(product_q4_0, KERN_FORM_Q4_0, 2)
-PRODUCT(product_q4_1, KERN_FORM_Q4_1, 1)
-PRODUCT(product_q5_0, KERN_FORM_Q5_0, 2)
-PRODUCT(product_q5_1, KERN_FORM_Q5_1, 1)
-PRODUCT(product_q8_0, KERN_FORM_Q8_0, 2)
-PRODUCT(product_iq4_nl, KERN_FORM_IQ4_NL, 2)
-PRODUCT(product_mxfp4, KERN_FORM_MXFP4, 4)
-PRODUCT(product_q4_k, KERN_FORM_Q4_K, 8)
-PRODUCT(product_q5_k, KERN_FORM_Q5_K, 8)
-PRODUCT(product_q6_k, KERN_FORM_Q6_K, 8)
-PRODUCT(product_q3_k, KERN_FORM_Q3_K, 8)
-PRODUCT(product_q2_k, KERN_FORM_Q2_K, 8)
-PRODUCT(product_iq4_xs, KERN_FORM_IQ4_XS, 8)
+#define FLOATS(name, form)                                                                                             \
+    static void name(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece)          \
+    {                                                                                                                  \
+        int last = piece->first + piece->count, m;                                                                     \
+        for (int tile = piece->tile; tile < piece->tile + piece->tiles; tile++) {                                      \
+            for (m = piece->first; last - m >= 8; m += 8)                                                              \
+                float_piece(form, 8, p, a, tile, m);                                                                   \
+            for (; last - m >= 4; m += 4)                                                                              \
+                float_piece(form, 4, p, a, tile, m);                                                                   \
+            for (; last - m >= 2; m += 2)                                                                              \
+                float_piece(form, 2, p, a, tile, m);                                                                   \
+            for (; m < last; m++)                                                                                      \
+                float_piece(form, 1, p, a, tile, m);                                                                   \
+        }                                                                                                              \
+    }
 
-void kern_avx512_product(const struct kern_matrix *w, int tile, const struct kern_acts *a, int first, int count,
-                         float *y, size_t y_stride, const float *bias, bool add)
+FLOATS(product_f32, KERN_FORM_F32)
+FLOATS(product_f16, KERN_FORM_F16)
+FLOATS(product_bf16, KERN_FORM_BF16)
+INTEGERS(product_q4_0, KERN_FORM_Q4_0, 2)
+INTEGERS(product_q4_1, KERN_FORM_Q4_1, 1)
+INTEGERS(product_q5_0, KERN_FORM_Q5_0, 2)
+INTEGERS(product_q5_1, KERN_FORM_Q5_1, 1)
+INTEGERS(product_q8_0, KERN_FORM_Q8_0, 2)
+INTEGERS(product_iq4_nl, KERN_FORM_IQ4_NL, 2)
+INTEGERS(product_mxfp4, KERN_FORM_MXFP4, 4)
+INTEGERS(product_q4_k, KERN_FORM_Q4_K, 8)
+INTEGERS(product_q5_k, KERN_FORM_Q5_K, 8)
+INTEGERS(product_q6_k, KERN_FORM_Q6_K, 8)
+INTEGERS(product_q3_k, KERN_FORM_Q3_K, 8)
+INTEGERS(product_q2_k, KERN_FORM_Q2_K, 8)
+INTEGERS(product_iq4_xs, KERN_FORM_IQ4_XS, 8)
+
+void kern_avx512_product(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece)
 {
-    static void (*const products[KERN_FORMS])(const struct kern_matrix *, int, const struct kern_acts *, int, int,
-                                              const struct target *) = {
+    static void (*const products[KERN_FORMS])(const struct kern_product *, const struct kern_acts *,
+                                              const struct kern_piece *) = {
         [KERN_FORM_F32] = product_f32,       [KERN_FORM_F16] = product_f16,   [KERN_FORM_BF16] = product_bf16,
         [KERN_FORM_Q4_0] = product_q4_0,     [KERN_FORM_Q4_1] = product_q4_1, [KERN_FORM_Q5_0] = product_q5_0,
         [KERN_FORM_Q5_1] = product_q5_1,     [KERN_FORM_Q8_0] = product_q8_0, [KERN_FORM_IQ4_NL] = product_iq4_nl,
@@ -313,10 +264,5 @@ void kern_avx512_product(const struct kern_matrix *w, int tile, const struct ker
         [KERN_FORM_Q6_K] = product_q6_k,     [KERN_FORM_Q3_K] = product_q3_k, [KERN_FORM_Q2_K] = product_q2_k,
         [KERN_FORM_IQ4_XS] = product_iq4_xs,
     };
-    int lanes = w->rows - tile * KERN_TILE;
-    struct target t = {y, y_stride, (__mmask16)(lanes >= KERN_TILE ? 0xffff : (1 << lanes) - 1), _mm512_setzero_ps(),
-                       add};
-    if (bias)
-        t.start = _mm512_maskz_loadu_ps(t.lanes, bias + tile * KERN_TILE);
-    products[w->form](w, tile, a, first, count, &t);
+    products[p->w->form](p, a, piece);
 }

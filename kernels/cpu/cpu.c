@@ -21,3 +21,8 @@ bool kern_cpu_avx512(void)
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512vnni");
 }
+
+bool kern_cpu_avx512bf16(void)
+{
+    return kern_cpu_avx512() && __builtin_cpu_supports("avx512bf16");
+}

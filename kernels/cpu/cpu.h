@@ -4,8 +4,9 @@
 
 #include "kernels/kernels.h"
 
-bool kern_cpu_avx2(void);   /* AVX2, FMA, F16C */
-bool kern_cpu_avx512(void); /* AVX-512 F, BW, DQ, VL and VNNI */
-extern const struct kern_ops kern_ops_avx2, kern_ops_avx512;
+bool kern_cpu_avx2(void);       /* AVX2, FMA, F16C */
+bool kern_cpu_avx512(void);     /* AVX-512 F, BW, DQ, VL and VNNI */
+bool kern_cpu_avx512bf16(void); /* and AVX512-BF16 */
+extern const struct kern_ops kern_ops_avx2, kern_ops_avx512, kern_ops_avx512bf16;
 
 #endif

@@ -34,33 +34,42 @@ static void ref_quantize(struct kern_acts *a, int row)
         a->sum[at] = scale * (halves[0] + halves[1]);
         a->half[2 * at] = scale * halves[0];
         a->half[2 * at + 1] = scale * halves[1];
+        a->neg[at] = -(int32_t)(halves[0] + halves[1]);
     }
 }
 
-static void ref_product(const struct kern_matrix *w, int tile, const struct kern_acts *a, int first, int count,
-                        float *y, size_t y_stride, const float *bias, bool add)
+static void product_tile(const struct kern_product *p, int tile, const struct kern_acts *a,
+                         const struct kern_piece *piece)
 {
+    const struct kern_matrix *w = p->w;
     bool integer = kern_form_info(w->form)->integer;
     int lanes = w->rows - tile * KERN_TILE < KERN_TILE ? w->rows - tile * KERN_TILE : KERN_TILE;
-    float values[KERN_TILE][KERN_BLOCK];
+    float values[KERN_TILE][KERN_BLOCK], *y = p->y + (size_t)piece->first * p->y_stride + tile * KERN_TILE;
 
-    for (int m = 0; m < count; m++)
+    for (int m = 0; m < piece->count; m++)
         for (int lane = 0; lane < lanes; lane++) {
-            float start = bias ? bias[tile * KERN_TILE + lane] : 0, *to = &y[(size_t)m * y_stride + (size_t)lane];
-            *to = add ? *to + start : start;
+            float start = p->bias ? p->bias[tile * KERN_TILE + lane] : 0,
+                  *to = &y[(size_t)m * p->y_stride + (size_t)lane];
+            *to = p->add ? *to + start : start;
         }
     for (int block = 0; block * KERN_BLOCK < w->cols; block++) {
         kern_matrix_block(w, tile, block, values);
-        for (int m = 0; m < count; m++) {
-            size_t at = (size_t)(first + m) * (size_t)a->stride + (size_t)block * KERN_BLOCK;
+        for (int m = 0; m < piece->count; m++) {
+            size_t at = (size_t)(piece->first + m) * (size_t)a->stride + (size_t)block * KERN_BLOCK;
             for (int lane = 0; lane < lanes; lane++) {
                 float sum = 0;
                 for (int k = 0; k < KERN_BLOCK; k++)
                     sum += values[lane][k] * (integer ? (float)a->q[at + (size_t)k] : a->x[at + (size_t)k]);
-                y[(size_t)m * y_stride + (size_t)lane] += integer ? sum * a->scale[at / KERN_BLOCK] : sum;
+                y[(size_t)m * p->y_stride + (size_t)lane] += integer ? sum * a->scale[at / KERN_BLOCK] : sum;
             }
         }
     }
+}
+
+static void ref_product(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece)
+{
+    for (int tile = piece->tile; tile < piece->tile + piece->tiles; tile++)
+        product_tile(p, tile, a, piece);
 }
 
 static float gate_one(float g, float u, enum kern_gate kind)

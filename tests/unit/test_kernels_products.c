@@ -106,24 +106,24 @@ static void compare(const struct kern_ops *ops, const struct kern_matrix *m, con
     int tiles = (m->rows + KERN_TILE - 1) / KERN_TILE, wide = tiles * KERN_TILE;
     float *want = calloc((size_t)(ROWS_MAX * wide), sizeof *want),
           *got = calloc((size_t)(ROWS_MAX * wide), sizeof *got);
-    float *alone = calloc((size_t)wide, sizeof *alone), *bias = calloc((size_t)wide, sizeof *bias);
+    float *alone = calloc((size_t)(ROWS_MAX * wide), sizeof *alone), *bias = calloc((size_t)wide, sizeof *bias);
     float *scale = calloc((size_t)wide, sizeof *scale);
+    struct kern_piece all = {0, tiles, 0, count};
     fill_noise(bias, (size_t)m->rows, 5);
     for (int i = 0; i < m->rows; i++)
         scale[i] = magnitude(m, i);
     for (int i = 0; i < ROWS_MAX * wide; i++)
         want[i] = got[i] = 0.25f;
-    for (int t = 0; t < tiles; t++) {
-        kern_ops_ref.product(m, t, a, 0, count, want + t * KERN_TILE, (size_t)wide, bias, add);
-        ops->product(m, t, a, 0, count, got + t * KERN_TILE, (size_t)wide, bias, add);
-    }
+    kern_ops_ref.product(&(struct kern_product){m, bias, want, (size_t)wide, add}, a, &all);
+    ops->product(&(struct kern_product){m, bias, got, (size_t)wide, add}, a, &all);
     for (int r = 0; r < count; r++) {
         for (int i = 0; i < wide; i++)
-            alone[i] = 0.25f;
+            alone[r * wide + i] = 0.25f;
         for (int t = 0; t < tiles; t++)
-            ops->product(m, t, a, r, 1, alone + t * KERN_TILE, (size_t)wide, bias, add);
-        ck_assert_msg(memcmp(alone, got + r * wide, (size_t)wide * sizeof *got) == 0, "%s %s row %d of %d", ops->name,
-                      name, r, count);
+            ops->product(&(struct kern_product){m, bias, alone, (size_t)wide, add}, a,
+                         &(struct kern_piece){t, 1, r, 1});
+        ck_assert_msg(memcmp(alone + r * wide, got + r * wide, (size_t)wide * sizeof *got) == 0, "%s %s row %d of %d",
+                      ops->name, name, r, count);
         for (int i = m->rows; i < wide; i++) /* lanes beyond the last row are never written */
             ck_assert(got[r * wide + i] == 0.25f);
         for (int i = 0; i < m->rows; i++) {
@@ -138,6 +138,24 @@ static void compare(const struct kern_ops *ops, const struct kern_matrix *m, con
     free(alone);
     free(bias);
     free(scale);
+}
+
+/* Row `r` of noise, in every form that products read; a table that rounds to bf16 is held against a twin that is given
+ * the rounded values. */
+static void fill_acts(const struct kern_ops *ops, struct kern_acts *a, int r, bool brain)
+{
+    float *x = a->x + (size_t)r * (size_t)a->stride;
+    fill_noise(x, (size_t)a->cols, (uint32_t)r + 1);
+    kern_ops_ref.quantize(a, r);
+    if (!ops->round)
+        return;
+    ops->round(a, r);
+    for (int i = 0; i < a->stride; i++) {
+        uint16_t rounded = a->brain[(size_t)r * (size_t)a->stride + (size_t)i];
+        ck_assert_uint_eq(rounded, kern_f32_to_bf16(x[i]));
+        if (brain)
+            x[i] = kern_bf16_to_f32(rounded);
+    }
 }
 
 static void sweep(const struct kern_ops *ops)
@@ -157,10 +175,8 @@ static void sweep(const struct kern_ops *ops)
             struct kern_acts a;
             ck_assert(kern_matrix_pack(&m, &from, rows, cols, false, pool, &memory) &&
                       kern_acts_init(&a, ROWS_MAX, cols));
-            for (int r = 0; r < ROWS_MAX; r++) {
-                fill_noise(a.x + (size_t)r * (size_t)a.stride, (size_t)cols, (uint32_t)r + 1);
-                kern_ops_ref.quantize(&a, r);
-            }
+            for (int r = 0; r < ROWS_MAX; r++)
+                fill_acts(ops, &a, r, types[t] == KERN_BF16);
             for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
                 compare(ops, &m, &a, counts[c], c % 2, kern_quant_find((uint32_t)types[t])->name);
             kern_acts_release(&a);

@@ -1,0 +1,133 @@
+/* avx512_weights.h - how the integer forms of matrix.h are read: 64 values of a group, scales and mins of 16 rows. */
+#ifndef KERNELS_CPU_AVX512_WEIGHTS_H
+#define KERNELS_CPU_AVX512_WEIGHTS_H
+
+#include "kernels/cpu/avx512.h"
+
+ALWAYS bool is_table(enum kern_form form)
+{
+    return form == KERN_FORM_IQ4_NL || form == KERN_FORM_IQ4_XS || form == KERN_FORM_MXFP4;
+}
+
+/* A scale for each 16 columns, not 32. */
+ALWAYS bool is_halved(enum kern_form form)
+{
+    return form == KERN_FORM_Q6_K || form == KERN_FORM_Q3_K || form == KERN_FORM_Q2_K;
+}
+
+/* 64 unsigned values of group `g` of a block. */
+ALWAYS __m512i load_group(enum kern_form form, const uint8_t *block, int g, __m512i table)
+{
+    if (form == KERN_FORM_Q8_0)
+        return _mm512_load_si512(block + 64 * g);
+    __m512i pair = _mm512_load_si512(block + 64 * (g & 3));
+    __m512i q = _mm512_and_si512(g < 4 ? pair : _mm512_srli_epi16(pair, 4), _mm512_set1_epi8(15));
+    if (is_table(form))
+        return _mm512_shuffle_epi8(table, q);
+    if (form == KERN_FORM_Q5_0 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q5_K || form == KERN_FORM_Q6_K) {
+        uint64_t planes[2];
+        memcpy(&planes[0], block + 256 + 8 * g, 8);
+        q = _mm512_mask_add_epi8(q, planes[0], q, _mm512_set1_epi8(16));
+        if (form == KERN_FORM_Q6_K) {
+            memcpy(&planes[1], block + 320 + 8 * g, 8);
+            q = _mm512_mask_add_epi8(q, planes[1], q, _mm512_set1_epi8(32));
+        }
+    }
+    return q;
+}
+
+ALWAYS __m512 halves(const uint8_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)p));
+}
+
+ALWAYS __m512 bytes_u8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(const void *)p)));
+}
+
+ALWAYS __m512 bytes_i8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_load_si128((const __m128i *)(const void *)p)));
+}
+
+/* E8M0 for doubled values: 2^(e - 128); below 2^-126 it is taken for zero, far under anything that matters. */
+ALWAYS __m512 exponents(const uint8_t *p)
+{
+    __m512i e = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(const void *)p));
+    __m512i biased = _mm512_max_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), _mm512_setzero_si512());
+    return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
+}
+
+struct unit {
+    __m512 d, dmin; /* of the types in blocks of 256 */
+};
+
+ALWAYS struct unit load_unit(enum kern_form form, const uint8_t *head)
+{
+    struct unit u = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K || form == KERN_FORM_IQ4_XS || is_halved(form))
+        u.d = halves(head);
+    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K || form == KERN_FORM_Q2_K)
+        u.dmin = halves(head + 32);
+    return u;
+}
+
+/* log2 of the offset of forms without a min: their dots start at minus that times the sum of the activations. */
+ALWAYS unsigned offset_shift(enum kern_form form)
+{
+    return form == KERN_FORM_Q4_0 ? 3 : form == KERN_FORM_Q5_0 || form == KERN_FORM_MXFP4 ? 4 : 7;
+}
+
+ALWAYS bool has_min(enum kern_form form)
+{
+    return form == KERN_FORM_Q4_1 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K;
+}
+
+/* Scale and min (0 without one) of block `b` of the unit (forms with one scale for 32). */
+ALWAYS void load_scale(enum kern_form form, const uint8_t *head, struct unit u, int b, __m512 *scale, __m512 *min)
+{
+    *min = _mm512_setzero_ps();
+    if (form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K) {
+        *scale = _mm512_mul_ps(u.d, bytes_u8(head + 64 + 16 * b));
+        *min = _mm512_mul_ps(u.dmin, _mm512_sub_ps(*min, bytes_u8(head + 192 + 16 * b)));
+        return;
+    }
+    if (form == KERN_FORM_IQ4_XS)
+        *scale = _mm512_mul_ps(u.d, bytes_i8(head + 64 + 16 * b));
+    else
+        *scale = form == KERN_FORM_MXFP4 ? exponents(head + 16 * b) : halves(head + 32 * b);
+    if (has_min(form))
+        *min = halves(head + 32);
+}
+
+/* Scale and min of 16 columns. */
+ALWAYS void load_half_scale(enum kern_form form, const uint8_t *head, struct unit u, int at, __m512 *scale, __m512 *min)
+{
+    if (form == KERN_FORM_Q2_K) {
+        *scale = _mm512_mul_ps(u.d, bytes_u8(head + 64 + at));
+        *min = _mm512_mul_ps(u.dmin, _mm512_sub_ps(_mm512_setzero_ps(), bytes_u8(head + 320 + at)));
+        return;
+    }
+    *scale = _mm512_mul_ps(u.d, bytes_i8(head + 64 + at));
+    *min = _mm512_mul_ps(*scale, _mm512_set1_ps(form == KERN_FORM_Q6_K ? -32 : -4));
+}
+
+/* What nibbles stand for, with the offset that makes it unsigned. */
+ALWAYS __m512i load_table(enum kern_form form)
+{
+    const struct kern_form_info *info = kern_form_info(form);
+    if (!is_table(form))
+        return _mm512_setzero_si512();
+    return _mm512_add_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)info->table)),
+                           _mm512_set1_epi8((char)(1 << offset_shift(form))));
+}
+
+ALWAYS __m512i broadcast4(const int8_t *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+#endif
