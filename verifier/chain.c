@@ -1,25 +1,10 @@
 #include "verifier/chain.h"
 
-#include <limits.h>
-#include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/rsa.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
-#include <openssl/x509v3.h>
+#include <stdlib.h>
 #include <time.h>
-
-static X509 *cert_at(const struct verifier_chain *c, size_t i)
-{
-    return c->cert[i];
-}
-
-/* OpenSSL queues errors per thread; what a stranger's bytes caused must not surface elsewhere. */
-static enum verifier_err done(enum verifier_err err)
-{
-    ERR_clear_error();
-    return err;
-}
 
 static void note_subject(struct verifier_note *why, const struct verifier_chain *c, size_t i, const char *what)
 {
@@ -34,116 +19,185 @@ static void note_subject(struct verifier_note *why, const struct verifier_chain 
 
 /* --- reading ------------------------------------------------------------------------------------ */
 
-static X509 *cert_from_der(struct span der)
+static enum verifier_err note_length(struct verifier_note *why, size_t n, size_t exact)
 {
-    const unsigned char *p = der.data;
-    X509 *x = der.len > 0 && der.len <= VERIFIER_CERT_MAX ? d2i_X509(NULL, &p, (long)der.len) : NULL;
+    verifier_note_observed(why, "%zu certificates", n);
+    verifier_note_required(why, "%zu certificates", exact);
+    return VERIFIER_E_CHAIN_LENGTH;
+}
 
-    /* X509_get_extension_flags() computes the flags; a certificate with a malformed or unknown critical extension
-     * cannot be judged. */
-    if (x && (p != der.data + der.len || (X509_get_extension_flags(x) & (EXFLAG_INVALID | EXFLAG_CRITICAL)))) {
-        X509_free(x);
-        x = NULL;
+/* Empty, with room for `bytes` of certificates. */
+static bool chain_init(struct verifier_chain *out, size_t bytes)
+{
+    *out = (struct verifier_chain){.expires = UINT64_MAX, .issued = UINT64_MAX};
+    out->bytes = malloc(bytes + 1);
+    return out->bytes != NULL;
+}
+
+/* The next certificate, which lies in out->bytes. */
+static enum verifier_err add_cert(struct verifier_chain *out, struct span der, struct verifier_note *why)
+{
+    if (der.len <= VERIFIER_CERT_MAX && verifier_cert_parse(&out->cert[out->count], der)) {
+        out->count++;
+        return VERIFIER_OK;
     }
-    return x;
+    verifier_note_observed(why, "certificate %zu cannot be read", out->count);
+    return VERIFIER_E_PARSE;
 }
 
 enum verifier_err verifier_chain_open(struct verifier_chain *out, const struct span *der, size_t n, size_t exact,
                                       struct verifier_note *why)
 {
+    enum verifier_err err = VERIFIER_OK;
+    size_t total = 0, at = 0;
+
     *out = (struct verifier_chain){.expires = UINT64_MAX, .issued = UINT64_MAX};
-    if (n != exact || n > VERIFIER_CERTS_MAX) {
-        verifier_note_observed(why, "%zu certificates", n);
-        verifier_note_required(why, "%zu certificates", exact);
-        return VERIFIER_E_CHAIN_LENGTH;
+    if (n != exact || n > VERIFIER_CERTS_MAX)
+        return note_length(why, n, exact);
+    for (size_t i = 0; i < n; i++)
+        total += der[i].len;
+    if (total > (size_t)VERIFIER_CERTS_MAX * VERIFIER_CERT_MAX)
+        return VERIFIER_E_PARSE;
+    if (!chain_init(out, total))
+        return VERIFIER_E_INTERNAL;
+    for (size_t i = 0; i < n && err == VERIFIER_OK; at += der[i++].len) {
+        if (der[i].len > 0)
+            memcpy(out->bytes + at, der[i].data, der[i].len);
+        err = add_cert(out, span_of(out->bytes + at, der[i].len), why);
     }
-    for (size_t i = 0; i < n; i++) {
-        out->cert[i] = cert_from_der(der[i]);
-        if (!out->cert[i]) {
-            verifier_note_observed(why, "certificate %zu cannot be read", i);
-            return done(VERIFIER_E_PARSE);
-        }
-        out->count++;
-    }
-    return done(VERIFIER_OK);
+    return err;
+}
+
+/* PEM's line ends, and what may stand behind the last certificate. */
+static bool is_blank(uint8_t c)
+{
+    return c == '\0' || c == '\n' || c == '\r' || c == ' ';
 }
 
 static bool is_padding(struct span s)
 {
     for (size_t i = 0; i < s.len; i++)
-        if (s.data[i] != '\0' && s.data[i] != '\n' && s.data[i] != '\r' && s.data[i] != ' ')
+        if (!is_blank(s.data[i]))
             return false;
     return true;
 }
 
-/* Cut the next PEM certificate off `*text`: false at the end or when something else stands there. */
-static X509 *cert_from_pem(struct span *text)
+static int base64_digit(uint8_t c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Base64 (RFC 7468: line ends anywhere, padding at the end) into `out`, which has room for 3/4 of it. The length, 0
+ * when malformed. */
+static size_t unbase64(struct span text, uint8_t *out)
+{
+    size_t len = 0, digits = 0, pads = 0;
+    uint32_t bits = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        int digit = base64_digit(text.data[i]);
+
+        if (digit < 0 && text.data[i] == '=' && pads < 2)
+            pads++;
+        else if (digit < 0 ? !is_blank(text.data[i]) || text.data[i] == '\0' : pads > 0)
+            return 0;
+        if (digit < 0)
+            continue;
+        bits = bits << 6 | (uint32_t)digit;
+        if (++digits % 4 == 0) {
+            out[len++] = (uint8_t)(bits >> 16);
+            out[len++] = (uint8_t)(bits >> 8);
+            out[len++] = (uint8_t)bits;
+        }
+    }
+    if ((digits + pads) % 4 != 0)
+        return 0;
+    if (pads == 2 && (bits & 0xf) == 0) {
+        out[len++] = (uint8_t)(bits >> 4);
+    } else if (pads == 1 && (bits & 0x3) == 0) {
+        out[len++] = (uint8_t)(bits >> 10);
+        out[len++] = (uint8_t)(bits >> 2);
+    } else if (pads > 0) {
+        return 0;
+    }
+    return len;
+}
+
+/* Cut the next PEM certificate off `*text` and decode it to `out`; its length, 0 when something else stands there. */
+static size_t take_pem(struct span *text, uint8_t *out)
 {
     static const char begin[] = "-----BEGIN CERTIFICATE-----", end[] = "-----END CERTIFICATE-----";
     const uint8_t *start = memmem(text->data, text->len, begin, sizeof begin - 1), *stop;
-    X509 *x = NULL;
-    unsigned char *der = NULL;
-    char *name = NULL, *header = NULL;
-    long len = 0;
-    BIO *bio;
 
     if (!start || !is_padding(span_of(text->data, (size_t)(start - text->data))))
-        return NULL;
+        return 0;
+    start += sizeof begin - 1;
     stop = memmem(start, text->len - (size_t)(start - text->data), end, sizeof end - 1);
     if (!stop)
-        return NULL;
-    stop += sizeof end - 1;
-    bio = BIO_new_mem_buf(start, (int)(stop - start));
-    if (bio && PEM_read_bio(bio, &name, &header, &der, &len) == 1 && header[0] == '\0' && len > 0)
-        x = cert_from_der(span_of(der, (size_t)len));
-    BIO_free(bio);
-    OPENSSL_free(name);
-    OPENSSL_free(header);
-    OPENSSL_free(der);
-    *text = span_of(stop, text->len - (size_t)(stop - text->data));
-    return x;
+        return 0;
+    *text = span_of(stop + sizeof end - 1, text->len - (size_t)(stop + sizeof end - 1 - text->data));
+    return unbase64(span_of(start, (size_t)(stop - start)), out);
 }
 
 enum verifier_err verifier_chain_open_pem(struct verifier_chain *out, struct span pem, size_t exact,
                                           struct verifier_note *why)
 {
+    enum verifier_err err = VERIFIER_OK;
+    size_t at = 0;
+
     *out = (struct verifier_chain){.expires = UINT64_MAX, .issued = UINT64_MAX};
     if (pem.len > (size_t)VERIFIER_CERTS_MAX * VERIFIER_CERT_MAX * 2)
         return VERIFIER_E_PARSE;
-    while (!is_padding(pem)) {
+    if (!chain_init(out, pem.len))
+        return VERIFIER_E_INTERNAL;
+    while (!is_padding(pem) && err == VERIFIER_OK) {
+        size_t len;
+
         if (out->count == VERIFIER_CERTS_MAX)
-            return done(VERIFIER_E_CHAIN_LENGTH);
-        out->cert[out->count] = cert_from_pem(&pem);
-        if (!out->cert[out->count]) {
-            verifier_note_observed(why, "certificate %zu cannot be read", out->count);
-            return done(VERIFIER_E_PARSE);
-        }
-        out->count++;
+            return VERIFIER_E_CHAIN_LENGTH;
+        len = take_pem(&pem, out->bytes + at);
+        err = add_cert(out, span_of(out->bytes + at, len), why);
+        at += len;
     }
-    if (out->count != exact) {
-        verifier_note_observed(why, "%zu certificates", out->count);
-        verifier_note_required(why, "%zu certificates", exact);
-        return done(VERIFIER_E_CHAIN_LENGTH);
-    }
-    return done(VERIFIER_OK);
+    return err == VERIFIER_OK && out->count != exact ? note_length(why, out->count, exact) : err;
 }
 
 void verifier_chain_close(struct verifier_chain *c)
 {
-    for (size_t i = 0; i < c->count; i++)
-        X509_free(c->cert[i]);
+    for (size_t i = 0; i < VERIFIER_CERTS_MAX; i++)
+        X509_free(c->x509[i]);
+    memset(c->x509, 0, sizeof c->x509);
+    verifier_cache_free(c->own);
+    free(c->bytes);
+    c->cache = c->own = NULL;
+    c->bytes = NULL;
     c->count = 0;
+}
+
+void verifier_chain_use(struct verifier_chain *c, struct verifier_cache *cache)
+{
+    c->cache = cache;
+}
+
+/* The cache to use; NULL without memory. */
+static struct verifier_cache *cache_of(struct verifier_chain *c)
+{
+    if (!c->cache)
+        c->cache = c->own = verifier_cache_new(0);
+    return c->cache;
 }
 
 /* --- root, order, signatures -------------------------------------------------------------------- */
 
 void verifier_chain_sha256(const struct verifier_chain *c, size_t i, uint8_t out[32])
 {
-    unsigned int len = 32;
-
-    memset(out, 0, 32);
-    if (X509_digest(cert_at(c, i), EVP_sha256(), out, &len) != 1)
-        memset(out, 0, 32);
+    SHA256(c->cert[i].whole.data, c->cert[i].whole.len, out);
 }
 
 enum verifier_err verifier_chain_anchor(struct verifier_chain *c, enum verifier_anchor_kind kind,
@@ -153,89 +207,34 @@ enum verifier_err verifier_chain_anchor(struct verifier_chain *c, enum verifier_
 
     verifier_chain_sha256(c, c->count - 1, digest);
     if (verifier_anchor_find(digest, &c->anchor) && c->anchor.kind == kind)
-        return done(VERIFIER_OK);
+        return VERIFIER_OK;
     note_subject(why, c, c->count - 1, "this root is not trusted here");
-    return done(VERIFIER_E_UNTRUSTED_ROOT);
-}
-
-static bool is_pss_sha384(const X509_ALGOR *alg)
-{
-    const ASN1_OBJECT *oid, *hash;
-    const void *value;
-    int type;
-    bool good = false;
-    RSA_PSS_PARAMS *p = NULL;
-    X509_ALGOR *mgf_hash = NULL;
-
-    X509_ALGOR_get0(&oid, &type, &value, alg);
-    if (OBJ_obj2nid(oid) != NID_rsassaPss || type != V_ASN1_SEQUENCE)
-        return false;
-    p = ASN1_item_unpack(value, ASN1_ITEM_rptr(RSA_PSS_PARAMS));
-    if (!p || !p->hashAlgorithm || !p->maskGenAlgorithm || !p->saltLength || ASN1_INTEGER_get(p->saltLength) != 48 ||
-        (p->trailerField && ASN1_INTEGER_get(p->trailerField) != 1))
-        goto out;
-    X509_ALGOR_get0(&hash, NULL, NULL, p->hashAlgorithm);
-    X509_ALGOR_get0(&oid, &type, &value, p->maskGenAlgorithm);
-    if (OBJ_obj2nid(hash) != NID_sha384 || OBJ_obj2nid(oid) != NID_mgf1 || type != V_ASN1_SEQUENCE)
-        goto out;
-    mgf_hash = ASN1_item_unpack(value, ASN1_ITEM_rptr(X509_ALGOR));
-    if (mgf_hash) {
-        X509_ALGOR_get0(&hash, NULL, NULL, mgf_hash);
-        good = OBJ_obj2nid(hash) == NID_sha384;
-    }
-out:
-    X509_ALGOR_free(mgf_hash);
-    RSA_PSS_PARAMS_free(p);
-    return good;
-}
-
-static bool is_form(const X509_ALGOR *alg, enum verifier_chain_form form)
-{
-    const ASN1_OBJECT *oid;
-
-    if (form == VERIFIER_FORM_RSA_PSS_SHA384)
-        return is_pss_sha384(alg);
-    X509_ALGOR_get0(&oid, NULL, NULL, alg);
-    switch (form) {
-    case VERIFIER_FORM_ECDSA_SHA256:
-        return OBJ_obj2nid(oid) == NID_ecdsa_with_SHA256;
-    case VERIFIER_FORM_ECDSA_SHA384:
-        return OBJ_obj2nid(oid) == NID_ecdsa_with_SHA384;
-    default:
-        return OBJ_obj2nid(oid) == NID_sha256WithRSAEncryption;
-    }
+    return VERIFIER_E_UNTRUSTED_ROOT;
 }
 
 /* A certificate that issued another: CA, allowed to sign certificates, room for the CAs between it and the leaf. */
-static bool may_issue(X509 *issuer, size_t cas_below)
+static bool may_issue(const struct verifier_cert *issuer, size_t cas_below)
 {
-    long room = X509_get_pathlen(issuer); /* -1: unlimited */
-
-    return (X509_get_extension_flags(issuer) & EXFLAG_BCONS) && (X509_get_extension_flags(issuer) & EXFLAG_CA) &&
-           (X509_get_key_usage(issuer) & KU_KEY_CERT_SIGN) && (room < 0 || (size_t)room >= cas_below);
+    return issuer->is_ca && issuer->signs_certs && (!issuer->has_path_len || issuer->path_len >= cas_below);
 }
 
-static enum verifier_err check_links(const struct verifier_chain *c, enum verifier_chain_form form,
-                                     struct verifier_note *why)
+static enum verifier_err check_links(struct verifier_chain *c, struct verifier_cache *cache,
+                                     enum verifier_chain_form form, struct verifier_note *why)
 {
-    for (size_t i = 0; i + 1 < c->count; i++) {
-        X509 *cert = cert_at(c, i), *issuer = cert_at(c, i + 1);
-
-        if (X509_NAME_cmp(X509_get_issuer_name(cert), X509_get_subject_name(issuer)) != 0) {
+    for (size_t i = 0; i + 1 < c->count; i++)
+        if (!span_equal(c->cert[i].issuer, c->cert[i + 1].subject)) {
             note_subject(why, c, i, "names another issuer than the next certificate");
             return VERIFIER_E_CHAIN_ISSUER;
         }
-    }
     for (size_t i = 0; i + 1 < c->count; i++) {
-        const X509_ALGOR *alg = NULL;
-        EVP_PKEY *key = X509_get0_pubkey(cert_at(c, i + 1));
+        const struct verifier_cert *cert = &c->cert[i];
 
-        X509_get0_signature(NULL, &alg, cert_at(c, i));
-        if (!key || !is_form(alg, form) || X509_verify(cert_at(c, i), key) != 1) {
+        if (!verifier_cert_is_form(cert->algorithm, form) ||
+            !verifier_cache_check(cache, cert + 1, form, cert->whole, cert->signed_part, cert->signature)) {
             note_subject(why, c, i, "not signed by the next certificate in the form required");
             return VERIFIER_E_CHAIN_SIGNATURE;
         }
-        if (!may_issue(cert_at(c, i + 1), i)) {
+        if (!may_issue(cert + 1, i)) {
             note_subject(why, c, i + 1, "is not an authority for this");
             return VERIFIER_E_NOT_A_CA;
         }
@@ -258,32 +257,28 @@ bool verifier_chain_seconds(const void *asn1_time, uint64_t *out)
     return s >= 0;
 }
 
-static void note_time(struct verifier_note *why, const struct verifier_chain *c, size_t i, uint64_t from, uint64_t to,
-                      uint64_t now)
+static void note_time(struct verifier_note *why, const struct verifier_chain *c, size_t i, uint64_t now)
 {
     char name[160];
 
     if (!verifier_chain_name(c, i, name, sizeof name))
         strcpy(name, "(no common name)");
-    verifier_note_observed(why, "certificate %zu, %s: valid from %llu to %llu", i, name, (unsigned long long)from,
-                           (unsigned long long)to);
+    verifier_note_observed(why, "certificate %zu, %s: valid from %llu to %llu", i, name,
+                           (unsigned long long)c->cert[i].from, (unsigned long long)c->cert[i].to);
     verifier_note_required(why, "valid at %llu (seconds since 1970 UTC)", (unsigned long long)now);
 }
 
 static enum verifier_err check_validity(struct verifier_chain *c, uint64_t now, struct verifier_note *why)
 {
     for (size_t i = 0; i < c->count; i++) {
-        uint64_t from, to;
+        const struct verifier_cert *cert = &c->cert[i];
 
-        if (!verifier_chain_seconds(X509_get0_notBefore(cert_at(c, i)), &from) ||
-            !verifier_chain_seconds(X509_get0_notAfter(cert_at(c, i)), &to))
-            return VERIFIER_E_PARSE;
-        if (now < from || now > to) {
-            note_time(why, c, i, from, to, now);
-            return now < from ? VERIFIER_E_CERT_NOT_YET_VALID : VERIFIER_E_CERT_EXPIRED;
+        if (now < cert->from || now > cert->to) {
+            note_time(why, c, i, now);
+            return now < cert->from ? VERIFIER_E_CERT_NOT_YET_VALID : VERIFIER_E_CERT_EXPIRED;
         }
-        if (to < c->expires)
-            c->expires = to;
+        if (cert->to < c->expires)
+            c->expires = cert->to;
     }
     return VERIFIER_OK;
 }
@@ -291,79 +286,81 @@ static enum verifier_err check_validity(struct verifier_chain *c, uint64_t now, 
 enum verifier_err verifier_chain_check(struct verifier_chain *c, enum verifier_chain_form form, uint64_t now,
                                        struct verifier_note *why)
 {
-    enum verifier_err err = check_links(c, form, why);
+    struct verifier_cache *cache = cache_of(c);
+    enum verifier_err err = cache ? check_links(c, cache, form, why) : VERIFIER_E_INTERNAL;
 
     if (err == VERIFIER_OK)
         err = check_validity(c, now, why);
-    return done(err);
+    for (size_t i = 0; err == VERIFIER_OK && i + 1 < c->count; i++)
+        verifier_cache_signed_by(cache, &c->cert[i + 1], form, c->cert[i].whole);
+    return err;
+}
+
+bool verifier_chain_signed(struct verifier_chain *c, size_t i, enum verifier_chain_form form, struct span whole,
+                           struct span message, struct span signature)
+{
+    struct verifier_cache *cache = cache_of(c);
+
+    if (!cache || !verifier_cache_check(cache, &c->cert[i], form, whole, message, signature))
+        return false;
+    verifier_cache_signed_by(cache, &c->cert[i], form, whole);
+    return true;
+}
+
+enum verifier_err verifier_chain_ecdsa(struct verifier_chain *c, size_t i, enum verifier_curve curve,
+                                       struct span message, struct span rs)
+{
+    const struct verifier_public *key = &c->cert[i].key;
+    struct verifier_cache *cache = cache_of(c);
+
+    if (key->kind != (curve == VERIFIER_P256 ? VERIFIER_KEY_P256 : VERIFIER_KEY_P384))
+        return VERIFIER_E_UNSUPPORTED_ALG;
+    return cache && verifier_keys_ecdsa(verifier_cache_keys(cache), curve, key->point, message, rs)
+               ? VERIFIER_OK
+               : VERIFIER_E_BAD_SIGNATURE;
 }
 
 /* --- revocation --------------------------------------------------------------------------------- */
 
 #define CRL_MAX (256 * 1024) /* bytes, protocol.md § Fields: the collateral's cap */
 
-static X509_CRL *crl_from_der(struct span der)
-{
-    const unsigned char *p = der.data;
-    X509_CRL *crl = der.len > 0 && der.len <= CRL_MAX ? d2i_X509_CRL(NULL, &p, (long)der.len) : NULL;
-
-    if (crl && p != der.data + der.len) {
-        X509_CRL_free(crl);
-        crl = NULL;
-    }
-    return crl;
-}
-
-/* The first list by the issuer of `cert`; NULL with `*unread` telling whether one could not be read. */
-static X509_CRL *crl_find(X509 *cert, const struct span *crls, size_t count, bool *unread)
+/* The first list by the issuer of `cert`; false with `*unread` telling whether one could not be read. */
+static bool crl_find(const struct verifier_cert *cert, const struct span *crls, size_t count, struct verifier_crl *out,
+                     bool *unread)
 {
     *unread = false;
     for (size_t i = 0; i < count; i++) {
-        X509_CRL *crl = crl_from_der(crls[i]);
-
-        if (!crl)
+        if (crls[i].len > CRL_MAX || !verifier_crl_parse(out, crls[i]))
             *unread = true;
-        else if (X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_issuer_name(cert)) == 0)
-            return crl;
-        X509_CRL_free(crl);
+        else if (span_equal(out->issuer, cert->issuer))
+            return true;
     }
-    return NULL;
+    return false;
 }
 
-/* Delta and indirect lists and any other restriction come as critical extensions: none is understood here. */
-static bool has_critical_extension(const X509_CRL *crl)
-{
-    return X509_CRL_get_ext_by_critical(crl, 1, -1) >= 0;
-}
-
-static enum verifier_err check_crl(struct verifier_chain *c, X509_CRL *crl, X509 *cert, X509 *issuer,
+/* The list of certificate `subject`'s issuer, the next in the chain. */
+static enum verifier_err check_crl(struct verifier_chain *c, const struct verifier_crl *crl, size_t subject,
                                    enum verifier_chain_form form, uint64_t now, struct verifier_note *why)
 {
-    const X509_ALGOR *alg = NULL;
-    X509_REVOKED *entry = NULL;
-    uint64_t from, to;
+    const struct verifier_cert *issuer = &c->cert[subject + 1];
+    struct verifier_cache *cache = cache_of(c);
 
-    X509_CRL_get0_signature(crl, NULL, &alg);
-    if (has_critical_extension(crl))
-        return VERIFIER_E_PARSE;
-    if (!is_form(alg, form) || X509_CRL_verify(crl, X509_get0_pubkey(issuer)) != 1)
+    if (!cache || !verifier_cert_is_form(crl->algorithm, form) ||
+        !verifier_cache_check(cache, issuer, form, crl->whole, crl->signed_part, crl->signature))
         return VERIFIER_E_CRL_SIGNATURE;
-    if (!verifier_chain_seconds(X509_CRL_get0_lastUpdate(crl), &from) ||
-        !verifier_chain_seconds(X509_CRL_get0_nextUpdate(crl), &to))
-        return VERIFIER_E_PARSE; /* a list without an end would be valid for ever */
-    if (now < from || now > to) {
-        verifier_note_observed(why, "revocation list valid from %llu to %llu", (unsigned long long)from,
-                               (unsigned long long)to);
+    if (now < crl->from || now > crl->to) {
+        verifier_note_observed(why, "revocation list valid from %llu to %llu", (unsigned long long)crl->from,
+                               (unsigned long long)crl->to);
         verifier_note_required(why, "valid at %llu (seconds since 1970 UTC)", (unsigned long long)now);
-        return now < from ? VERIFIER_E_CRL_NOT_YET_VALID : VERIFIER_E_CRL_EXPIRED;
+        return now < crl->from ? VERIFIER_E_CRL_NOT_YET_VALID : VERIFIER_E_CRL_EXPIRED;
     }
-    /* 2 is "removed from the list", which only a delta list could say */
-    if (X509_CRL_get0_by_serial(crl, &entry, X509_get0_serialNumber(cert)) != 0)
+    if (verifier_crl_names(crl, c->cert[subject].serial))
         return VERIFIER_E_CERT_REVOKED;
-    if (to < c->expires)
-        c->expires = to;
-    if (from < c->issued)
-        c->issued = from;
+    if (crl->to < c->expires)
+        c->expires = crl->to;
+    if (crl->from < c->issued)
+        c->issued = crl->from;
+    verifier_cache_signed_by(cache, issuer, form, crl->whole);
     return VERIFIER_OK;
 }
 
@@ -371,123 +368,57 @@ enum verifier_err verifier_chain_revocation(struct verifier_chain *c, size_t sub
                                             size_t crl_count, enum verifier_chain_form form, uint64_t now,
                                             struct verifier_note *why)
 {
-    bool unread;
-    X509_CRL *crl;
+    struct verifier_crl crl;
     enum verifier_err err;
+    bool unread;
 
     if (crl_count == 0) {
         note_subject(why, c, subject, "no revocation list was given");
         return VERIFIER_E_CRL_MISSING;
     }
-    crl = crl_find(cert_at(c, subject), crls, crl_count, &unread);
-    if (!crl) {
+    if (!crl_find(&c->cert[subject], crls, crl_count, &crl, &unread)) {
         note_subject(why, c, subject, "no revocation list by its issuer");
-        return done(unread ? VERIFIER_E_PARSE : VERIFIER_E_CRL_ISSUER);
+        return unread ? VERIFIER_E_PARSE : VERIFIER_E_CRL_ISSUER;
     }
-    err = check_crl(c, crl, cert_at(c, subject), cert_at(c, subject + 1), form, now, why);
+    err = check_crl(c, &crl, subject, form, now, why);
     if (err == VERIFIER_E_CERT_REVOKED)
         note_subject(why, c, subject, "revoked by its issuer");
-    X509_CRL_free(crl);
-    return done(err);
+    return err;
 }
 
 /* --- what certificates say ---------------------------------------------------------------------- */
 
-bool verifier_chain_point(const struct verifier_chain *c, size_t i, enum verifier_curve curve,
-                          uint8_t out[VERIFIER_POINT_MAX])
+const struct verifier_public *verifier_chain_key(const struct verifier_chain *c, size_t i)
 {
-    EVP_PKEY *key = X509_get0_pubkey(cert_at(c, i));
-    size_t n = verifier_curve_len(curve);
-    char group[32] = "";
-    BIGNUM *x = NULL, *y = NULL;
-    bool good = key && EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_group_name(key, group, sizeof group, NULL) == 1 &&
-                strcmp(group, curve == VERIFIER_P256 ? SN_X9_62_prime256v1 : SN_secp384r1) == 0 &&
-                EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_X, &x) == 1 &&
-                EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_EC_PUB_Y, &y) == 1 &&
-                BN_bn2binpad(x, out, (int)n) == (int)n && BN_bn2binpad(y, out + n, (int)n) == (int)n;
-
-    BN_free(x);
-    BN_free(y);
-    ERR_clear_error();
-    return good;
-}
-
-static size_t key_number(EVP_PKEY *key, const char *name, uint8_t *out, size_t cap)
-{
-    BIGNUM *number = NULL;
-    size_t len = 0;
-
-    if (EVP_PKEY_get_bn_param(key, name, &number) == 1 && BN_num_bytes(number) > 0 &&
-        (size_t)BN_num_bytes(number) <= cap)
-        len = (size_t)BN_bn2bin(number, out);
-    BN_free(number);
-    return len;
-}
-
-bool verifier_chain_rsa(const struct verifier_chain *c, size_t i, struct verifier_chain_rsa *out)
-{
-    EVP_PKEY *key = X509_get0_pubkey(cert_at(c, i));
-
-    memset(out, 0, sizeof *out);
-    if (key && EVP_PKEY_is_a(key, "RSA")) {
-        out->n_len = key_number(key, OSSL_PKEY_PARAM_RSA_N, out->n, sizeof out->n);
-        out->e_len = key_number(key, OSSL_PKEY_PARAM_RSA_E, out->e, sizeof out->e);
-    }
-    ERR_clear_error();
-    return out->n_len > 0 && out->e_len > 0;
+    return &c->cert[i].key;
 }
 
 bool verifier_chain_signs(const struct verifier_chain *c, size_t i)
 {
-    X509 *cert = cert_at(c, i);
-
-    return (X509_get_extension_flags(cert) & EXFLAG_KUSAGE) && !(X509_get_extension_flags(cert) & EXFLAG_CA) &&
-           (X509_get_key_usage(cert) & KU_DIGITAL_SIGNATURE);
+    return c->cert[i].signs_data && !c->cert[i].is_ca;
 }
 
-/* The subject's only attribute of this kind, as text without control characters: it goes into notes. */
-static bool subject_text(const struct verifier_chain *c, size_t i, int nid, char *out, size_t cap)
+void *verifier_chain_x509(struct verifier_chain *c, size_t i)
 {
-    X509_NAME *subject = X509_get_subject_name(cert_at(c, i));
-    int at = X509_NAME_get_index_by_NID(subject, nid, -1), len;
-    unsigned char *utf8 = NULL;
-    bool good;
+    const unsigned char *p = c->cert[i].whole.data;
 
-    if (at < 0 || X509_NAME_get_index_by_NID(subject, nid, at) >= 0)
-        return false;
-    len = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
-    good = len > 0 && (size_t)len < cap && !memchr(utf8, 0, (size_t)len);
-    if (good) {
-        memcpy(out, utf8, (size_t)len);
-        out[len] = '\0';
-        for (int k = 0; k < len; k++)
-            if ((uint8_t)out[k] < 0x20 || out[k] == 0x7f)
-                good = false;
-    }
-    OPENSSL_free(utf8);
-    return good;
+    if (!c->x509[i])
+        c->x509[i] = d2i_X509(NULL, &p, (long)c->cert[i].whole.len);
+    ERR_clear_error();
+    return c->x509[i];
 }
 
 bool verifier_chain_name(const struct verifier_chain *c, size_t i, char *out, size_t cap)
 {
-    return subject_text(c, i, NID_commonName, out, cap);
+    return verifier_cert_subject(&c->cert[i], 3, out, cap);
 }
 
 bool verifier_chain_serial(const struct verifier_chain *c, size_t i, char *out, size_t cap)
 {
-    return subject_text(c, i, NID_serialNumber, out, cap);
+    return verifier_cert_subject(&c->cert[i], 5, out, cap);
 }
 
 bool verifier_chain_extension(const struct verifier_chain *c, size_t i, const char *oid, struct span *out)
 {
-    ASN1_OBJECT *wanted = OBJ_txt2obj(oid, 1);
-    int at = wanted ? X509_get_ext_by_OBJ(cert_at(c, i), wanted, -1) : -1;
-    bool good = at >= 0 && X509_get_ext_by_OBJ(cert_at(c, i), wanted, at) < 0;
-
-    if (good) {
-        const ASN1_OCTET_STRING *value = X509_EXTENSION_get_data(X509_get_ext(cert_at(c, i), at));
-        *out = span_of(ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value));
-    }
-    ASN1_OBJECT_free(wanted);
-    return good;
+    return verifier_cert_extension(&c->cert[i], oid, out);
 }

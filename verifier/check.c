@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "verifier/bundle.h"
+#include "verifier/cache.h"
 #include "verifier/challenge.h"
 #include "verifier/device.h"
 #include "verifier/envelope.h"
@@ -50,6 +51,7 @@ struct check {
     struct verifier_claims *claims;
     struct verifier_challenge challenge; /* as sent: says what may come by digest */
     struct verifier_hw_rules hw;
+    struct verifier_cache *cache;
 };
 
 static bool refuse(struct check *c, int stage, enum verifier_err code)
@@ -193,6 +195,7 @@ static bool stage_1(struct check *c, struct evidence *ev, struct span bytes, str
         return false;
     if (c->in->collateral)
         verifier_collateral_add(&ev->collateral, c->in->collateral);
+    ev->collateral.cache = c->cache;
     verifier_sha512(node->h_quote, e->quote);
     verifier_sha512(node->h_statement, e->statement);
     verifier_sha512(node->h_state, e->state);
@@ -605,13 +608,14 @@ static bool run(struct check *c, struct evidence *ev)
 struct verifier_claims *verifier_check(const struct verifier_input *in, struct verifier_refusal *why)
 {
     struct verifier_refusal scratch;
-    struct check c = {.in = in, .why = why ? why : &scratch};
+    struct verifier_cache *own = in->cache ? NULL : verifier_cache_new(0);
+    struct check c = {.in = in, .why = why ? why : &scratch, .cache = own ? own : in->cache};
     struct evidence *ev = calloc(1 + VERIFIER_ENGINES_MAX, sizeof *ev);
     *c.why = (struct verifier_refusal){.code = VERIFIER_E_INTERNAL, .stage = 1, .engine = -1};
     c.claims = calloc(1, sizeof *c.claims);
     c.hw = in->hw ? *in->hw : verifier_hw_rules_judged();
     bool ok = false;
-    if (ev && c.claims) {
+    if (ev && c.claims && c.cache) {
         c.claims->verifier = in->verifier;
         c.claims->attester = in->attester;
         c.claims->sealed = in->verifier == VERIFIER_CLIENT && in->attester == VERIFIER_ENGINE;
@@ -619,6 +623,7 @@ struct verifier_claims *verifier_check(const struct verifier_input *in, struct v
         c.claims->engines_asked = c.challenge.engines_max > 0;
     }
     free(ev);
+    verifier_cache_free(own);
     if (ok) {
         *c.why = (struct verifier_refusal){.code = VERIFIER_OK, .engine = -1};
         return c.claims;

@@ -29,6 +29,7 @@ struct verifier_input {
     const struct verifier_held *held;
     size_t held_count;
     const struct verifier_collateral *collateral; /* the verifier's own, or NULL; bundle.h says what it does */
+    struct verifier_cache *cache;                 /* cache.h: what earlier checks found out, or NULL */
     const struct verifier_hw_rules *hw;           /* NULL: verifier_hw_rules_judged() */
     const struct verifier_claims *previous; /* of the last attestation of this connection, or NULL: then a stage or
                                                policy version that fell is not seen */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "verifier/cache.h"
 #include "verifier/gpu.h"
 
 enum verifier_err verifier_device_verify(struct verifier_device_claims *out, struct span report,
@@ -11,7 +12,7 @@ enum verifier_err verifier_device_verify(struct verifier_device_claims *out, str
                                          struct verifier_note *why)
 {
     struct verifier_gpu gpu;
-    enum verifier_err err = verifier_gpu_verify(&gpu, report, chain, chain_count, nonce, now, why);
+    enum verifier_err err = verifier_gpu_verify(&gpu, report, chain, chain_count, nonce, collateral->cache, now, why);
 
     memset(out, 0, sizeof *out);
     if (err == VERIFIER_OK)
@@ -42,12 +43,12 @@ struct rims {
     struct verifier_rim rim[VERIFIER_RIMS_MAX];
 };
 
-static void read_rims(struct rims *out, const struct verifier_collateral *collateral, uint64_t now,
-                      struct verifier_note *why)
+static void read_rims(struct rims *out, const struct verifier_collateral *collateral, struct verifier_cache *cache,
+                      uint64_t now, struct verifier_note *why)
 {
     out->last = VERIFIER_E_RIM_MISSING;
     for (size_t i = 0; i < collateral->rim_count && i < VERIFIER_RIMS_MAX; i++) {
-        enum verifier_err err = verifier_rim_read(&out->rim[out->count], collateral->rims[i], now, why);
+        enum verifier_err err = verifier_rim_read(&out->rim[out->count], collateral->rims[i], cache, now, why);
 
         if (err == VERIFIER_OK)
             err = verifier_rim_status(&out->rim[out->count], collateral->ocsp, collateral->ocsp_count, now, why);
@@ -103,10 +104,12 @@ enum verifier_err verifier_devices_compare(struct verifier_device_claims *device
 {
     struct verifier_gpu *gpu = malloc(sizeof *gpu);
     struct rims *rims = calloc(1, sizeof *rims);
-    enum verifier_err err = gpu && rims ? VERIFIER_OK : VERIFIER_E_INTERNAL;
+    struct verifier_cache *own = collateral->cache ? NULL : verifier_cache_new(0),
+                          *cache = own ? own : collateral->cache;
+    enum verifier_err err = gpu && rims && cache ? VERIFIER_OK : VERIFIER_E_INTERNAL;
 
     if (err == VERIFIER_OK)
-        read_rims(rims, collateral, now, why);
+        read_rims(rims, collateral, cache, now, why);
     for (size_t i = 0; i < count && err == VERIFIER_OK; i++) {
         memset(gpu, 0, sizeof *gpu);
         gpu->is_switch = devices[i].is_switch;
@@ -116,5 +119,6 @@ enum verifier_err verifier_devices_compare(struct verifier_device_claims *device
     }
     free(gpu);
     free(rims);
+    verifier_cache_free(own);
     return err;
 }

@@ -202,7 +202,6 @@ static enum verifier_err check_fwid(struct verifier_gpu *out, const struct verif
 static enum verifier_err prove(struct verifier_gpu *out, struct verifier_chain *c, const uint8_t *nonce, uint64_t now,
                                struct verifier_note *why)
 {
-    uint8_t point[VERIFIER_POINT_MAX];
     enum verifier_err err = verifier_chain_anchor(c, VERIFIER_ANCHOR_NVIDIA_DEVICE, why);
 
     if (err == VERIFIER_OK)
@@ -211,10 +210,9 @@ static enum verifier_err prove(struct verifier_gpu *out, struct verifier_chain *
         err = read_names(out, c);
     if (err != VERIFIER_OK)
         return err;
-    if (!verifier_chain_point(c, 0, VERIFIER_P384, point))
-        return VERIFIER_E_UNSUPPORTED_ALG;
-    if (!verifier_ecdsa_check(VERIFIER_P384, span_of(point, sizeof point), out->spdm.covered, out->spdm.signature))
-        return VERIFIER_E_BAD_SIGNATURE;
+    err = verifier_chain_ecdsa(c, 0, VERIFIER_P384, out->spdm.covered, out->spdm.signature);
+    if (err != VERIFIER_OK)
+        return err;
     if (!read_versions(out))
         return VERIFIER_E_PARSE;
     err = check_fwid(out, c);
@@ -224,7 +222,8 @@ static enum verifier_err prove(struct verifier_gpu *out, struct verifier_chain *
 }
 
 enum verifier_err verifier_gpu_verify(struct verifier_gpu *out, struct span report, const struct span *chain,
-                                      size_t chain_count, const uint8_t *nonce, uint64_t now, struct verifier_note *why)
+                                      size_t chain_count, const uint8_t *nonce, struct verifier_cache *cache,
+                                      uint64_t now, struct verifier_note *why)
 {
     struct verifier_chain c = {0};
     enum verifier_err err;
@@ -233,6 +232,7 @@ enum verifier_err verifier_gpu_verify(struct verifier_gpu *out, struct span repo
     err = verifier_spdm_parse(&out->spdm, report);
     if (err == VERIFIER_OK)
         err = verifier_chain_open(&c, chain, chain_count, CERTS, why);
+    verifier_chain_use(&c, cache);
     if (err == VERIFIER_OK)
         err = prove(out, &c, nonce, now, why);
     out->simulated = c.anchor.simulated;

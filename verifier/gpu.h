@@ -26,11 +26,12 @@ struct verifier_gpu {
     uint64_t expires;
 };
 
-/* Prove one report. `nonce` (32 bytes) may be NULL: then freshness is not proven. VERIFIER_E_PARSE, _TRAILING_DATA,
- * chain's reasons, _ARCH_MISMATCH, _FWID_MISMATCH, _BAD_SIGNATURE, _NONCE_MISMATCH. */
+/* Prove one report. `nonce` (32 bytes) may be NULL: then freshness is not proven. `cache`: hw.h; may be NULL.
+ * VERIFIER_E_PARSE, _TRAILING_DATA, chain's reasons, _ARCH_MISMATCH, _FWID_MISMATCH, _BAD_SIGNATURE, _NONCE_MISMATCH.
+ */
 MUST_CHECK enum verifier_err verifier_gpu_verify(struct verifier_gpu *out, struct span report, const struct span *chain,
-                                                 size_t chain_count, const uint8_t *nonce, uint64_t now,
-                                                 struct verifier_note *why);
+                                                 size_t chain_count, const uint8_t *nonce, struct verifier_cache *cache,
+                                                 uint64_t now, struct verifier_note *why);
 /* The vendor's word on the certificates of a report that was proven by `chain`: those above the leaf, which the device
  * itself signs. Lowers out->expires. VERIFIER_OK: nothing speaks against the device, and out->status_good tells whether
  * each of the three was answered for. Else ocsp.h's reasons. */

@@ -28,6 +28,7 @@ struct verifier_collateral {
     size_t ocsp_count;
     struct span rims[VERIFIER_RIMS_MAX]; /* XML */
     size_t rim_count;
+    struct verifier_cache *cache; /* what earlier calls found out (cache.h), or NULL. Each call changes it */
 };
 
 /* What evidence must meet for verifier_hw_verify() to say yes. verifier_hw_rules_default() is the strict form. */

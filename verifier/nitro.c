@@ -125,9 +125,8 @@ enum verifier_err verifier_nitro_parse(struct verifier_nitro_document *out, stru
 /* --- proof ------------------------------------------------------------------------------------------------- */
 
 /* Sig_structure of RFC 9052 § 4.4: ["Signature1", protected, external (empty), payload]. */
-static bool signature_holds(const struct verifier_nitro_document *d, const struct verifier_chain *c)
+static bool signature_holds(const struct verifier_nitro_document *d, struct verifier_chain *c)
 {
-    uint8_t point[VERIFIER_POINT_MAX];
     struct writer w = writer_with_max(PAYLOAD_MAX + 64);
     bool good;
 
@@ -144,8 +143,7 @@ static bool signature_holds(const struct verifier_nitro_document *d, const struc
     else
         writer_u8(&w, 0x59), writer_u16be(&w, (uint16_t)d->payload.len);
     writer_bytes(&w, d->payload);
-    good = writer_ok(&w) && verifier_chain_point(c, 0, VERIFIER_P384, point) &&
-           verifier_ecdsa_check(VERIFIER_P384, span_of(point, sizeof point), writer_span(&w), d->signature);
+    good = writer_ok(&w) && verifier_chain_ecdsa(c, 0, VERIFIER_P384, writer_span(&w), d->signature) == VERIFIER_OK;
     writer_release(&w);
     return good;
 }

@@ -169,11 +169,14 @@ enum verifier_err verifier_ocsp_check(struct verifier_chain *c, size_t subject, 
     if (subject + 1 >= c->count)
         return VERIFIER_E_INTERNAL;
     for (size_t i = 0; i < count && err == VERIFIER_OK; i++) {
-        struct answer a = {
-            .subject = c->cert[subject], .issuer = c->cert[subject + 1], .delegate_not_after = UINT64_MAX};
+        struct answer a = {.subject = verifier_chain_x509(c, subject),
+                           .issuer = verifier_chain_x509(c, subject + 1),
+                           .delegate_not_after = UINT64_MAX};
         enum verifier_err shape = read_answer(&a, responses[i]);
 
-        if (shape != VERIFIER_OK)
+        if (!a.subject || !a.issuer)
+            err = VERIFIER_E_INTERNAL, answered = true;
+        else if (shape != VERIFIER_OK)
             silence = shape;
         else if (names(&a)) {
             answered = true;

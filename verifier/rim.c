@@ -219,18 +219,18 @@ static bool read_signature(xmlNode *root, struct signature *s)
 }
 
 /* The document's digest is the signed one, and the first certificate's key signed it. */
-static bool signature_holds(xmlDoc *doc, const struct signature *s, const struct verifier_chain *c)
+static bool signature_holds(xmlDoc *doc, const struct signature *s, struct verifier_chain *c)
 {
     xmlOutputBuffer *all = NULL, *info = NULL;
     struct span whole = canonical(doc, (struct view){.without = s->element}, &all);
     struct span covered = canonical(doc, (struct view){.only = s->info}, &info);
-    uint8_t digest[48], point[VERIFIER_POINT_MAX];
-    bool good = whole.len > 0 && covered.len > 0 && verifier_chain_point(c, 0, VERIFIER_P384, point);
+    uint8_t digest[48];
+    bool good = whole.len > 0 && covered.len > 0;
 
     if (good) {
         SHA384(whole.data, whole.len, digest);
         good = memcmp(digest, s->digest, sizeof digest) == 0 &&
-               verifier_ecdsa_check(VERIFIER_P384, span_of(point, sizeof point), covered, span_of(s->value, 96));
+               verifier_chain_ecdsa(c, 0, VERIFIER_P384, covered, span_of(s->value, sizeof s->value)) == VERIFIER_OK;
     }
     if (all)
         xmlOutputBufferClose(all);
@@ -274,30 +274,76 @@ static bool keep_certificates(struct verifier_rim *out, const struct signature *
     return true;
 }
 
-static enum verifier_err prove(struct verifier_rim *out, xmlDoc *doc, const struct signature *s, uint64_t now,
-                               struct verifier_note *why)
+static enum verifier_err open_certificates(struct verifier_chain *c, const struct verifier_rim *rim,
+                                           struct span der[CERTS], struct verifier_note *why)
+{
+    for (size_t i = 0; i < CERTS; i++)
+        der[i] = span_of(rim->cert[i], rim->cert_len[i]);
+    return verifier_chain_open(c, der, CERTS, CERTS, why);
+}
+
+/* The certificates, now; the rest of a file holds at any time. */
+static enum verifier_err prove_chain(struct verifier_rim *out, struct verifier_chain *c, uint64_t now,
+                                     struct verifier_note *why)
+{
+    enum verifier_err err = verifier_chain_anchor(c, VERIFIER_ANCHOR_NVIDIA_RIM, why);
+
+    if (err == VERIFIER_OK && c->count != CERTS)
+        err = VERIFIER_E_CHAIN_LENGTH;
+    if (err == VERIFIER_OK)
+        err = verifier_chain_check(c, VERIFIER_FORM_ECDSA_SHA384, now, why);
+    out->certificates = c->count;
+    out->simulated = c->anchor.simulated;
+    out->expires = c->expires;
+    out->status_good = false;
+    out->status_at = UINT64_MAX;
+    return err;
+}
+
+static enum verifier_err prove(struct verifier_rim *out, xmlDoc *doc, const struct signature *s,
+                               struct verifier_cache *cache, uint64_t now, struct verifier_note *why)
 {
     struct verifier_chain c = {0};
     enum verifier_err err = verifier_chain_open(&c, s->der, s->cert_count, s->cert_count, why);
 
+    verifier_chain_use(&c, cache);
     if (err == VERIFIER_OK && !signature_holds(doc, s, &c)) {
         verifier_chain_close(&c);
         return VERIFIER_E_RIM_SIGNATURE;
     }
     if (err == VERIFIER_OK)
-        err = verifier_chain_anchor(&c, VERIFIER_ANCHOR_NVIDIA_RIM, why);
-    if (err == VERIFIER_OK && s->cert_count != CERTS)
-        err = VERIFIER_E_CHAIN_LENGTH;
-    if (err == VERIFIER_OK)
-        err = verifier_chain_check(&c, VERIFIER_FORM_ECDSA_SHA384, now, why);
+        err = prove_chain(out, &c, now, why);
     if (err == VERIFIER_OK && !keep_certificates(out, s))
         err = VERIFIER_E_PARSE;
-    out->certificates = c.count;
-    out->simulated = c.anchor.simulated;
-    out->expires = c.expires;
-    out->status_at = UINT64_MAX;
     verifier_chain_close(&c);
     return rim_err(err);
+}
+
+/* A file that was proven before: its signature and content are facts, its chain is looked at again. */
+static enum verifier_err prove_known(struct verifier_rim *out, const struct verifier_rim *known,
+                                     struct verifier_cache *cache, uint64_t now, struct verifier_note *why)
+{
+    struct verifier_chain c = {0};
+    struct span der[CERTS];
+    enum verifier_err err;
+
+    *out = *known;
+    err = open_certificates(&c, out, der, why);
+    verifier_chain_use(&c, cache);
+    if (err == VERIFIER_OK)
+        err = prove_chain(out, &c, now, why);
+    verifier_chain_close(&c);
+    return rim_err(err);
+}
+
+static void remember(struct verifier_cache *cache, struct span xml, const struct verifier_rim *rim)
+{
+    struct verifier_rim *copy = malloc(sizeof *copy);
+
+    if (!copy)
+        return;
+    *copy = *rim;
+    verifier_cache_add(cache, VERIFIER_FACT_RIM, span_of(NULL, 0), xml, copy, sizeof *copy, free);
 }
 
 /* --- revocation ------------------------------------------------------------------------------------------------ */
@@ -314,9 +360,7 @@ enum verifier_err verifier_rim_status(struct verifier_rim *rim, const struct spa
     rim->status_at = UINT64_MAX;
     if (count == 0)
         return VERIFIER_OK;
-    for (size_t i = 0; i < CERTS; i++)
-        der[i] = span_of(rim->cert[i], rim->cert_len[i]);
-    err = verifier_chain_open(&c, der, CERTS, CERTS, why);
+    err = open_certificates(&c, rim, der, why);
     for (size_t i = 0; err == VERIFIER_OK && i + 1 < CERTS; i++) {
         err = verifier_ocsp_check(&c, i, responses, count, now, why);
         good += err == VERIFIER_OK;
@@ -438,26 +482,44 @@ static bool is_plain(struct span xml)
     return true;
 }
 
-enum verifier_err verifier_rim_read(struct verifier_rim *out, struct span xml, uint64_t now, struct verifier_note *why)
+/* A file seen for the first time. */
+static enum verifier_err read_new(struct verifier_rim *out, struct span xml, struct verifier_cache *cache, uint64_t now,
+                                  struct verifier_note *why)
 {
     struct signature *s = calloc(1, sizeof *s);
     enum verifier_err err = VERIFIER_E_RIM_PARSE;
     xmlDoc *doc = NULL;
     xmlNode *root;
 
-    memset(out, 0, sizeof *out);
     xmlInitParser();
     if (s && xml.len > 0 && xml.len <= VERIFIER_RIM_BYTES_MAX && is_plain(xml))
         doc = xmlReadMemory((const char *)xml.data, (int)xml.len, NULL, NULL,
                             XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
     root = doc ? xmlDocGetRootElement(doc) : NULL;
     if (is_element(root, NS_SWID, "SoftwareIdentity") && !doc->intSubset)
-        err = read_signature(root, s) ? prove(out, doc, s, now, why) : VERIFIER_E_RIM_SIGNATURE;
+        err = read_signature(root, s) ? prove(out, doc, s, cache, now, why) : VERIFIER_E_RIM_SIGNATURE;
     if (err == VERIFIER_OK && !read_content(out, root))
         err = VERIFIER_E_RIM_PARSE;
     if (doc)
         xmlFreeDoc(doc);
     free(s);
+    return err;
+}
+
+enum verifier_err verifier_rim_read(struct verifier_rim *out, struct span xml, struct verifier_cache *cache,
+                                    uint64_t now, struct verifier_note *why)
+{
+    enum verifier_err err;
+    void *known;
+
+    memset(out, 0, sizeof *out);
+    if (cache && verifier_cache_find(cache, VERIFIER_FACT_RIM, span_of(NULL, 0), xml, &known)) {
+        err = prove_known(out, known, cache, now, why);
+    } else {
+        err = read_new(out, xml, cache, now, why);
+        if (err == VERIFIER_OK && cache)
+            remember(cache, xml, out);
+    }
     if (err != VERIFIER_OK)
         memset(out, 0, sizeof *out);
     return err;

@@ -4,7 +4,7 @@
 #ifndef VERIFIER_RIM_H
 #define VERIFIER_RIM_H
 
-#include "verifier/base/span.h"
+#include "verifier/cache.h"
 #include "verifier/err.h"
 
 #define VERIFIER_RIM_BYTES_MAX (256u << 10)
@@ -34,9 +34,9 @@ struct verifier_rim {
 };
 
 /* Prove and read. VERIFIER_E_RIM_PARSE, _RIM_SIGNATURE, _RIM_UNTRUSTED_ROOT, _RIM_CHAIN_LENGTH, _RIM_CHAIN_ISSUER,
- * _RIM_CHAIN_SIGNATURE, _RIM_CERT_EXPIRED. */
-MUST_CHECK enum verifier_err verifier_rim_read(struct verifier_rim *out, struct span xml, uint64_t now,
-                                               struct verifier_note *why);
+ * _RIM_CHAIN_SIGNATURE, _RIM_CERT_EXPIRED. `cache` may be NULL. */
+MUST_CHECK enum verifier_err verifier_rim_read(struct verifier_rim *out, struct span xml, struct verifier_cache *cache,
+                                               uint64_t now, struct verifier_note *why);
 /* The vendor's word on the certificates of a file that was proven, its signer's first. VERIFIER_OK: nothing speaks
  * against it, and rim->status_good tells whether each of the three below the root was answered for. Else
  * VERIFIER_E_RIM_CERT_REVOKED or ocsp.h's reasons. */

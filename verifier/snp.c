@@ -292,18 +292,13 @@ static void reversed(uint8_t *out, const uint8_t *in)
         out[i] = in[NUMBER_LEN - 1 - i];
 }
 
-static enum verifier_err check_signature(struct span report, const struct verifier_chain *c)
+static enum verifier_err check_signature(struct span report, struct verifier_chain *c)
 {
-    uint8_t point[VERIFIER_POINT_MAX], rs[2 * NUMBER_LEN];
+    uint8_t rs[2 * NUMBER_LEN];
 
-    if (!verifier_chain_point(c, 0, VERIFIER_P384, point))
-        return VERIFIER_E_UNSUPPORTED_ALG;
     reversed(rs, report.data + 0x2a0);
     reversed(rs + NUMBER_LEN, report.data + 0x2e8);
-    if (!verifier_ecdsa_check(VERIFIER_P384, span_of(point, sizeof point), span_of(report.data, VERIFIER_SNP_SIGNED),
-                              span_of(rs, sizeof rs)))
-        return VERIFIER_E_BAD_SIGNATURE;
-    return VERIFIER_OK;
+    return verifier_chain_ecdsa(c, 0, VERIFIER_P384, span_of(report.data, VERIFIER_SNP_SIGNED), span_of(rs, sizeof rs));
 }
 
 /* --- rules -------------------------------------------------------------------------------------- */
@@ -390,6 +385,7 @@ enum verifier_err verifier_snp_verify(struct verifier_hw *out, struct span repor
     err = verifier_snp_parse(&out->snp, report);
     if (err == VERIFIER_OK)
         err = verifier_chain_open(&c, chain, chain_count, 3, why);
+    verifier_chain_use(&c, collateral->cache);
     if (err == VERIFIER_OK)
         err = check_chain(&out->snp, &c, collateral, now, rules, why);
     if (err == VERIFIER_OK) {

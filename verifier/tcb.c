@@ -227,10 +227,30 @@ static enum verifier_err check_dates(struct document *d, uint64_t now, struct ve
     return now >= from && now <= to ? VERIFIER_OK : VERIFIER_E_COLLATERAL_EXPIRED;
 }
 
-static enum verifier_err load(struct document *d, struct span value)
+/* A parsed value takes about this many times the memory of its text. */
+#define PARSED_GROWTH 12
+
+static enum verifier_err load(struct document *d, struct span value, struct verifier_cache *cache)
 {
-    *d = (struct document){.root = json_loadb((const char *)value.data, value.len, JSON_REJECT_DUPLICATES, NULL)};
+    void *known;
+
+    *d = (struct document){0};
+    if (cache && verifier_cache_find(cache, VERIFIER_FACT_DOCUMENT, span_of(NULL, 0), value, &known))
+        d->root = json_incref(known);
+    else
+        d->root = json_loadb((const char *)value.data, value.len, JSON_REJECT_DUPLICATES, NULL);
     return json_is_object(d->root) ? VERIFIER_OK : VERIFIER_E_PARSE;
+}
+
+static void forget(void *root)
+{
+    json_decref(root);
+}
+
+static void keep(struct document *d, struct span value, struct verifier_cache *cache)
+{
+    verifier_cache_add(cache, VERIFIER_FACT_DOCUMENT, span_of(NULL, 0), value, json_incref(d->root),
+                       value.len * PARSED_GROWTH, forget);
 }
 
 /* --- levels ----------------------------------------------------------------------------------------------- */
@@ -591,22 +611,26 @@ static enum verifier_err evaluate(struct verifier_tcb_result *out, struct docume
 
 enum verifier_err verifier_tcb_evaluate(struct verifier_tcb_result *out, const struct verifier_quote *quote,
                                         const struct verifier_pck *pck, struct span tcb_info, struct span identity,
-                                        uint64_t now)
+                                        struct verifier_cache *cache, uint64_t now)
 {
     bool tdx = quote->tee_type == VERIFIER_QUOTE_TEE_TDX;
     struct document info = {0}, qe = {0};
-    enum verifier_err err = load(&info, tcb_info);
+    enum verifier_err err = load(&info, tcb_info, cache);
 
     memset(out, 0, sizeof *out);
     out->expires = out->issued = UINT64_MAX;
     if (err == VERIFIER_OK)
-        err = load(&qe, identity);
+        err = load(&qe, identity, cache);
     if (err == VERIFIER_OK)
         err = check_info(&info, tdx, pck, now, out);
     if (err == VERIFIER_OK)
         err = check_identity(&qe, tdx, now, out);
     if (err == VERIFIER_OK)
         err = evaluate(out, &info, &qe, quote, pck);
+    if (err == VERIFIER_OK && cache) {
+        keep(&info, tcb_info, cache);
+        keep(&qe, identity, cache);
+    }
     json_decref(info.root);
     json_decref(qe.root);
     return err;

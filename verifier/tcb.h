@@ -4,7 +4,7 @@
 #ifndef VERIFIER_TCB_H
 #define VERIFIER_TCB_H
 
-#include "verifier/base/span.h"
+#include "verifier/cache.h"
 #include "verifier/err.h"
 #include "verifier/pck.h"
 #include "verifier/quote.h"
@@ -44,11 +44,11 @@ MUST_CHECK enum verifier_err verifier_tcb_split(struct span body, const char *na
                                                 uint8_t signature[64]);
 
 /* Evaluate a quote of this platform by `tcb_info` and `identity` (the proven values) at the time `now`. Fills `*out` as
- * far as it gets. VERIFIER_E_COLLATERAL_MISMATCH, _COLLATERAL_EXPIRED, _FMSPC_MISMATCH, _PCEID_MISMATCH,
- * _QE_IDENTITY_MISMATCH, _TDX_MODULE_MISMATCH, _TCB_NOT_SUPPORTED, _PARSE. Whether a status is good enough is the
- * caller's to say. */
+ * far as it gets. What the two say once parsed is remembered in `cache`, which may be NULL.
+ * VERIFIER_E_COLLATERAL_MISMATCH, _COLLATERAL_EXPIRED, _FMSPC_MISMATCH, _PCEID_MISMATCH, _QE_IDENTITY_MISMATCH,
+ * _TDX_MODULE_MISMATCH, _TCB_NOT_SUPPORTED, _PARSE. Whether a status is good enough is the caller's to say. */
 MUST_CHECK enum verifier_err verifier_tcb_evaluate(struct verifier_tcb_result *out, const struct verifier_quote *quote,
                                                    const struct verifier_pck *pck, struct span tcb_info,
-                                                   struct span identity, uint64_t now);
+                                                   struct span identity, struct verifier_cache *cache, uint64_t now);
 
 #endif

@@ -33,12 +33,13 @@ static enum verifier_err check_pck_names(struct verifier_intel *out, const struc
 }
 
 static enum verifier_err check_pck(struct verifier_intel *out, struct verifier_chain *c,
-                                   const struct verifier_collateral *collateral, uint64_t now,
-                                   struct verifier_note *why)
+                                   const struct verifier_collateral *collateral, struct verifier_cache *cache,
+                                   uint64_t now, struct verifier_note *why)
 {
     struct span extension;
     enum verifier_err err = verifier_chain_open_pem(c, out->quote.certs, 3, why);
 
+    verifier_chain_use(c, cache);
     if (err == VERIFIER_OK)
         err = verifier_chain_anchor(c, VERIFIER_ANCHOR_INTEL, why);
     if (err == VERIFIER_OK)
@@ -70,19 +71,19 @@ static bool sha256_of_two(struct span a, struct span b, uint8_t out[32])
 }
 
 /* PCK signs the quoting enclave's report; that report names the attestation key; that key signs the quote. */
-static enum verifier_err check_signatures(const struct verifier_quote *q, const struct verifier_chain *c)
+static enum verifier_err check_signatures(const struct verifier_quote *q, struct verifier_chain *c,
+                                          struct verifier_cache *cache)
 {
-    uint8_t point[VERIFIER_POINT_MAX], digest[32];
+    uint8_t digest[32];
+    enum verifier_err err = verifier_chain_ecdsa(c, 0, VERIFIER_P256, q->qe_report, q->qe_signature);
 
-    if (!verifier_chain_point(c, 0, VERIFIER_P256, point))
-        return VERIFIER_E_UNSUPPORTED_ALG;
-    if (!verifier_ecdsa_check(VERIFIER_P256, span_of(point, 64), q->qe_report, q->qe_signature))
-        return VERIFIER_E_QE_REPORT_SIGNATURE;
+    if (err != VERIFIER_OK)
+        return err == VERIFIER_E_BAD_SIGNATURE ? VERIFIER_E_QE_REPORT_SIGNATURE : err;
     if (!sha256_of_two(q->key, q->auth, digest))
         return VERIFIER_E_INTERNAL;
     if (memcmp(q->qe.report_data.data, digest, 32) != 0 || !span_is_zero(span_of(q->qe.report_data.data + 32, 32)))
         return VERIFIER_E_QE_BINDING;
-    if (!verifier_ecdsa_check(VERIFIER_P256, q->key, q->covered, q->signature))
+    if (!verifier_keys_ecdsa(verifier_cache_keys(cache), VERIFIER_P256, q->key, q->covered, q->signature))
         return VERIFIER_E_BAD_SIGNATURE;
     return VERIFIER_OK;
 }
@@ -91,11 +92,11 @@ static enum verifier_err check_signatures(const struct verifier_quote *q, const 
 
 /* One response: its signer's chain, then the signature over the exact bytes of the value. */
 static enum verifier_err check_response(struct span body, const char *name, const struct span *chain, size_t count,
-                                        const struct verifier_collateral *collateral, uint64_t now, struct span *value,
-                                        uint64_t *expires, struct verifier_note *why)
+                                        const struct verifier_collateral *collateral, struct verifier_cache *cache,
+                                        uint64_t now, struct span *value, uint64_t *expires, struct verifier_note *why)
 {
     struct verifier_chain c = {0};
-    uint8_t signature[64], point[VERIFIER_POINT_MAX];
+    uint8_t signature[64];
     char signer[64];
     enum verifier_err err;
 
@@ -106,6 +107,7 @@ static enum verifier_err check_response(struct span body, const char *name, cons
     err = verifier_tcb_split(body, name, value, signature);
     if (err == VERIFIER_OK)
         err = verifier_chain_open(&c, chain, count, 2, why);
+    verifier_chain_use(&c, cache);
     if (err == VERIFIER_OK)
         err = verifier_chain_anchor(&c, VERIFIER_ANCHOR_INTEL, why);
     if (err == VERIFIER_OK)
@@ -114,8 +116,8 @@ static enum verifier_err check_response(struct span body, const char *name, cons
         err = check_revoked(&c, 0, collateral, now, why);
     if (err == VERIFIER_OK &&
         (!verifier_chain_name(&c, 0, signer, sizeof signer) || strcmp(signer, "Intel SGX TCB Signing") != 0 ||
-         !verifier_chain_point(&c, 0, VERIFIER_P256, point) ||
-         !verifier_ecdsa_check(VERIFIER_P256, span_of(point, 64), *value, span_of(signature, sizeof signature))))
+         !verifier_chain_signed(&c, 0, VERIFIER_FORM_ECDSA_SHA256_RAW, body, *value,
+                                span_of(signature, sizeof signature))))
         err = VERIFIER_E_COLLATERAL_SIGNATURE;
     if (c.expires < *expires)
         *expires = c.expires;
@@ -123,18 +125,18 @@ static enum verifier_err check_response(struct span body, const char *name, cons
     return err;
 }
 
-static enum verifier_err check_tcb(struct verifier_intel *out, const struct verifier_collateral *given, uint64_t now,
-                                   struct verifier_note *why)
+static enum verifier_err check_tcb(struct verifier_intel *out, const struct verifier_collateral *given,
+                                   struct verifier_cache *cache, uint64_t now, struct verifier_note *why)
 {
     struct span info, identity;
     enum verifier_err err = check_response(given->tcb_info, "tcbInfo", given->tcb_chain, given->tcb_chain_count, given,
-                                           now, &info, &out->expires, why);
+                                           cache, now, &info, &out->expires, why);
 
     if (err == VERIFIER_OK)
-        err = check_response(given->qe_identity, "enclaveIdentity", given->qe_chain, given->qe_chain_count, given, now,
-                             &identity, &out->expires, why);
+        err = check_response(given->qe_identity, "enclaveIdentity", given->qe_chain, given->qe_chain_count, given,
+                             cache, now, &identity, &out->expires, why);
     if (err == VERIFIER_OK)
-        err = verifier_tcb_evaluate(&out->tcb, &out->quote, &out->pck, info, identity, now);
+        err = verifier_tcb_evaluate(&out->tcb, &out->quote, &out->pck, info, identity, cache, now);
     if (err == VERIFIER_OK && out->tcb.expires < out->expires)
         out->expires = out->tcb.expires;
     return err;
@@ -205,24 +207,29 @@ enum verifier_err verifier_intel_check(struct verifier_intel *out, struct span q
                                        const struct verifier_collateral *collateral, uint64_t now,
                                        const struct verifier_hw_rules *rules, struct verifier_note *why)
 {
+    struct verifier_cache *own = collateral->cache ? NULL : verifier_cache_new(0),
+                          *cache = own ? own : collateral->cache;
     struct verifier_chain pck = {0};
     enum verifier_err err;
 
     memset(out, 0, sizeof *out);
     out->expires = UINT64_MAX;
     err = verifier_quote_parse(&out->quote, quote);
+    if (err == VERIFIER_OK && !cache)
+        err = VERIFIER_E_INTERNAL;
     if (err == VERIFIER_OK)
-        err = check_pck(out, &pck, collateral, now, why);
+        err = check_pck(out, &pck, collateral, cache, now, why);
     if (err == VERIFIER_OK)
-        err = check_signatures(&out->quote, &pck);
+        err = check_signatures(&out->quote, &pck, cache);
     if (err == VERIFIER_OK)
-        err = check_tcb(out, collateral, now, why);
+        err = check_tcb(out, collateral, cache, now, why);
     if (err == VERIFIER_OK)
         err = check_rules(out, rules, why);
     if (pck.expires < out->expires)
         out->expires = pck.expires;
     out->issued = pck.issued < out->tcb.issued ? pck.issued : out->tcb.issued;
     verifier_chain_close(&pck);
+    verifier_cache_free(own);
     return err;
 }
 

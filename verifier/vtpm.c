@@ -154,16 +154,17 @@ enum verifier_err verifier_azure_verify(struct verifier_hw *out, struct span quo
 enum { CERTS = 3 }; /* the key's, an intermediate, the root */
 
 /* The same authority certifies keys that a TPM decrypts with: those vouch for nothing. */
-static enum verifier_err read_key(const struct verifier_chain *c, struct verifier_chain_rsa *numbers, struct key *out)
+static enum verifier_err read_key(const struct verifier_chain *c, struct key *out)
 {
-    *out = (struct key){.is_rsa = verifier_chain_rsa(c, 0, numbers)};
+    const struct verifier_public *key = verifier_chain_key(c, 0);
+
+    *out = (struct key){.is_rsa = key->kind == VERIFIER_KEY_RSA};
     if (!verifier_chain_signs(c, 0))
         return VERIFIER_E_SIGNING_KEY_MISMATCH;
-    out->rsa =
-        (struct verifier_rsa){.n = span_of(numbers->n, numbers->n_len), .e = span_of(numbers->e, numbers->e_len)};
-    if (!out->is_rsa && !verifier_chain_point(c, 0, VERIFIER_P256, out->point))
-        return VERIFIER_E_UNSUPPORTED_ALG;
-    return VERIFIER_OK;
+    out->rsa = (struct verifier_rsa){.n = key->modulus, .e = key->exponent};
+    if (key->kind == VERIFIER_KEY_P256)
+        memcpy(out->point, key->point.data, key->point.len);
+    return out->is_rsa || key->kind == VERIFIER_KEY_P256 ? VERIFIER_OK : VERIFIER_E_UNSUPPORTED_ALG;
 }
 
 static enum verifier_err check_chain(struct verifier_chain *c, const struct span *chain, size_t chain_count,
@@ -172,6 +173,7 @@ static enum verifier_err check_chain(struct verifier_chain *c, const struct span
 {
     enum verifier_err err = verifier_chain_open(c, chain, chain_count, CERTS, why);
 
+    verifier_chain_use(c, collateral->cache);
     if (err == VERIFIER_OK)
         err = verifier_chain_anchor(c, VERIFIER_ANCHOR_GCP, why);
     if (err == VERIFIER_OK)
@@ -188,7 +190,6 @@ enum verifier_err verifier_gcp_verify(struct verifier_hw *out, struct span quote
 {
     struct parts p;
     struct verifier_chain c = {0};
-    struct verifier_chain_rsa numbers;
     struct key key;
     enum verifier_err err;
 
@@ -197,7 +198,7 @@ enum verifier_err verifier_gcp_verify(struct verifier_hw *out, struct span quote
         return VERIFIER_E_PARSE;
     err = check_chain(&c, chain, chain_count, collateral, now, rules, why);
     if (err == VERIFIER_OK)
-        err = read_key(&c, &numbers, &key);
+        err = read_key(&c, &key);
     if (err == VERIFIER_OK)
         err = check_tpm(out, &p, &key, why);
     if (err == VERIFIER_OK) {

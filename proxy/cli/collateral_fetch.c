@@ -250,7 +250,8 @@ static bool is_answered(const struct fetcher *f, struct verifier_chain *c, size_
 static int fetch_status(struct fetcher *f, const char *url, struct verifier_chain *c, size_t subject)
 {
     OCSP_REQUEST *request = OCSP_REQUEST_new();
-    OCSP_CERTID *id = OCSP_cert_to_id(EVP_sha384(), c->cert[subject], c->cert[subject + 1]);
+    OCSP_CERTID *id =
+        OCSP_cert_to_id(EVP_sha384(), verifier_chain_x509(c, subject), verifier_chain_x509(c, subject + 1));
     unsigned char *der = NULL;
     struct verifier_note why = {0};
     enum verifier_err err;

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (verifier_spdm_parse(&s, in) == VERIFIER_OK && s.covered.len + s.signature.len != size)
         abort(); /* every byte is signed or the signature */
-    if (verifier_rim_read(&rim, in, 4200000000, NULL) == VERIFIER_OK)
+    if (verifier_rim_read(&rim, in, NULL, 4200000000, NULL) == VERIFIER_OK)
         abort(); /* every certificate of the vendor has ended by then */
     return 0;
 }

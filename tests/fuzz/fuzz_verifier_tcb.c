@@ -23,9 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (verifier_tcb_split(body, "tcbInfo", &value, signature) == VERIFIER_OK) {
         if (value.data < data || value.data + value.len > data + size)
             abort();
-        (void)!verifier_tcb_evaluate(&result, &q, &pck, value, value, 1750000000);
+        (void)!verifier_tcb_evaluate(&result, &q, &pck, value, value, NULL, 1750000000);
     }
-    if (verifier_tcb_evaluate(&result, &q, &pck, body, body, 1750000000) == VERIFIER_OK &&
+    if (verifier_tcb_evaluate(&result, &q, &pck, body, body, NULL, 1750000000) == VERIFIER_OK &&
         result.status == VERIFIER_TCB_NONE)
         abort();
     return 0;

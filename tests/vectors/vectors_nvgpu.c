@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "vectors/cases.h"
+#include "vectors/warm.h"
 #include "verifier/anchors/test.h"
 #include "verifier/device.h"
 #include "verifier/fabric.h"
@@ -224,7 +225,8 @@ static bool uses_rim(const struct cases_case *c, const char *role)
     return false;
 }
 
-static enum verifier_err check_rims(struct cases_case *c, const struct verifier_gpu *g, struct verifier_note *why)
+static enum verifier_err check_rims(struct cases_case *c, const struct verifier_gpu *g, struct verifier_cache *cache,
+                                    struct verifier_note *why)
 {
     static struct verifier_rim driver, vbios;
     const struct verifier_rim *rims[2];
@@ -232,13 +234,13 @@ static enum verifier_err check_rims(struct cases_case *c, const struct verifier_
     enum verifier_err err = VERIFIER_OK;
 
     if (uses_rim(c, "driver_rim")) {
-        err = verifier_rim_read(&driver, cases_file(c, "driver_rim"), c->time, why);
+        err = verifier_rim_read(&driver, cases_file(c, "driver_rim"), cache, c->time, why);
         if (err == VERIFIER_OK)
             err = verifier_gpu_rim_fits(&driver, g->driver, why);
         rims[n++] = &driver;
     }
     if (err == VERIFIER_OK && uses_rim(c, "vbios_rim")) {
-        err = verifier_rim_read(&vbios, cases_file(c, "vbios_rim"), c->time, why);
+        err = verifier_rim_read(&vbios, cases_file(c, "vbios_rim"), cache, c->time, why);
         if (err == VERIFIER_OK)
             err = verifier_gpu_rim_fits(&vbios, g->vbios, why);
         rims[n++] = &vbios;
@@ -336,11 +338,39 @@ static void check_device_calls(struct cases_case *c, const struct verifier_gpu *
         cases_unreadable(c, "verifier_devices_compare() says something else");
 }
 
+/* Twice with what earlier cases left behind: the same code, the same facts, the same words. `err` and `why` are those
+ * of the report and its chain, then of the reference files. */
+static void check_warm(struct cases_case *c, const struct verifier_gpu *g, struct span report, const struct span *chain,
+                       size_t count, const uint8_t *nonce, enum verifier_err err, const struct verifier_note *why)
+{
+    static struct verifier_gpu again;
+
+    for (int i = 0; i < 2; i++) {
+        struct verifier_note note = {0};
+        enum verifier_err other =
+            verifier_gpu_verify(&again, report, chain, count, nonce, warm_cache(), c->time, &note);
+
+        if (memcmp(&again, g, sizeof again) != 0)
+            cases_unreadable(c, "a cache changes the facts, time %d", i);
+        if (other == VERIFIER_OK && !judged(c, &again))
+            other = check_rims(c, &again, warm_cache(), &note);
+        if (other != err || memcmp(&note, why, sizeof note) != 0)
+            cases_unreadable(c, "a cache changes what is said, time %d", i);
+    }
+}
+
 static void check_rim_item(struct cases_case *c, struct cases_answer *a)
 {
     static struct verifier_rim rim;
     struct verifier_note why = {0};
-    enum verifier_err err = verifier_rim_read(&rim, cases_file(c, "rim"), c->time, &why);
+    enum verifier_err err = verifier_rim_read(&rim, cases_file(c, "rim"), NULL, c->time, &why);
+
+    for (int i = 0; i < 2; i++) {
+        static struct verifier_rim again;
+        if (verifier_rim_read(&again, cases_file(c, "rim"), warm_cache(), c->time, NULL) != err ||
+            memcmp(&again, &rim, sizeof rim) != 0)
+            cases_unreadable(c, "a cache changes what is said, time %d", i);
+    }
 
     a->error = err == VERIFIER_OK ? NULL : verifier_err_name(err);
     snprintf(a->detail, sizeof a->detail, "%.290s; %.290s", why.observed, why.required);
@@ -372,11 +402,12 @@ static void check(struct cases_case *c, struct cases_answer *a)
         cases_unreadable(c, "nonce");
     report = cases_file(c, "report");
     count = chain_of(cases_file(c, "cert_chain"), chain);
-    err = verifier_gpu_verify(&g, report, chain, count, hex ? nonce : NULL, c->time, &why);
+    err = verifier_gpu_verify(&g, report, chain, count, hex ? nonce : NULL, NULL, c->time, &why);
     if (err == VERIFIER_OK)
         a->error = judged(c, &g);
     if (err == VERIFIER_OK && !a->error)
-        err = check_rims(c, &g, &why);
+        err = check_rims(c, &g, NULL, &why);
+    check_warm(c, &g, report, chain, count, hex ? nonce : NULL, err, &why);
     if (err != VERIFIER_OK)
         a->error = verifier_err_name(err);
     snprintf(a->detail, sizeof a->detail, "%.290s; %.290s", why.observed, why.required);

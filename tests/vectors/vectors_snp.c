@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "vectors/cases.h"
+#include "vectors/warm.h"
 #include "verifier/anchors/test.h"
 #include "verifier/err.h"
 #include "verifier/hw.h"
@@ -155,6 +156,22 @@ static void inject_root(struct cases_case *c)
         cases_unreadable(c, "anchor");
 }
 
+/* Twice with what earlier cases left behind: the same code, the same facts, the same words. */
+static void check_warm(struct cases_case *c, struct verifier_collateral given, struct span report,
+                       const struct span chain[3], const struct verifier_hw_rules *rules, enum verifier_err err,
+                       const struct verifier_hw *hw, const struct verifier_note *why)
+{
+    given.cache = warm_cache();
+    for (int i = 0; i < 2; i++) {
+        struct verifier_note note = {0};
+        struct verifier_hw again;
+
+        if (verifier_hw_verify(&again, VERIFIER_TEE_SNP, report, chain, 3, &given, c->time, rules, &note) != err ||
+            memcmp(&again, hw, sizeof again) != 0 || memcmp(&note, why, sizeof note) != 0)
+            cases_unreadable(c, "a cache changes what is said, time %d", i);
+    }
+}
+
 static void check(struct cases_case *c, struct cases_answer *a)
 {
     struct verifier_hw_rules rules = rules_of(c);
@@ -171,6 +188,7 @@ static void check(struct cases_case *c, struct cases_answer *a)
     }
     inject_root(c);
     err = verifier_hw_verify(&hw, VERIFIER_TEE_SNP, report, chain, 3, &collateral, c->time, &rules, &why);
+    check_warm(c, collateral, report, chain, &rules, err, &hw, &why);
     a->error = err == VERIFIER_OK ? pinned(c, &hw) : verifier_err_name(err);
     snprintf(a->detail, sizeof a->detail, "%.290s; %.290s", why.observed, why.required);
     if (err == VERIFIER_OK) {

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "vectors/cases.h"
+#include "vectors/warm.h"
 #include "verifier/anchors/test.h"
 #include "verifier/eventlog.h"
 #include "verifier/hw.h"
@@ -285,6 +286,25 @@ static void inject_root(struct cases_case *c)
     release_chain(chain, n);
 }
 
+/* Twice with what earlier cases left behind: the same code, the same evaluation, the same words. */
+static void check_warm(struct cases_case *c, struct verifier_collateral given, struct span quote,
+                       const struct verifier_hw_rules *rules, enum verifier_err err, const struct verifier_intel *in,
+                       const struct verifier_note *why)
+{
+    static struct verifier_intel again;
+
+    given.cache = warm_cache();
+    for (int i = 0; i < 2; i++) {
+        struct verifier_note note = {0};
+
+        if (verifier_intel_check(&again, quote, &given, c->time, rules, &note) != err ||
+            memcmp(&again.tcb, &in->tcb, sizeof again.tcb) != 0 ||
+            memcmp(&again.pck, &in->pck, sizeof again.pck) != 0 || again.expires != in->expires ||
+            again.issued != in->issued || again.simulated != in->simulated || memcmp(&note, why, sizeof note) != 0)
+            cases_unreadable(c, "a cache changes what is said, time %d", i);
+    }
+}
+
 static void check(struct cases_case *c, struct cases_answer *a)
 {
     static struct verifier_intel in;
@@ -304,6 +324,7 @@ static void check(struct cases_case *c, struct cases_answer *a)
     given.qe_chain_count = chain_of(cases_file(c, "qe_identity_chain"), given.qe_chain);
     inject_root(c);
     err = verifier_intel_check(&in, quote, &given, c->time, &rules, &why);
+    check_warm(c, given, quote, &rules, err, &in, &why);
     a->error = err == VERIFIER_OK ? pinned(c, &in.quote) : verifier_err_name(err);
     snprintf(a->detail, sizeof a->detail, "%.290s; %.290s", why.observed, why.required);
     a->expect = expect_json(&in.tcb);
