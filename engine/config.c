@@ -57,6 +57,9 @@ static const struct entry entries[] = {
     {"runner", "runner", TEXT_AT(runner), "generate|pooling", "answer with text, or with vectors (generate)"},
     {"pooler-config", "pooler_config", TEXT_AT(pooler), "JSON",
      "{\"pooling_type\": \"MEAN\" or \"LAST\", \"normalize\": true} (default: the model's, else LAST)"},
+    {"speculative-config", "speculative_config", TEXT_AT(speculative), "JSON",
+     "{\"method\": \"ngram\", \"num_speculative_tokens\": 4, \"prompt_lookup_max\": 5, \"prompt_lookup_min\": 2}: "
+     "guess tokens from the text itself (default: none)"},
     {"drain-time", "drain_time", DURATION, AT(drain_s), 0, 1, 86400, "TIME", "for running requests at SIGTERM (30s)"},
 #ifdef AIRLOCK_SIMULATED
     {"sandbox", "sandbox", BOOL, AT(sandbox), 0, 0, 0, NULL, "lock the process in (yes); simulated builds only"},
@@ -342,7 +345,7 @@ static bool check_together(const struct config *c, char why[512])
         snprintf(why, 512, "scheduling-policy: '%s' is neither fcfs nor priority", c->scheduling);
     else if (strcmp(c->runner, "generate") != 0 && strcmp(c->runner, "pooling") != 0)
         snprintf(why, 512, "runner: '%s' is neither generate nor pooling", c->runner);
-    else if (!config_pooler(&unused, c->pooler, why))
+    else if (!config_pooler(&unused, c->pooler, why) || !config_speculative(&unused, c->speculative, why))
         return false;
     else if (c->seed[0] && !put_number(&seed, &any, c->seed))
         snprintf(why, 512, "seed: '%s' is not a number from 0 to 2^64-1", c->seed);
@@ -438,4 +441,5 @@ void config_engine_options(const struct config *c, struct engine_options *out)
                                    .embeds = strcmp(c->runner, "pooling") == 0};
     char why[512]; /* checked when the configuration was read */
     (void)config_pooler(out, c->pooler, why);
+    (void)config_speculative(out, c->speculative, why);
 }

@@ -24,6 +24,7 @@ struct config {
     char chat_template[CONFIG_PATH_MAX]; /* file; empty: the model's own */
     char scheduling[16];                 /* fcfs, priority */
     char runner[16];                     /* generate, pooling */
+    char speculative[512];               /* JSON; empty: none */
     char pooler[256];                    /* JSON; empty: as the model's file states it */
     uint64_t max_model_len, max_num_seqs, max_num_batched_tokens, block_size, kv_blocks, kv_bytes, long_prefill,
         queue_max, choices_max, max_logprobs, threads, drain_s;
@@ -46,5 +47,6 @@ void config_engine_options(const struct config *c, struct engine_options *out);
 /* --- config_json.c: flags whose value is JSON, in vLLM's spelling; each an object whose unknown keys are refused. ---
  */
 bool config_pooler(struct engine_options *out, const char *json, char why[512]);
+bool config_speculative(struct engine_options *out, const char *json, char why[512]);
 
 #endif

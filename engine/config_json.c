@@ -1,6 +1,7 @@
 /* config_json.c - flags whose value is a JSON object. */
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 #include <strings.h>
 
 #include "engine/config.h"
@@ -51,6 +52,40 @@ bool config_pooler(struct engine_options *out, const char *json, char why[512])
         snprintf(why, 512, "pooler-config: pooling_type must be \"MEAN\" or \"LAST\", normalize true or false");
         ok = false;
     }
+    json_decref(v);
+    return ok;
+}
+
+/* An integer from 1 to `most`; `fallback` where there is none. False when it is something else. */
+static bool take_count(json_t *v, const char *key, json_int_t most, uint32_t fallback, uint32_t *out)
+{
+    json_t *n = json_object_get(v, key);
+    *out = n ? (uint32_t)json_integer_value(n) : fallback;
+    return !n || (json_is_integer(n) && json_integer_value(n) >= 1 && json_integer_value(n) <= most);
+}
+
+/* Of the two lengths, one that is not given is the other; 5 without any, as in vLLM. */
+bool config_speculative(struct engine_options *out, const char *json, char why[512])
+{
+    static const char *const known[] = {"method", "num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min",
+                                        NULL};
+    json_t *v = parse_object("speculative-config", json, why);
+    const char *method = json_string_value(json_object_get(v, "method"));
+    struct engine_ngram g = {0};
+    bool ok = v && keys_are_known("speculative-config", v, known, why), any = json[0] != 0;
+    bool good = take_count(v, "num_speculative_tokens", ENGINE_GUESSES_MAX, 0, &g.tokens) &&
+                take_count(v, "prompt_lookup_max", 64, 0, &g.longest) &&
+                take_count(v, "prompt_lookup_min", 64, 0, &g.least);
+    g.longest = g.longest ? g.longest : g.least ? g.least : 5;
+    g.least = g.least ? g.least : g.longest;
+    if (ok && any && (!method || strcmp(method, "ngram") != 0 || !good || g.tokens == 0 || g.least > g.longest)) {
+        snprintf(why, 512,
+                 "speculative-config: method must be \"ngram\", num_speculative_tokens 1 to %d, prompt_lookup_max and "
+                 "prompt_lookup_min 1 to 64, the second no more than the first",
+                 ENGINE_GUESSES_MAX);
+        ok = false;
+    }
+    out->ngram = any ? g : (struct engine_ngram){0};
     json_decref(v);
     return ok;
 }

@@ -16,6 +16,7 @@ enum {
     QUEUE_MAX_DEFAULT = 1024,
     CHOICES_MAX_DEFAULT = 128,
     ENDS_MAX = 64,
+    STEP_DRAFTS_MAX = 64,
 };
 
 /* --- options ------------------------------------------------------------------------------------------------ */
@@ -35,6 +36,9 @@ static enum engine_err fill_options(struct engine *e, const struct engine_option
     o->queue_max = or_default(o->queue_max, QUEUE_MAX_DEFAULT);
     o->choices_max = or_default(o->choices_max, CHOICES_MAX_DEFAULT);
     o->logprobs_max = or_default(o->logprobs_max, TUNNEL_TOP_MAX);
+    if (o->ngram.tokens > ENGINE_GUESSES_MAX ||
+        (o->ngram.tokens && (o->ngram.least < 1 || o->ngram.longest < o->ngram.least)))
+        return engine_problem_set(why, ENGINE_E_RANGE, "at most %d guesses, from 1 or more tokens", ENGINE_GUESSES_MAX);
     if (o->block_tokens % 16 != 0 || o->block_tokens > 1024)
         return engine_problem_set(why, ENGINE_E_RANGE, "block size %u: use a multiple of 16 up to 1024",
                                   o->block_tokens);
@@ -119,6 +123,13 @@ static void zero_block(void *engine, int group, int32_t block)
     engine_kv_zero(e->kv, group, block);
 }
 
+/* Guesses pay while few sequences run; the bound keeps their logits small. */
+static uint32_t drafts_of_step(const struct engine_options *o)
+{
+    uint32_t all = o->seqs_max * o->ngram.tokens;
+    return all < STEP_DRAFTS_MAX ? all : STEP_DRAFTS_MAX;
+}
+
 static enum engine_err open_memory(struct engine *e, struct engine_problem *why)
 {
     const struct engine_options *o = &e->options;
@@ -134,6 +145,7 @@ static enum engine_err open_memory(struct engine *e, struct engine_problem *why)
                              .seqs_max = o->seqs_max,
                              .step_tokens = o->step_tokens,
                              .step_logits = o->seqs_max + (o->block_tokens > 32 ? o->block_tokens : 32),
+                             .step_drafts = drafts_of_step(o),
                              .long_prefill = o->long_prefill,
                              .queue_max = o->queue_max + o->choices_max,
                              .by_priority = o->by_priority,
@@ -152,7 +164,7 @@ static enum engine_err open_memory(struct engine *e, struct engine_problem *why)
     if (o->embeds)
         e->states = calloc((size_t)o->step_tokens * (size_t)e->info.embed, sizeof *e->states);
     else
-        e->logits = calloc((size_t)c.step_logits * (size_t)e->info.vocab, sizeof *e->logits);
+        e->logits = calloc((size_t)(c.step_logits + c.step_drafts) * (size_t)e->info.vocab, sizeof *e->logits);
     e->allowed = calloc(((size_t)e->info.vocab + 31) / 32, sizeof *e->allowed);
     if (!e->rows || !e->seqs || !e->event || !(e->logits || e->states) || !e->allowed ||
         !sample_scratch_init(&e->scratch, (size_t)e->info.vocab))
@@ -209,7 +221,7 @@ static void print_options(struct engine *e)
     const struct engine_options *o = &e->options;
     snprintf(e->load_options, sizeof e->load_options,
              "max-model-len=%u max-num-seqs=%u max-num-batched-tokens=%u block-size=%u kv-blocks=%u+%u "
-             "enable-prefix-caching=%s scheduling-policy=%s chat-template=%s runner=%s kernels=%s",
+             "enable-prefix-caching=%s scheduling-policy=%s chat-template=%s runner=%s speculative=%u:%u:%u kernels=%s",
              o->context_max, o->seqs_max, o->step_tokens, o->block_tokens, e->sched.config.group[0].blocks,
              e->sched.config.group[1].blocks, o->no_prefix_cache ? "no" : "yes", o->by_priority ? "priority" : "fcfs",
              o->chat_template.len ? "given"
@@ -218,7 +230,7 @@ static void print_options(struct engine *e)
              !o->embeds                          ? "generate"
              : o->pooling == ENGINE_POOLING_MEAN ? "pooling:mean"
                                                  : "pooling:last",
-             e->info.kernels ? e->info.kernels : "");
+             o->ngram.tokens, o->ngram.longest, o->ngram.least, e->info.kernels ? e->info.kernels : "");
 }
 
 static enum engine_err start_threads(struct engine *e, struct engine_problem *why)
@@ -293,7 +305,8 @@ void engine_close(struct engine *e)
     engine_model_close(e->model);
     sample_scratch_release(&e->scratch);
     if (e->logits)
-        secret_wipe(e->logits, (size_t)e->sched.config.step_logits * (size_t)e->info.vocab * sizeof *e->logits);
+        secret_wipe(e->logits, (size_t)(e->sched.config.step_logits + e->sched.config.step_drafts) *
+                                   (size_t)e->info.vocab * sizeof *e->logits);
     free(e->logits);
     if (e->states)
         secret_wipe(e->states, (size_t)e->options.step_tokens * (size_t)e->info.embed * sizeof *e->states);

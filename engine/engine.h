@@ -15,6 +15,7 @@
 #include "tunnel/stats.h"
 
 #define ENGINE_SERVED_NAMES_MAX 8
+#define ENGINE_GUESSES_MAX 32 /* tokens guessed at a time */
 
 struct engine;
 
@@ -45,6 +46,10 @@ struct engine_options {
     bool has_seed;               /* --seed: unseeded requests draw from this, in order of arrival */
     uint64_t seed;               /* */
     int threads;                 /* --threads; 0: one for each CPU */
+    struct engine_ngram {        /* --speculative-config {"method":"ngram"} */
+        uint32_t tokens;         /* guesses at a time; 0: none */
+        uint32_t longest, least; /* tokens of the text's end that are looked for earlier in it */
+    } ngram;
     bool embeds;                 /* --runner pooling: serves vectors and nothing else */
     enum engine_pooling pooling; /* --pooler-config */
     bool raw_vectors;            /* not brought to length 1 */

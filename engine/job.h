@@ -162,6 +162,12 @@ void pool_add(const struct engine *e, struct choice *c, uint32_t pos, uint32_t c
 /* All positions are in: send the vector. */
 void pool_finish(struct engine *e, struct choice *c);
 
+/* --- guess.c: tokens guessed from the text itself (step thread) --- */
+/* Put guesses behind the choice's tokens, if there are any. */
+void guess_tokens(const struct engine *e, struct choice *c);
+/* Sample from the logits of a row with guesses, as long as these turn out right. */
+void guess_check(struct engine *e, struct choice *c, const struct sched_row *row, float *logits);
+
 /* --- intake.c --- */
 void *engine_intake_main(void *engine);
 /* --- step.c --- */

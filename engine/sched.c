@@ -282,6 +282,7 @@ struct plan {
     size_t count;
     uint32_t tokens, logits; /* budget left */
     uint32_t prefill;        /* of it, for prompts */
+    uint32_t drafts;         /* guesses */
     bool preempted;
 };
 
@@ -340,12 +341,24 @@ static uint32_t chunk_of(const struct sched *s, const struct plan *p, const stru
     return p->logits == 0 && count == missing ? 0 : count;
 }
 
-static void add_row(struct plan *p, struct sched_seq *seq, uint32_t count)
+/* Guesses go along only where nobody else goes without for them. */
+static uint32_t drafts_of(struct sched *s, const struct plan *p, struct sched_seq *seq)
+{
+    uint32_t drafts = seq->all_logits ? 0 : least(seq->drafts, p->drafts);
+    if (drafts == 0 || p->tokens < s->config.seqs_max + drafts || !take_blocks(s, seq, seq->len + drafts))
+        return 0;
+    return drafts;
+}
+
+static void add_row(struct plan *p, struct sched_seq *seq, uint32_t count, uint32_t drafts)
 {
     bool last = seq->computed + count == seq->len;
-    enum sched_logits logits = seq->all_logits ? SCHED_LOGITS_ALL : last ? SCHED_LOGITS_LAST : SCHED_LOGITS_NONE;
-    p->rows[p->count++] = (struct sched_row){seq, seq->computed, count, logits};
-    p->tokens -= count;
+    enum sched_logits logits = seq->all_logits || drafts ? SCHED_LOGITS_ALL
+                               : last                    ? SCHED_LOGITS_LAST
+                                                         : SCHED_LOGITS_NONE;
+    p->rows[p->count++] = (struct sched_row){seq, seq->computed, count + drafts, logits, drafts};
+    p->tokens -= count + drafts;
+    p->drafts -= drafts;
     if (count > 1)
         p->prefill -= least(p->prefill, count);
     p->logits -= logits == SCHED_LOGITS_ALL ? count : logits == SCHED_LOGITS_LAST ? 1 : 0;
@@ -361,9 +374,10 @@ static void plan_running(struct sched *s, struct plan *p, bool decode)
         if (seq->hold || seq->len == seq->computed || (seq->len - seq->computed == 1) != decode ||
             (count = chunk_of(s, p, seq)) == 0)
             continue;
+        uint32_t drafts = decode ? drafts_of(s, p, seq) : 0;
         if (!make_room(s, p, seq, seq->computed + count))
             return; /* it was the last of the list */
-        add_row(p, seq, count);
+        add_row(p, seq, count, drafts);
         next = seq->next; /* those behind it may have been preempted */
     }
 }
@@ -419,13 +433,16 @@ static bool admit(struct sched *s, struct plan *p, struct sched_seq *seq)
     seq->after = NULL;
     s->counts.waiting--;
     s->counts.running++;
-    add_row(p, seq, count);
+    add_row(p, seq, count, 0);
     return true;
 }
 
 size_t sched_plan(struct sched *s, struct sched_row *rows, uint32_t beside, uint32_t alone)
 {
-    struct plan p = {.rows = rows, .tokens = s->config.step_tokens, .logits = s->config.step_logits};
+    struct plan p = {.rows = rows,
+                     .tokens = s->config.step_tokens,
+                     .logits = s->config.step_logits,
+                     .drafts = s->config.step_drafts};
     p.prefill = p.tokens;
     plan_running(s, &p, true);
     uint32_t prefill = p.count > 0 ? beside : alone;
@@ -448,10 +465,19 @@ void sched_commit(struct sched *s, const struct sched_row *rows, size_t count)
     for (size_t i = 0; i < count; i++) {
         struct sched_seq *seq = rows[i].seq;
         assert(seq->computed == rows[i].pos);
-        seq->computed += rows[i].count;
+        seq->computed += rows[i].count - rows[i].drafts;
         name_full_blocks(s, seq, rows[i].pos);
         free_behind_window(s, seq);
     }
+}
+
+void sched_accept(struct sched *s, struct sched_seq *seq, uint32_t count)
+{
+    uint32_t from = seq->computed;
+    assert(seq->state == SCHED_RUNNING && from + count <= seq->len);
+    seq->computed += count;
+    name_full_blocks(s, seq, from);
+    free_behind_window(s, seq);
 }
 
 void sched_forget(struct sched *s)

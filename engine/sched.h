@@ -21,6 +21,7 @@ struct sched_config {
     uint32_t seqs_max;     /* rows of one step */
     uint32_t step_tokens;  /* tokens of one step, at least block_tokens */
     uint32_t step_logits;  /* rows of logits of one step, at least seqs_max + block_tokens */
+    uint32_t step_drafts;  /* guessed tokens of one step, each with a row of logits beside those */
     uint32_t long_prefill; /* most prompt tokens of one sequence a step; 0: no such limit */
     uint32_t queue_max;    /* waiting sequences */
     uint32_t watermark;    /* blocks of each group kept free at admission */
@@ -47,6 +48,7 @@ struct sched_seq {
     bool forget;             /* blocks are wiped when freed: nobody may find them */
     bool all_logits;         /* logits of every position, so nothing is looked up; the owner clears it */
     bool compute_all;        /* nothing is looked up */
+    uint32_t drafts;         /* guesses that the owner has put behind tokens[len]; len + drafts <= len_max */
     bool hold;               /* not computed for now */
     struct sched_seq *after; /* not admitted before that one has computed what it knew when added; the owner clears it
                                 when that one goes */
@@ -67,6 +69,7 @@ struct sched_row {
     struct sched_seq *seq;
     uint32_t pos, count; /* tokens[pos .. pos+count) */
     enum sched_logits logits;
+    uint32_t drafts; /* so many of `count`, the last, are guesses; then logits are of all */
 };
 
 struct sched_counts {
@@ -104,8 +107,11 @@ void sched_remove(struct sched *s, struct sched_seq *seq);
  * more than `alone` (0: the whole budget). Returns their number; 0: nothing to do now. Tables cover all positions of
  * the rows. */
 size_t sched_plan(struct sched *s, struct sched_row *rows, uint32_t beside, uint32_t alone);
-/* The step is done: the rows' tokens are computed. */
+/* The step is done: the rows' tokens are computed, but for guesses. */
 void sched_commit(struct sched *s, const struct sched_row *rows, size_t count);
+/* After that: the first `count` guesses of a running sequence's row were right, and stand in its tokens. What was
+ * computed for the others is written over by what takes their place. */
+void sched_accept(struct sched *s, struct sched_seq *seq, uint32_t count);
 
 /* Forget all prefixes. */
 void sched_forget(struct sched *s);

@@ -132,6 +132,12 @@ static void hand_out(struct engine *e, size_t rows)
         float *last = e->logits + (logits - e->logits);
         bool whole = r->pos + r->count == r->seq->len;
         choice_begin(e, c);
+        if (r->drafts > 0) {
+            guess_check(e, c, r, last);
+            logits += r->count * vocab;
+            guess_tokens(e, c);
+            continue;
+        }
         if (r->logits == SCHED_LOGITS_ALL) {
             choice_prompt_logits(e, c, r->pos, r->count, logits);
             last += (r->count - 1) * vocab;
@@ -143,6 +149,7 @@ static void hand_out(struct engine *e, size_t rows)
             choice_finish(e, c, TUNNEL_FINISH_LENGTH);
         else if (whole)
             choice_sample(e, c, last);
+        guess_tokens(e, c);
     }
 }
 

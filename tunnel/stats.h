@@ -31,6 +31,9 @@
     X(finished_length, "vllm:request_success:length", "Requests ended by their length limit")                          \
     X(finished_abort, "vllm:request_success:abort", "Requests cancelled by their client")                              \
     X(finished_error, "vllm:request_success:error", "Requests refused or failed")                                      \
+    X(spec_drafts, "vllm:spec_decode_num_drafts", "Guesses of tokens to come")                                         \
+    X(spec_draft_tokens, "vllm:spec_decode_num_draft_tokens", "Tokens guessed")                                        \
+    X(spec_accepted, "vllm:spec_decode_num_accepted_tokens", "Guessed tokens that were right")                         \
     X(steps, "airlock:engine_steps", "Model steps")
 
 /* X(field, "name", "help", buckets): histograms. Times are kept in microseconds, printed in seconds. */

@@ -247,13 +247,13 @@ START_TEST(text_is_the_expected_one)
 }
 END_TEST
 
-/* 0: batched, 1: small chunks, 2: prefix hits, 3: preemption */
+/* 0: batched, 1: small chunks, 2: prefix hits, 3: preemption, 4: guesses, 5: guesses and preemption */
 START_TEST(nothing_changes_the_answer)
 {
-    static const struct engine_options options[] = {{.no_prefix_cache = true},
-                                                    {.step_tokens = 32, .long_prefill = 16},
-                                                    {.seqs_max = 32},
-                                                    {.kv_blocks = 14, .seqs_max = 8}};
+    static const struct engine_options options[] = {
+        {.no_prefix_cache = true}, {.step_tokens = 32, .long_prefill = 16},
+        {.seqs_max = 32},          {.kv_blocks = 14, .seqs_max = 8},
+        {.ngram = {4, 3, 1}},      {.kv_blocks = 14, .seqs_max = 8, .ngram = {7, 2, 1}}};
     struct tunnel_stats stats;
     struct engine *e;
     run_alone();
@@ -272,8 +272,9 @@ START_TEST(nothing_changes_the_answer)
     ck_assert_uint_eq(engine_jobs(e), 0);
     if (_i == 2)
         ck_assert_uint_gt(stats.prefix_hits, 0);
-    if (_i == 3)
+    if (_i == 3 || _i == 5)
         ck_assert_uint_gt(stats.preemptions, 0);
+    ck_assert((_i >= 4) == (stats.spec_accepted > 0));
     ck_assert_uint_eq(stats.generation_tokens, 40 * LENGTH);
     close_engine(e);
 }
@@ -642,6 +643,118 @@ START_TEST(tokenize_and_back)
 }
 END_TEST
 
+/* --- guesses -------------------------------------------------------------------------------------------------- */
+
+/* Requests of every kind that touches sampling; each must say the same with guesses as without. */
+static struct tunnel_request *guess_request(int kind)
+{
+    struct tunnel_request *q = ask("a gentle hum, a gentle hum, a gentle hum, a", 40);
+    q->has_seed = true;
+    q->seed = 17 + (uint64_t)kind;
+    q->temperature = kind % 3 == 0 ? 0 : kind % 3 == 1 ? 1 : 0.4;
+    q->n = kind == 4 ? 3 : 1;
+    q->logprobs = kind == 1 ? 3 : -1;
+    q->frequency_penalty = kind == 2 ? 0.5 : 0;
+    q->repetition_penalty = kind == 3 ? 1.3 : 1;
+    if (kind == 5) {
+        q->stop[0] = span_str("hum,");
+        q->stop_count = 1;
+    }
+    if (kind == 6) {
+        q->format = TUNNEL_FORMAT_REGEX;
+        q->format_text = span_str("(abc-[0-9]{2},){8}");
+    }
+    if (kind == 7) {
+        q->bad_word[0] = span_str("gentle hum");
+        q->bad_word_count = 1;
+    }
+    if (kind == 8)
+        q->min_tokens = 39;
+    if (kind == 9)
+        q->top_k = 3;
+    if (kind == 10)
+        q->return_ids = true;
+    if (kind == 11)
+        q->max_tokens = 2;
+    return q;
+}
+
+START_TEST(guesses_change_no_request)
+{
+    enum { KINDS = 40 }; /* the last ones with other seeds */
+    static struct watch plain[KINDS];
+    struct engine_options o = {0};
+    struct tunnel_stats stats;
+    for (int round = 0; round < 2; round++) {
+        struct engine *e = open_engine(&o);
+        for (int i = 0; i < KINDS; i++)
+            run(e, guess_request(i), round ? &watches[i] : &plain[i]);
+        engine_stats(e, &stats);
+        close_engine(e);
+        o.ngram = (struct engine_ngram){5, 4, 1};
+    }
+    for (int i = 0; i < KINDS; i++) {
+        ck_assert_msg(plain[i].status == 0, "%d: %s", i, plain[i].message);
+        for (int k = 0; k < (i == 4 ? 3 : 1); k++) {
+            ck_assert_msg(strcmp(plain[i].text[k], watches[i].text[k]) == 0, "request %d: \"%s\" became \"%s\"", i,
+                          plain[i].text[k], watches[i].text[k]);
+            ck_assert_uint_eq(plain[i].logprob_count[k], watches[i].logprob_count[k]);
+            ck_assert_int_eq(plain[i].finish[k], watches[i].finish[k]);
+        }
+        ck_assert_uint_eq(plain[i].completion_tokens, watches[i].completion_tokens);
+    }
+    ck_assert_uint_gt(stats.spec_accepted, 30);
+    ck_assert_uint_gt(stats.spec_draft_tokens, stats.spec_accepted);
+    ck_assert_uint_lt(stats.steps, stats.generation_tokens); /* steps were saved */
+}
+END_TEST
+
+/* Other seeds on both sides: how often each token follows must be alike (two-sample chi-square). */
+START_TEST(guesses_keep_the_distribution)
+{
+    enum { REQUESTS = 160, EACH = 8, SHOWN = 6, VOCAB = 512 };
+    static double seen[2][VOCAB];
+    struct engine_options o = {0};
+    double chi = 0;
+    int classes = 0;
+    for (int side = 0; side < 2; side++) {
+        struct tunnel_stats stats;
+        struct engine *e = open_engine(&o);
+        for (int i = 0; i < REQUESTS; i++) {
+            struct tunnel_request *q = ask("a gentle hum, a gentle hum, a gentle hum, a", SHOWN);
+            q->temperature = 0.6;
+            q->n = EACH;
+            q->has_seed = true;
+            q->seed = (uint64_t)(side * 1000000 + i);
+            q->ignore_eos = true;
+            run(e, q, &watches[0]);
+            for (int k = 0; k < EACH; k++)
+                for (size_t t = 1; t < watches[0].id_count[k]; t++) /* the first comes with the prompt, unguessed */
+                    seen[side][watches[0].ids[k][t]]++;
+        }
+        engine_stats(e, &stats);
+        ck_assert_msg((side == 1) == (stats.spec_accepted > 50), "%d accepted", (int)stats.spec_accepted);
+        close_engine(e);
+        o.ngram = (struct engine_ngram){3, 3, 1};
+    }
+    double rest[2] = {0};
+    for (int v = 0; v < VOCAB; v++) {
+        double sum = seen[0][v] + seen[1][v], apart = seen[0][v] - seen[1][v];
+        if (sum < 20) {
+            rest[0] += seen[0][v];
+            rest[1] += seen[1][v];
+            continue;
+        }
+        chi += apart * apart / sum;
+        classes++;
+    }
+    if (rest[0] + rest[1] > 0)
+        chi += (rest[0] - rest[1]) * (rest[0] - rest[1]) / (rest[0] + rest[1]);
+    double most = classes + 5 * sqrt(2.0 * classes); /* five standard deviations of chi-square above its mean */
+    ck_assert_msg(classes > 5 && chi < most, "chi-square %.1f over %d tokens, at most %.1f", chi, classes, most);
+}
+END_TEST
+
 /* --- vectors -------------------------------------------------------------------------------------------------- */
 
 enum { EMBED = 64, LONG = 90 };
@@ -843,7 +956,9 @@ static void add_tests(TCase *t)
         return;
     }
     tcase_add_test(t, text_is_the_expected_one);
-    tcase_add_loop_test(t, nothing_changes_the_answer, 0, 4);
+    tcase_add_loop_test(t, nothing_changes_the_answer, 0, 6);
+    tcase_add_test(t, guesses_change_no_request);
+    tcase_add_test(t, guesses_keep_the_distribution);
     tcase_add_test(t, salts_keep_tenants_apart);
     tcase_add_test(t, choices_seeds_and_logprobs);
     tcase_add_test(t, echo_and_prompt_logprobs);
