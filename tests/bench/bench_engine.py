@@ -175,11 +175,45 @@ def files():
             yield label, path, suffix == "bf16"
 
 
+# --- the running engine --------------------------------------------------------------------------------------
+
+LONG = os.environ.get("BENCH_LONG", "0") != "0"
+SERVING = {  # of bench_serving, each in a process of its own: what its rows' labels say
+    "arrivals": "512-token prompts arrive",
+    "prefix": "75 % of the prompt shared",
+    "overload": "twice as much as it can serve",
+    "start": "ready, memory",
+    "sampling": "choosing from the vocabulary",
+    "admission": "requests of 32 K tokens",
+}
+
+
+def serving(label, model, cases):
+    for case in cases:
+        if not ONLY.search(f"{label}, {case}, {SERVING[case]}"):
+            continue
+        if not model or not os.path.exists(model):
+            row(f"{label}, {SERVING[case]}", result="skipped: the file is not here")
+            continue
+        command = [os.path.join(TOOLS, "bench_serving"), "--model", model, "--label", label]
+        text, _ = run(command + (["--long"] if LONG else []) + [case])
+        print(text or f"engine\t{label}, {SERVING[case]}\t-\t-\t-\t-\tshort: bench_serving failed\n", end="", flush=True)
+
+
 def main():
     text, _ = run([os.path.join(TOOLS, "bench_engine"), "--threads", "2", "--case", "machine"])
     for line in text.splitlines():
         note(line)
-    for label, path, bf16 in files():
+    listed = list(files())
+    smol, gemma = listed[0], listed[1]
+    if ONLY.search("scheduling, KV cache"):
+        print(run([os.path.join(TOOLS, "bench_sched")])[0], end="", flush=True)
+    for label, path, _ in (smol, gemma):
+        serving(label, path, ["arrivals", "prefix", "overload"])
+    serving(gemma[0], gemma[1], ["sampling", "admission"])
+    for label, path, _ in (smol, gemma, *listed[-4:]):
+        serving(label, path, ["start"])
+    for label, path, bf16 in listed:
         if PEER:
             compare(label, path, bf16)
         elif ONLY.search(label):

@@ -8,19 +8,20 @@ export TOP
 source "$TOP/proxy/cli/setup.sh"
 export AIRLOCK_SHARED=${AIRLOCK_SHARED:-$TOP/../shared} AIRLOCK_MODELS=$MODEL_DIR
 
-names="" quick=0 only=""
+names="" quick=0 long=0 only=""
 while [ $# -gt 0 ]; do
     word=$1
     shift
     case $word in
     --quick) quick=1 ;;
+    --long) long=1 ;;
     --only)
         [ $# -gt 0 ] || fail "--only needs a pattern" "" "for example: ./airlock bench engine --only 'Llama.*decode'"
         only=$1
         shift
         ;;
     -h | --help)
-        echo "usage: ./airlock bench [NAME...] [--quick] [--only PATTERN]; the benches are: $(cd "$TOP/tests/bench" && ls bench_*.sh | sed 's/bench_\(.*\)\.sh/\1/' | xargs)"
+        echo "usage: ./airlock bench [NAME...] [--quick | --long] [--only PATTERN]; the benches are: $(cd "$TOP/tests/bench" && ls bench_*.sh | sed 's/bench_\(.*\)\.sh/\1/' | xargs)"
         exit 0
         ;;
     *)
@@ -30,7 +31,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 [ -n "$names" ] || names=$(cd "$TOP/tests/bench" && ls bench_*.sh | sed 's/bench_\(.*\)\.sh/\1/')
-export BENCH_QUICK=$quick BENCH_ONLY=$only
+export BENCH_QUICK=$quick BENCH_LONG=$long BENCH_ONLY=$only
 
 setup_packages test
 AIRLOCK_WITH_TESTS=1 setup_build demo $(cd "$TOP/tests/bench" && ls bench_*.c | sed 's/\.c$//')
