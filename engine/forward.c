@@ -336,9 +336,11 @@ static enum engine_err run_step(struct engine_model *m, struct engine_kv *kv, co
                                 float *logits, bool states)
 {
     struct model_work *w = m->work;
-    w->states = states;
     if (!step_fits(m, kv, seqs, n, logits))
         return ENGINE_E_CALL;
+    if (m->device)
+        return model_device_step(m, kv, seqs, n, NULL, logits, states);
+    w->states = states;
     w->rows = 0;
     for (int i = 0; i < n; i++)
         for (int t = 0; t < seqs[i].count; t++) {
@@ -365,4 +367,13 @@ enum engine_err engine_model_states(struct engine_model *m, struct engine_kv *kv
                                     int n, float *states)
 {
     return run_step(m, kv, seqs, n, states, true);
+}
+
+enum engine_err engine_model_step_pick(struct engine_model *m, struct engine_kv *kv, const struct engine_step_seq *seqs,
+                                       int n, const struct engine_pick *picks)
+{
+    static const float unused;
+    if (!m->device || !step_fits(m, kv, seqs, n, picks ? &unused : NULL))
+        return ENGINE_E_CALL;
+    return model_device_step(m, kv, seqs, n, picks, NULL, false);
 }

@@ -19,6 +19,14 @@ static bool map_group(struct engine_kv *kv, int group, int blocks, struct engine
         return false;
     }
     size_t bytes = (size_t)blocks * kv->block_bytes[group];
+    if (m->device) {
+        kv->base[group] = model_device_kv_take(m, bytes);
+        kv->blocks[group] = blocks;
+        if (!kv->base[group])
+            engine_problem_set(why, ENGINE_E_MEMORY, "no memory on the device for %d blocks of keys and values",
+                               blocks);
+        return kv->base[group];
+    }
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
         engine_problem_set(why, ENGINE_E_MEMORY, "no memory for %d blocks of keys and values (%zu bytes)", blocks,
@@ -58,7 +66,9 @@ struct engine_kv *engine_kv_open(const struct engine_model *m, int block_tokens,
 void engine_kv_close(struct engine_kv *kv)
 {
     for (int g = 0; kv && g < ENGINE_KV_GROUPS; g++)
-        if (kv->base[g]) {
+        if (kv->base[g] && kv->model->device) {
+            model_device_kv_give(kv->model, kv->base[g]);
+        } else if (kv->base[g]) {
             size_t bytes = (size_t)kv->blocks[g] * kv->block_bytes[g];
             madvise(kv->base[g], bytes, MADV_DONTNEED); /* pages go back to the kernel, which clears them */
             munmap(kv->base[g], bytes);
@@ -68,7 +78,11 @@ void engine_kv_close(struct engine_kv *kv)
 
 void engine_kv_zero(struct engine_kv *kv, int group, int32_t block)
 {
-    if (group >= 0 && group < ENGINE_KV_GROUPS && block >= 0 && block < kv->blocks[group])
+    if (group < 0 || group >= ENGINE_KV_GROUPS || block < 0 || block >= kv->blocks[group])
+        return;
+    if (kv->model->device)
+        model_device_kv_zero(kv, group, block);
+    else
         explicit_bzero(kv->base[group] + (size_t)block * kv->block_bytes[group], kv->block_bytes[group]);
 }
 
@@ -77,6 +91,10 @@ void engine_kv_copy(struct engine_kv *kv, int group, int32_t to, int32_t from)
     if (group < 0 || group >= ENGINE_KV_GROUPS || to < 0 || from < 0 || to >= kv->blocks[group] ||
         from >= kv->blocks[group] || to == from)
         return;
+    if (kv->model->device) {
+        model_device_kv_copy(kv, group, to, from);
+        return;
+    }
     memcpy(kv->base[group] + (size_t)to * kv->block_bytes[group],
            kv->base[group] + (size_t)from * kv->block_bytes[group], kv->block_bytes[group]);
 }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define STEP_TOKENS_DEFAULT 2048
 #define STEP_TOKENS_MAX (1 << 20)
@@ -42,6 +43,9 @@ static void describe(struct engine_model *m)
     i->weight_bytes = kern_matrix_bytes(m->head.data ? &m->head : &m->embed);
     for (int l = 0; l < s->layers; l++)
         i->weight_bytes += layer_bytes(&m->layer[l], s);
+    i->picks = m->device != NULL;
+    if (m->device)
+        model_device_describe(m, i);
 }
 
 static bool choose_limits(struct engine_model *m, const struct engine_model_options *o, struct engine_problem *why)
@@ -58,6 +62,8 @@ static bool choose_limits(struct engine_model *m, const struct engine_model_opti
         engine_problem_set(why, ENGINE_E_RANGE, "a step of %d tokens is above %d", i->step_tokens_max, STEP_TOKENS_MAX);
     else if (!(m->pool = kern_pool_open(o->threads)))
         engine_problem_set(why, ENGINE_E_MEMORY, "cannot start %d threads", o->threads);
+    if (m->pool && o->device)
+        return model_device_open(m, o->device, o->exact, why);
     if (m->ops && !m->ops->integer)
         m->exact = true;
     return m->pool != NULL;
@@ -73,7 +79,9 @@ struct engine_model *engine_model_open(const struct engine_files *files, bool di
     bool ok = m && model_source_open(&source, &m->spec, files, &local) &&
               choose_limits(m, options ? options : &defaults, &local) && model_layers_load(m, &source, discard, &local);
 
-    if (ok && !model_work_open(m)) {
+    if (ok && m->device)
+        ok = model_device_load(m, &local);
+    else if (ok && !model_work_open(m)) {
         engine_problem_set(&local, ENGINE_E_MEMORY, "no memory for the buffers of a pass");
         ok = false;
     }
@@ -91,6 +99,7 @@ void engine_model_close(struct engine_model *m)
 {
     if (!m)
         return;
+    model_device_close(m);
     model_work_close(m);
     model_layers_release(m);
     kern_pool_close(m->pool);
@@ -100,4 +109,11 @@ void engine_model_close(struct engine_model *m)
 const struct engine_model_info *engine_model_info(const struct engine_model *m)
 {
     return &m->info;
+}
+
+size_t engine_model_memory(const struct engine_model *m)
+{
+    if (m->device)
+        return model_device_memory(m);
+    return (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
 }

@@ -7,6 +7,7 @@
 #define ENGINE_MODEL_H
 
 #include "engine/files.h"
+#include "engine/sample.h"
 
 #define ENGINE_KV_GROUPS 2
 #define ENGINE_KV_FULL 0    /* layers that attend to every earlier position */
@@ -17,6 +18,7 @@ struct engine_model_options {
     int context_max;     /* cap on positions; 0: what the model states */
     int step_tokens_max; /* tokens of one step over all sequences; 0: 2048 */
     bool exact;          /* f32 arithmetic on dequantized weights: slow, for checking the fast paths */
+    const char *device;  /* "cuda", or NULL: the processor */
 };
 
 struct engine_model_info {
@@ -29,7 +31,8 @@ struct engine_model_info {
     int bos, eos;                                /* token ids, -1 when the file names none */
     size_t kv_bytes_per_token[ENGINE_KV_GROUPS]; /* 0: the model has no layer of that group */
     size_t weight_bytes;                         /* read from memory to decode one token */
-    const char *kernels;                         /* the path in use: "ref", "avx2", "avx512" */
+    const char *kernels;                         /* the path in use: "ref", "avx2", "avx512", "cuda" */
+    bool picks;                                  /* engine_model_step_pick() is there */
 };
 
 struct engine_model;
@@ -42,6 +45,8 @@ MUST_CHECK struct engine_model *engine_model_open(const struct engine_files *fil
                                                   struct engine_problem *why);
 void engine_model_close(struct engine_model *m); /* NULL is fine; after every KV of it is closed */
 const struct engine_model_info *engine_model_info(const struct engine_model *m);
+/* Bytes that are free where keys and values will lie. */
+size_t engine_model_memory(const struct engine_model *m);
 
 /* --- KV ------------------------------------------------------------------------------------------ */
 
@@ -81,5 +86,23 @@ MUST_CHECK enum engine_err engine_model_step(struct engine_model *m, struct engi
 /* The same, but for each row of logits asked for its state after the last norm: `embed` floats. For embeddings. */
 MUST_CHECK enum engine_err engine_model_states(struct engine_model *m, struct engine_kv *kv,
                                                const struct engine_step_seq *seqs, int n, float *states);
+
+/* What is to be made of one row of logits where the logits are: a choice, or log-probabilities of a given id. */
+struct engine_pick {
+    const struct sample_params *params; /* of the choice; NULL: */
+    int32_t id;                         /* this one's log-probability is wanted */
+    int top;                            /* and those of so many beside it */
+    const struct sample_history *history;
+    struct sample_result *out;
+};
+/* The same step for models on a device: logits stay there, `picks` has one entry for each row of them, in their order,
+ * and is only read but for what `out` points to. One crossing in and one out. */
+MUST_CHECK enum engine_err engine_model_step_pick(struct engine_model *m, struct engine_kv *kv,
+                                                  const struct engine_step_seq *seqs, int n,
+                                                  const struct engine_pick *picks);
+
+/* What crossed between host and device so far; zeros for a model on the processor. */
+struct bridge_stats;
+void engine_model_crossings(const struct engine_model *m, struct bridge_stats *out);
 
 #endif

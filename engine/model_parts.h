@@ -25,7 +25,8 @@ struct model_layer {
 
 #define MODEL_PASS_ROWS 256 /* rows that go through the layers together */
 
-struct model_work; /* forward.c: buffers of a pass */
+struct model_work;   /* forward.c: buffers of a pass */
+struct model_device; /* forward_device.h: weights and buffers on a device */
 
 struct engine_model {
     struct engine_model_info info;
@@ -41,7 +42,8 @@ struct engine_model {
     int group_layers[ENGINE_KV_GROUPS];
     double *inverse[ENGINE_KV_GROUPS]; /* rotation: inverse frequencies, rope_dims / 2 */
     float magnitude[ENGINE_KV_GROUPS];
-    struct model_work *work;
+    struct model_work *work;     /* NULL with a device */
+    struct model_device *device; /* NULL: the processor */
 };
 
 /* model_layers.c: load every weight. False and `*why` when one is missing or of the wrong shape. */
@@ -52,6 +54,20 @@ void model_layers_release(struct engine_model *m);
 bool model_work_open(struct engine_model *m);
 void model_work_close(struct engine_model *m); /* wipes */
 
+/* model_device.c. Both openers: false and `*why`; close in any case. */
+bool model_device_open(struct engine_model *m, const char *name, bool exact, struct engine_problem *why);
+bool model_device_load(struct engine_model *m, struct engine_problem *why); /* after model_layers_load() */
+void model_device_close(struct engine_model *m);
+void model_device_describe(const struct engine_model *m, struct engine_model_info *info);
+size_t model_device_memory(const struct engine_model *m);
+uint8_t *model_device_kv_take(const struct engine_model *m, size_t bytes); /* NULL when memory is short */
+void model_device_kv_give(const struct engine_model *m, uint8_t *base);
+void model_device_kv_zero(const struct engine_kv *kv, int group, int32_t block);
+void model_device_kv_copy(const struct engine_kv *kv, int group, int32_t to, int32_t from);
+/* forward_device.c: `picks` for the rows of logits, or the logits themselves. */
+enum engine_err model_device_step(struct engine_model *m, struct engine_kv *kv, const struct engine_step_seq *seqs,
+                                  int n, const struct engine_pick *picks, float *logits);
+
 /* kv.c: the tile of keys of a layer, KV head and 16-position part `tile` of a block; its values follow at
  * engine_kv_tile_bytes(). */
 struct engine_kv {
@@ -60,7 +76,7 @@ struct engine_kv {
     int blocks[ENGINE_KV_GROUPS];
     size_t tile_bytes; /* of keys or of values: 16 positions of one head */
     size_t block_bytes[ENGINE_KV_GROUPS];
-    uint8_t *base[ENGINE_KV_GROUPS];
+    uint8_t *base[ENGINE_KV_GROUPS]; /* of the device, if the model has one */
 };
 static inline uint8_t *model_kv_tile(const struct engine_kv *kv, int group, int32_t block, int layer, int head,
                                      int tile)

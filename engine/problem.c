@@ -24,6 +24,7 @@ const char *engine_err_name(enum engine_err code)
         [ENGINE_E_MISMATCH] = "mismatch",
         [ENGINE_E_SYNTAX] = "syntax",
         [ENGINE_E_VALUE] = "value",
+        [ENGINE_E_DEVICE] = "device",
         [ENGINE_E_REFUSED] = "refused",
     };
     return (size_t)code < sizeof names / sizeof *names ? names[code] : "unknown";

@@ -24,6 +24,7 @@ enum engine_err {
     ENGINE_E_MISMATCH,    /* two parts that must agree do not */
     ENGINE_E_SYNTAX,      /* a template, schema or grammar that cannot be parsed */
     ENGINE_E_VALUE,       /* a template's operation on a value that does not have it */
+    ENGINE_E_DEVICE,      /* the device failed; nothing more can be computed there */
     ENGINE_E_REFUSED,     /* the chat template itself refused the conversation; the text is its own sentence */
 };
 

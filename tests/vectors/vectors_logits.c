@@ -1,6 +1,7 @@
 /* Does every model of $AIRLOCK_SHARED/models/tiny give the logits of $AIRLOCK_SHARED/vectors/logits (see its README)?
  * Each GGUF file and each safetensors folder runs twice: in f32, to the stated bar, and on the fast path, to a bar of
- * its own. The same prompt cut into steps, beside other sequences and on other blocks must give the very same bits. */
+ * its own. The same prompt cut into steps, beside other sequences and on other blocks must give the very same bits.
+ * Built a second time as vectors_logits_device, it asks the same of the CUDA device's sources on an emulated device. */
 #include "engine/model.h"
 #include "kernels/kernels.h"
 
@@ -10,6 +11,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#ifndef LOGITS_DEVICE
+#define LOGITS_DEVICE NULL /* the processor */
+#endif
 #define PROMPT_MAX 200
 #define BLOCKS 64
 #define CONTEXT_BLOCKS 16 /* of a sequence */
@@ -77,7 +81,11 @@ struct run {
 
 static bool run_open(struct run *r, const struct engine_files *files, bool exact, struct engine_problem *why)
 {
-    struct engine_model_options options = {.threads = 2, .context_max = CONTEXT_MAX, .exact = exact};
+    struct engine_model_options options = {.threads = 2,
+                                           .context_max = CONTEXT_MAX,
+                                           .exact = exact,
+                                           .device = LOGITS_DEVICE,
+                                           .step_tokens_max = 2 * PROMPT_MAX};
     static const int blocks[ENGINE_KV_GROUPS] = {BLOCKS, BLOCKS};
     r->model = engine_model_open(files, false, &options, why);
     r->kv = r->model ? engine_kv_open(r->model, 16, blocks, why) : NULL;
@@ -172,6 +180,8 @@ static double bar(const char *name, const char *path, bool exact, const struct e
     bool quantized = strstr(name, "-Q") || strstr(name, "MXFP4");
     if (exact || strcmp(info->kernels, "ref") == 0)
         return oss ? 1e-4 : 1e-5;
+    if (info->picks) /* a device: weights and activations in bf16 */
+        return experts ? 8e-2 : 2e-2;
     if (in_bf16(name, path) && kern_ops_find(info->kernels)->round)
         return experts ? 8e-2 : 8e-3; /* eight bits of mantissa; a close choice of experts may turn */
     if (quantized)                    /* int8 activations, which may also turn a close choice of experts */
@@ -188,10 +198,11 @@ static void run_source(const char *name, const char *path, const json_t *entry, 
     char what[64], detail[320];
 
     const struct kern_ops *ops = kern_ops_find(NULL);
-    snprintf(what, sizeof what, "%s %s", strstr(path, "-hf") ? "safetensors" : "gguf",
+    snprintf(what, sizeof what, "%s %s%s", strstr(path, "-hf") ? "safetensors" : "gguf",
              exact ? "f32"
              : ops ? ops->name
-                   : "?");
+                   : "?",
+             LOGITS_DEVICE ? ", emulated device" : "");
     if (!engine_files_load(&files, path, &why) || !run_open(&r, &files, exact, &why)) {
         if (why.code == ENGINE_E_UNSUPPORTED) {
             skipped++;
