@@ -326,8 +326,30 @@ static bool logits_out(const struct step *s, float *logits)
     return ok;
 }
 
+/* The states after the last norm, as the head would read them. */
+static bool states_out(const struct step *s, float *states)
+{
+    struct model_device *v = s->v;
+    const struct model_spec *spec = &s->m->spec;
+    size_t stride = (size_t)v->normed.stride, embed = (size_t)spec->embed, bytes = stride * device_element(v);
+    uint8_t *row = malloc(bytes);
+    bool ok = row != NULL;
+    v->ops->rmsnorm(v->device, &v->normed, v->x, v->head_norm, (const int32_t *)(s->base + s->row), s->wanted,
+                    spec->eps);
+    for (int r = 0; r < s->wanted && ok; r++) {
+        ok = v->ops->recv(v->bridge, BRIDGE_CONTROL, row, (const uint8_t *)v->normed.data + (size_t)r * bytes, bytes);
+        for (size_t i = 0; i < embed && ok; i++)
+            states[(size_t)r * embed + i] =
+                v->exact ? ((const float *)(void *)row)[i] : kern_bf16_to_f32(((const uint16_t *)(void *)row)[i]);
+    }
+    if (row)
+        explicit_bzero(row, bytes);
+    free(row);
+    return ok;
+}
+
 enum engine_err model_device_step(struct engine_model *m, struct engine_kv *kv, const struct engine_step_seq *seqs,
-                                  int n, const struct engine_pick *picks, float *logits)
+                                  int n, const struct engine_pick *picks, float *rows, bool states)
 {
     struct step s = {.m = m, .v = m->device, .kv = kv, .seqs = seqs, .n = n};
     for (int i = 0; i < n; i++) {
@@ -335,8 +357,9 @@ enum engine_err model_device_step(struct engine_model *m, struct engine_kv *kv, 
         for (int t = 0; t < seqs[i].count; t++)
             s.wanted += is_wanted(&seqs[i], t);
     }
-    if (!cross_in(&s, logits ? NULL : picks))
+    if (!cross_in(&s, rows ? NULL : picks))
         return ENGINE_E_DEVICE;
     run_layers(&s);
-    return (logits ? logits_out(&s, logits) : cross_out(&s, picks)) ? ENGINE_OK : ENGINE_E_DEVICE;
+    bool ok = !rows ? cross_out(&s, picks) : states ? states_out(&s, rows) : logits_out(&s, rows);
+    return ok ? ENGINE_OK : ENGINE_E_DEVICE;
 }

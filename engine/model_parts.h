@@ -64,9 +64,9 @@ uint8_t *model_device_kv_take(const struct engine_model *m, size_t bytes); /* NU
 void model_device_kv_give(const struct engine_model *m, uint8_t *base);
 void model_device_kv_zero(const struct engine_kv *kv, int group, int32_t block);
 void model_device_kv_copy(const struct engine_kv *kv, int group, int32_t to, int32_t from);
-/* forward_device.c: `picks` for the rows of logits, or the logits themselves. */
+/* forward_device.c: `picks` for the rows of logits; or, when `rows` is there, these themselves or their states. */
 enum engine_err model_device_step(struct engine_model *m, struct engine_kv *kv, const struct engine_step_seq *seqs,
-                                  int n, const struct engine_pick *picks, float *logits);
+                                  int n, const struct engine_pick *picks, float *rows, bool states);
 
 /* kv.c: the tile of keys of a layer, KV head and 16-position part `tile` of a block; its values follow at
  * engine_kv_tile_bytes(). */

@@ -25,7 +25,14 @@ static size_t arena_used;
 static std::map<unsigned char *, size_t> live;
 static int fail_in;
 
-static void open_arena(bool open)
+static void open_pages(unsigned char *from, size_t bytes, bool open)
+{
+    const size_t page = 4096, skew = (size_t)(from - arena) % page;
+    if (mprotect(from - skew, bytes + skew, open ? PROT_READ | PROT_WRITE : PROT_NONE) != 0)
+        give_up("mprotect failed");
+}
+
+static void make_arena()
 {
     if (!arena) {
         void *at = mmap(NULL, ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -33,8 +40,6 @@ static void open_arena(bool open)
             give_up("no address space");
         arena = (unsigned char *)at;
     }
-    if (mprotect(arena, ARENA, open ? PROT_READ | PROT_WRITE : PROT_NONE) != 0)
-        give_up("mprotect failed");
 }
 
 bool emulated_is_device(const void *address)
@@ -62,11 +67,12 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
     size_t room = (bytes + GUARD - 1) / GUARD * GUARD + GUARD;
     if (is_to_fail() || arena_used + room > ARENA)
         return cudaErrorMemoryAllocation;
-    open_arena(true);
+    make_arena();
     unsigned char *at = arena + arena_used;
+    open_pages(at, room, true);
     memset(at, GARBAGE, bytes);
     memset(at + bytes, FENCE, room - bytes);
-    open_arena(false);
+    open_pages(at, room, false);
     arena_used += room;
     live[at] = bytes;
     *out = at;
@@ -80,11 +86,11 @@ cudaError_t cudaFree(void *memory)
         return cudaSuccess;
     if (found == live.end())
         return cudaErrorInvalidValue;
-    open_arena(true);
+    open_pages(found->first + found->second, GUARD, true);
     for (size_t i = 0; i < GUARD; i++)
         if (found->first[found->second + i] != FENCE)
             give_up("somebody wrote past the end of an allocation");
-    open_arena(false);
+    open_pages(found->first + found->second, GUARD, false);
     live.erase(found);
     if (live.empty())
         arena_used = 0;
@@ -125,13 +131,14 @@ static void run_until(cudaStream_t s, uint64_t done)
 {
     if (s->done >= done)
         return;
-    open_arena(true);
+    make_arena();
+    open_pages(arena, arena_used, true);
     while (s->done < done) {
         s->work.front()();
         s->work.pop_front();
         s->done++;
     }
-    open_arena(false);
+    open_pages(arena, arena_used, false);
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
@@ -264,10 +271,10 @@ struct warp {
 };
 
 static const unsigned FIBERS = 1024;
-static const size_t STACK = 256 << 10;
+static const size_t STACK = (256 << 10) + 4096 + 448; /* no power of two: stacks would share their cache lines */
 static fiber fibers[FIBERS], home;
 static unsigned char *stacks;
-static unsigned current;
+static unsigned current, threads, left; /* left: of the block, not done */
 static barrier whole;
 static warp warps[FIBERS / 32];
 static const std::function<void()> *body;
@@ -316,15 +323,34 @@ static void release(barrier *b)
     }
 }
 
+/* From a thread that waits or is done to the next that can go on; to run_block() when all are done. */
+static void go_on(fiber *from)
+{
+    for (unsigned n = 0; n < threads && left > 0; n++) {
+        current = current + 1 < threads ? current + 1 : 0;
+        fiber *f = &fibers[current];
+        if (f->done || (f->waits && f->waits->round == f->round))
+            continue;
+        threadIdx.x = current;
+        if (f != from)
+            enter(from, f);
+        return;
+    }
+    if (left > 0)
+        give_up("threads wait for others that never come");
+    enter(from, &home);
+}
+
 static void fiber_main()
 {
     (*body)();
     fiber *f = &fibers[current];
     f->done = true;
+    left--;
     whole.alive--;
     warps[current / 32].together.alive--;
     release(&whole);
-    enter(f, &home);
+    go_on(f);
     give_up("a finished thread was resumed");
 }
 
@@ -352,7 +378,7 @@ static void wait_at(barrier *b)
     b->arrived++;
     release(b);
     if (b->round == f->round)
-        enter(f, &home);
+        go_on(f);
     f->waits = NULL;
 }
 
@@ -374,29 +400,17 @@ uint64_t emulated_exchange(uint64_t mine, unsigned from)
     return w->slot[parity][from];
 }
 
-static void run_block(unsigned threads)
+static void run_block(unsigned count)
 {
+    threads = left = count;
     whole = barrier{0, threads, 0};
     for (unsigned i = 0; i < threads; i++) {
         prepare(i);
         if (i % 32 == 0)
             warps[i / 32].together = barrier{0, threads - i < 32 ? threads - i : 32, 0};
     }
-    for (unsigned left = threads; left > 0;) {
-        bool moved = false;
-        for (unsigned i = 0; i < threads; i++) {
-            fiber *f = &fibers[i];
-            if (f->done || (f->waits && f->waits->round == f->round))
-                continue;
-            current = i;
-            threadIdx = dim3(i, 0, 0);
-            moved = true;
-            enter(&home, f);
-            left -= f->done;
-        }
-        if (!moved)
-            give_up("threads wait for others that never come");
-    }
+    current = threads - 1;
+    go_on(&home);
 }
 
 void emulated_run(dim3 grid, dim3 block, const std::function<void()> &thread)
