@@ -87,7 +87,6 @@
     X(CC_NOT_ACCEPTED, "cc_not_accepted", "The accelerator's confidential-computing mode is not accepted.")            \
     X(DEVICES_NOT_ACCEPTED, "devices_not_accepted", "The accelerators do not satisfy the rules.")                      \
     X(DEVICES_OLD, "devices_old", "The accelerators' evidence is older than the rules allow; attest again.")           \
-    X(GUEST_NOT_ACCEPTED, "guest_not_accepted", "The guest's launch options do not satisfy the rules.")                \
     X(HARDWARE_NOT_ACCEPTED, "hardware_not_accepted",                                                                  \
       "This machine is not listed; add its hardware id to the rules or to the fleet file if it is yours.")             \
     X(MEASUREMENT_NOT_ACCEPTED, "measurement_not_accepted",                                                            \
@@ -98,8 +97,7 @@
     X(POLICY_NOT_ACCEPTED, "policy_not_accepted", "The policy is older than the rules allow.")                         \
     X(PRODUCT_NOT_ACCEPTED, "product_not_accepted", "This processor line is not accepted; move to a newer one.")       \
     X(SIMULATED, "simulated", "The evidence is simulated; it proves nothing. Use a machine with a real TEE.")          \
-    X(STAGE_NOT_ACCEPTED, "stage_not_accepted", "The node's sandbox is not complete; wait or restart it.")             \
-    X(TEE_NOT_ACCEPTED, "tee_not_accepted", "This kind of trusted hardware is not accepted by the rules.")
+    X(STAGE_NOT_ACCEPTED, "stage_not_accepted", "The node's sandbox is not complete; wait or restart it.")
 
 /* Hardware evidence: certificates, SNP, TDX, GPU, TPM, Nitro. */
 #define VERIFIER_ERRORS_EVIDENCE(X)                                                                                    \
@@ -155,7 +153,6 @@
     X(QE_BINDING, "qe_binding", "The quoting enclave does not vouch for the quote's key.")                             \
     X(QE_IDENTITY_MISMATCH, "qe_identity_mismatch", "The quoting enclave is not Intel's.")                             \
     X(QE_REPORT_SIGNATURE, "qe_report_signature", "The quoting enclave's report is not signed by the processor.")      \
-    X(REPORT_DATA_PIN_MISMATCH, "report_data_pin_mismatch", "The report data is not the pinned value.")                \
     X(RIM_CERT_EXPIRED, "rim_cert_expired", "The reference file's signer has expired; fetch a newer file.")            \
     X(RIM_CERT_REVOKED, "rim_cert_revoked", "The vendor has revoked the reference file's signer; fetch a newer file.") \
     X(RIM_CHAIN_ISSUER, "rim_chain_issuer", "The reference file's certificates do not follow one another.")            \

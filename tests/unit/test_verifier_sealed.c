@@ -117,10 +117,45 @@ START_TEST(a_refused_status_comes_first)
 }
 END_TEST
 
+/* A chunk that is genuine and padded wrongly: only the engine could have made it, and it did not. */
+START_TEST(padding_must_be_zeros_up_to_a_size_class)
+{
+    static const struct {
+        size_t len, stated;
+        uint8_t last;
+    } flaws[] = {{64, 4, 1}, {63, 4, 0}, {32, 4, 0}, {64, 61, 0}};
+    struct verifier_hpke client, engine;
+    struct verifier_sealed_keys keys;
+    struct writer plain = writer_with_max(1024), got = writer_with_max(1024);
+    uint8_t enc[32], nonce[32] = {7};
+    size_t len;
+    carry(span_str("{}"), &client, &engine, enc, &plain, &len);
+    ck_assert(verifier_sealed_keys_init(&keys, &engine, enc, nonce));
+    for (size_t i = 0; i < sizeof flaws / sizeof *flaws; i++) {
+        struct writer wire = writer_with_max(1024);
+        struct verifier_sealed_reader r;
+        uint8_t chunk[64] = {0, 0, 0, (uint8_t)flaws[i].stated, 'd', 'a', 't', 'a'};
+        chunk[flaws[i].len - 1] = flaws[i].last;
+        writer_bytes(&wire, span_of(nonce, sizeof nonce));
+        writer_u8(&wire, 0); /* the final chunk has no length */
+        ck_assert(verifier_aead_seal(keys.key, keys.nonce, span_str("final"), span_of(chunk, flaws[i].len), &wire));
+        verifier_sealed_reader_init(&r, &client, enc, collect, &got);
+        ck_assert_int_eq(verifier_sealed_reader_feed(&r, writer_span(&wire)), VERIFIER_OK);
+        ck_assert_int_eq(verifier_sealed_reader_end(&r), VERIFIER_E_SEAL_PADDING);
+        ck_assert_uint_eq(got.len, 0);
+        verifier_sealed_reader_release(&r);
+        writer_release(&wire);
+    }
+    writer_release(&plain);
+    writer_release(&got);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, requests_come_in_size_classes);
+    tcase_add_test(t, padding_must_be_zeros_up_to_a_size_class);
     tcase_add_test(t, answers_arrive_whole_or_not_at_all);
     tcase_add_test(t, a_refused_status_comes_first);
 }
