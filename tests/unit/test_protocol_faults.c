@@ -1,0 +1,462 @@
+/* Is a verdict that ran out of memory always a refusal that says so? The nth allocation fails, for one n after the
+ * other: ours and those of libcrypto, jansson and libxml2 (libconfig ends the process by itself when it has no memory).
+ * Each kind of evidence is run twice: good, which must be accepted with the same facts or refused as "internal"; and
+ * with a flaw, which must never pass because a check could not be made. Nothing may be left allocated. $AIRLOCK_LONG=1
+ * takes every n, otherwise n goes in strides that take a few seconds. */
+#include <jansson.h>
+#include <libxml/parser.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/sha.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "unit/run.h"
+#include "unit/world.h"
+#include "verifier/airlock.h"
+#include "verifier/anchors/test.h"
+#include "verifier/device.h"
+
+/* --- allocations that fail ------------------------------------------------------------------------------------ */
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t count, size_t n);
+void *__real_realloc(void *p, size_t n);
+void __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t count, size_t n);
+void *__wrap_realloc(void *p, size_t n);
+void __wrap_free(void *p);
+
+static size_t made, fail_at; /* allocations so far, and the one that fails; 0: none */
+static long live;            /* allocated and not freed */
+
+static bool fails(void)
+{
+    return ++made == fail_at;
+}
+
+void *__wrap_malloc(size_t n)
+{
+    void *p = fails() ? NULL : __real_malloc(n);
+
+    live += p != NULL;
+    return p;
+}
+
+void *__wrap_calloc(size_t count, size_t n)
+{
+    void *p = fails() ? NULL : __real_calloc(count, n);
+
+    live += p != NULL;
+    return p;
+}
+
+void *__wrap_realloc(void *old, size_t n)
+{
+    void *p = fails() ? NULL : __real_realloc(old, n);
+
+    live += p && !old;
+    return p;
+}
+
+void __wrap_free(void *p)
+{
+    live -= p != NULL;
+    __real_free(p);
+}
+
+static void *crypto_malloc(size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return __wrap_malloc(n);
+}
+
+static void *crypto_realloc(void *p, size_t n, const char *file, int line)
+{
+    (void)file, (void)line;
+    return __wrap_realloc(p, n);
+}
+
+static void crypto_free(void *p, const char *file, int line)
+{
+    (void)file, (void)line;
+    __wrap_free(p);
+}
+
+static char *xml_strdup(const char *text)
+{
+    size_t len = strlen(text) + 1;
+    char *p = __wrap_malloc(len);
+
+    if (p)
+        memcpy(p, text, len);
+    return p;
+}
+
+/* --- evidence --------------------------------------------------------------------------------------------------------
+ */
+
+static struct span file(const char *item, const char *name)
+{
+    static uint8_t memory[64][8192];
+    static unsigned next;
+    uint8_t *data = memory[next++];
+    char path[512];
+    FILE *f;
+    size_t len;
+
+    ck_assert_uint_le(next, 64);
+    snprintf(path, sizeof path, "%s/%s/%s", OWN_EVIDENCE, item, name);
+    f = fopen(path, "rb");
+    ck_assert_msg(f != NULL, "%s", path);
+    len = fread(data, 1, sizeof memory[0], f);
+    fclose(f);
+    ck_assert_uint_gt(len, 0);
+    ck_assert_uint_lt(len, sizeof memory[0]);
+    return span_of(data, len);
+}
+
+static size_t certificates(struct span pem, struct span out[VERIFIER_CERTS_MAX])
+{
+    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+    size_t n = 0;
+    X509 *x;
+
+    while (n < VERIFIER_CERTS_MAX && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+        unsigned char *der = NULL;
+        int len = i2d_X509(x, &der);
+        out[n++] = span_of(der, (size_t)len);
+        X509_free(x);
+    }
+    ERR_clear_error();
+    BIO_free(bio);
+    return n;
+}
+
+static void inject(struct span root, enum verifier_anchor_kind kind, const char *line)
+{
+    struct verifier_anchor anchor = {.kind = kind, .simulated = true};
+    uint8_t digest[32];
+
+    snprintf(anchor.line, sizeof anchor.line, "%s", line);
+    SHA256(root.data, root.len, digest);
+    ck_assert(verifier_anchors_inject(digest, &anchor));
+}
+
+static struct {
+    enum verifier_tee tee;
+    struct span evidence, flawed, chain[VERIFIER_CERTS_MAX];
+    size_t chain_count;
+    struct verifier_collateral given;
+    struct verifier_hw good;
+} hw;
+#define NOW 1780272000 /* 2026-06-01 */
+
+static enum verifier_err hw_once(bool flawed)
+{
+    struct verifier_hw_rules rules = verifier_hw_rules_default();
+    struct verifier_hw out;
+    enum verifier_err err = verifier_hw_verify(&out, hw.tee, flawed ? hw.flawed : hw.evidence, hw.chain, hw.chain_count,
+                                               &hw.given, NOW, &rules, NULL);
+
+    if (err == VERIFIER_OK && hw.good.expires == 0)
+        hw.good = out;
+    fail_at = 0; /* check allocates, too */
+    ck_assert(err != VERIFIER_OK || memcmp(&out, &hw.good, sizeof out) == 0);
+    return err;
+}
+
+/* --- one n after the other
+ * ---------------------------------------------------------------------------------------------- */
+
+#define ERR_QUEUE 16 /* errors that libcrypto keeps of a thread */
+
+static double seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void each_n(const char *what, enum verifier_err (*once)(bool flawed), enum verifier_err flaw)
+{
+    static const double budget = 1.2; /* seconds for each of the two */
+    const char *every = getenv("AIRLOCK_LONG");
+
+    for (int flawed = 0; flawed < 2; flawed++) {
+        enum verifier_err want = flawed ? flaw : VERIFIER_OK, err;
+        size_t count, stride = 1, runs = 0, other[VERIFIER_ERR_COUNT] = {0};
+        double took;
+        long before;
+        for (int warm = 0; warm < 3; warm++) /* what libraries make once and keep */
+            ck_assert_int_eq(once(flawed), want);
+        made = 0;
+        before = live;
+        took = seconds();
+        ck_assert_int_eq(once(flawed), want);
+        took = seconds() - took;
+        count = made;
+        if (!every || strcmp(every, "1") != 0)
+            stride = 1 + (size_t)((double)count * took / budget);
+        for (size_t n = 1; n <= count; n += stride) {
+            made = 0;
+            fail_at = n;
+            err = once(flawed);
+            fail_at = 0;
+            ERR_clear_error();
+            xmlResetLastError();
+            runs++;
+            other[err]++;
+            ck_assert_msg(err == want || err != VERIFIER_OK, "%s, allocation %zu of %zu fails: %s", what, n, count,
+                          verifier_err_name(err));
+        }
+        /* libcrypto keeps the texts of its last errors */
+        ck_assert_msg(live - before <= 2 * ERR_QUEUE, "%s: %ld allocations left", what, live - before);
+        printf("%s, %s: %zu allocations, every %zuth failed, %zu refused for it\n", what, flawed ? "flawed" : "good",
+               count, stride, other[VERIFIER_E_INTERNAL]);
+        for (int k = 0; k < VERIFIER_ERR_COUNT; k++)
+            if (other[k])
+                printf("   %s %zu\n", verifier_err_name(k), other[k]);
+    }
+}
+
+START_TEST(snp)
+{
+    hw.tee = VERIFIER_TEE_SNP;
+    hw.evidence = file("snp/milan-v3-vcek", "report.bin");
+    hw.flawed = file("snp/milan-v3-vcek", "report_another_key.bin");
+    hw.chain[0] = file("snp/milan-v3-vcek", "leaf.der");
+    hw.chain[1] = file("snp/milan-v3-vcek", "ask.der");
+    hw.chain[2] = file("snp/milan-v3-vcek", "ark.der");
+    hw.chain_count = 3;
+    hw.given.crls[0] = file("snp/milan-v3-vcek", "ark.crl");
+    hw.given.crl_count = 1;
+    inject(hw.chain[2], VERIFIER_ANCHOR_AMD, "Milan");
+    each_n("SNP", hw_once, VERIFIER_E_BAD_SIGNATURE);
+}
+END_TEST
+
+static void open_intel(const char *item)
+{
+    struct span root[VERIFIER_CERTS_MAX];
+
+    hw.given.tcb_info = file(item, "tcb_info.json");
+    hw.given.qe_identity = file(item, "qe_identity.json");
+    hw.given.tcb_chain_count = certificates(file(item, "chain.pem"), hw.given.tcb_chain);
+    hw.given.qe_chain_count = hw.given.tcb_chain_count;
+    memcpy(hw.given.qe_chain, hw.given.tcb_chain, sizeof hw.given.qe_chain);
+    hw.given.crls[0] = file(item, "root_ca.crl");
+    hw.given.crls[1] = file(item, "pck.crl");
+    hw.given.crl_count = 2;
+    ck_assert_uint_eq(certificates(file(item, "root_ca.pem"), root), 1);
+    inject(root[0], VERIFIER_ANCHOR_INTEL, "");
+    OPENSSL_free((void *)(uintptr_t)root[0].data);
+}
+
+START_TEST(tdx)
+{
+    hw.tee = VERIFIER_TEE_TDX;
+    hw.evidence = file("tdx/v5-td15", "quote.bin");
+    hw.flawed = file("tdx/v4-td10", "quote_qe_signer.bin");
+    open_intel("tdx/v5-td15");
+    each_n("TDX", hw_once, VERIFIER_E_QE_IDENTITY_MISMATCH);
+    for (size_t i = 0; i < hw.given.tcb_chain_count; i++)
+        OPENSSL_free((void *)(uintptr_t)hw.given.tcb_chain[i].data);
+}
+END_TEST
+
+START_TEST(azure)
+{
+    hw.tee = VERIFIER_TEE_AZURE;
+    hw.evidence = file("vtpm/azure-snp", "evidence.bin");
+    hw.flawed = file("vtpm/azure-snp", "evidence_signed_by_another_key.bin");
+    hw.chain[0] = file("vtpm/azure-snp", "leaf.der");
+    hw.chain[1] = file("vtpm/azure-snp", "ask.der");
+    hw.chain[2] = file("vtpm/azure-snp", "ark.der");
+    hw.chain_count = 3;
+    hw.given.crls[0] = file("vtpm/azure-snp", "ark.crl");
+    hw.given.crl_count = 1;
+    inject(hw.chain[2], VERIFIER_ANCHOR_AMD, "Genoa");
+    each_n("vTPM", hw_once, VERIFIER_E_BAD_SIGNATURE);
+}
+END_TEST
+
+START_TEST(nitro)
+{
+    struct span root[VERIFIER_CERTS_MAX];
+
+    hw.tee = VERIFIER_TEE_NITRO;
+    hw.evidence = file("nitro/enclave", "document.cbor");
+    hw.flawed = file("nitro/enclave", "document_signed_by_another_key.cbor");
+    ck_assert_uint_eq(certificates(file("nitro/enclave", "root.pem"), root), 1);
+    inject(root[0], VERIFIER_ANCHOR_NITRO, "");
+    OPENSSL_free((void *)(uintptr_t)root[0].data);
+    each_n("Nitro", hw_once, VERIFIER_E_BAD_SIGNATURE);
+}
+END_TEST
+
+/* --- accelerators
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static struct {
+    struct span report, chain[VERIFIER_CERTS_MAX];
+    size_t chain_count;
+    uint8_t nonce[32];
+    struct verifier_collateral good, flawed;
+} gpu;
+
+static enum verifier_err gpu_once(bool flawed)
+{
+    const struct verifier_collateral *given = flawed ? &gpu.flawed : &gpu.good;
+    struct verifier_device_claims claims;
+    enum verifier_err err =
+        verifier_device_verify(&claims, gpu.report, gpu.chain, gpu.chain_count, gpu.nonce, given, NOW, NULL);
+
+    if (err == VERIFIER_OK)
+        err = verifier_devices_compare(&claims, &gpu.report, 1, given, NOW, NULL);
+    fail_at = 0;
+    return err;
+}
+
+START_TEST(accelerator)
+{
+    struct verifier_collateral none = {0};
+    struct verifier_device_claims claims;
+    struct span root[VERIFIER_CERTS_MAX];
+
+    gpu.report = file("nvgpu/gh100", "report.bin");
+    memcpy(gpu.nonce, gpu.report.data + 4, sizeof gpu.nonce);
+    gpu.chain_count = certificates(file("nvgpu/gh100", "cert_chain.pem"), gpu.chain);
+    gpu.good.rims[0] = file("nvgpu/gh100", "vbios_rim.xml");
+    gpu.good.rims[1] = file("nvgpu/gh100", "driver_rim.xml");
+    gpu.good.rim_count = 2;
+    gpu.flawed = gpu.good;
+    gpu.flawed.rims[1] = file("nvgpu/gh100", "rim_file_signed_by_another_key.xml");
+    ck_assert_uint_eq(certificates(file("nvgpu/gh100", "device_root.pem"), root), 1);
+    inject(root[0], VERIFIER_ANCHOR_NVIDIA_DEVICE, "");
+    OPENSSL_free((void *)(uintptr_t)root[0].data);
+    ck_assert_uint_eq(certificates(file("nvgpu/gh100", "rim_root.pem"), root), 1);
+    inject(root[0], VERIFIER_ANCHOR_NVIDIA_RIM, "");
+    OPENSSL_free((void *)(uintptr_t)root[0].data);
+    each_n("GPU", gpu_once, VERIFIER_E_RIM_SIGNATURE);
+    /* and without any file it is a refusal, not a comparison with nothing */
+    ck_assert_int_eq(
+        verifier_device_verify(&claims, gpu.report, gpu.chain, gpu.chain_count, gpu.nonce, &none, NOW, NULL),
+        VERIFIER_OK);
+    ck_assert_int_eq(verifier_devices_compare(&claims, &gpu.report, 1, &none, NOW, NULL), VERIFIER_E_RIM_MISSING);
+    for (size_t i = 0; i < gpu.chain_count; i++)
+        OPENSSL_free((void *)(uintptr_t)gpu.chain[i].data);
+}
+END_TEST
+
+/* --- a whole envelope, through the public library
+ * ------------------------------------------------------------------------------ */
+
+static struct world w;
+static struct world_session session;
+static struct writer good_envelope, bad_envelope;
+static struct airlock_rules *rules;
+
+static struct airlock_span span_out(struct span s)
+{
+    return (struct airlock_span){s.data, s.len};
+}
+
+static enum verifier_err code_of(const char *name)
+{
+    for (int i = 0; i < VERIFIER_ERR_COUNT; i++)
+        if (strcmp(verifier_err_name((enum verifier_err)i), name) == 0)
+            return (enum verifier_err)i;
+    ck_abort_msg("%s", name);
+}
+
+static enum verifier_err envelope_once(bool flawed)
+{
+    struct airlock_input in = {.envelope = span_out(writer_span(flawed ? &bad_envelope : &good_envelope)),
+                               .challenge = {session.challenge, session.challenge_len},
+                               .spki = {session.spki, sizeof session.spki},
+                               .exporter = session.exporter,
+                               .session = {.tls13 = true, .finished = true},
+                               .verifier = AIRLOCK_CLIENT,
+                               .attester = AIRLOCK_PROXY,
+                               .now = w.now};
+    struct airlock_result why = {.code = "internal"};
+    struct airlock_claims *claims = airlock_check(&in, &why);
+    struct airlock_verdict verdict = {.result = why};
+
+    bool good = claims && airlock_judge(claims, rules, NULL, w.now, &verdict) == 0;
+    fail_at = 0; /* check allocates, too */
+    if (good) {
+        ck_assert_uint_eq(airlock_claims_engine_count(claims), WORLD_ENGINES);
+        ck_assert_uint_gt(verdict.valid_until, w.now);
+    }
+    airlock_claims_free(claims);
+    return code_of(verdict.result.code);
+}
+
+static void edit_last_engine(struct world *unused, struct verifier_envelope *e)
+{
+    static uint8_t exporter[32];
+    (void)unused;
+    memcpy(exporter, e->engines[1].exporter, sizeof exporter);
+    e->engines[1].exporter[0] ^= 1;
+}
+
+START_TEST(composite)
+{
+    char text[4096], hex[129], proxy[97], engine[97], chips[2][129];
+
+    world_open(&w);
+    good_envelope = bad_envelope = writer_with_max(VERIFIER_ENVELOPE_MAX);
+    world_session(&session, VERIFIER_CLIENT, &w.proxy, 1, 4);
+    world_envelope(&w, &w.proxy, &session, NULL, &good_envelope);
+    world_envelope(&w, &w.proxy, &session, edit_last_engine, &bad_envelope);
+    policy_hex_print(span_of(w.owner_digest, 64), hex);
+    policy_hex_print(span_of(w.proxy.measurement, 48), proxy);
+    policy_hex_print(span_of(w.engine[0].measurement, 48), engine);
+    policy_hex_print(span_of(w.proxy.chip_id, 64), chips[0]);
+    policy_hex_print(span_of(w.engine[0].chip_id, 64), chips[1]);
+    snprintf(text, sizeof text,
+             "simulated = true;\nowners = [ \"%s\" ];\npolicy_min = 5;\n"
+             "programs = { proxy = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); };\n"
+             "  engine = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); }; };\n"
+             "hardware = { platforms = ( { line = \"Genoa\"; } ); snp_chips = [ \"%s\", \"%s\" ]; };\n",
+             hex, proxy, engine, chips[0], chips[1]);
+    rules = airlock_rules_parse(span_out(span_str(text)), NULL);
+    ck_assert_ptr_nonnull(rules);
+    each_n("envelope", envelope_once, VERIFIER_E_ENGINE_ROOT);
+    airlock_rules_free(rules);
+    writer_release(&good_envelope);
+    writer_release(&bad_envelope);
+    world_close(&w);
+}
+END_TEST
+
+static void say_nothing(void *ctx, const char *format, ...)
+{
+    (void)ctx, (void)format;
+}
+
+static void add_tests(TCase *t)
+{
+    /* before any of them has allocated */
+    if (CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free) != 1 ||
+        xmlMemSetup(__wrap_free, __wrap_malloc, __wrap_realloc, xml_strdup) != 0)
+        abort();
+    xmlSetGenericErrorFunc(NULL, say_nothing); /* of memory, it would */
+    json_set_alloc_funcs(__wrap_malloc, __wrap_free);
+    tcase_set_timeout(t, 600);
+    tcase_add_test(t, snp);
+    tcase_add_test(t, tdx);
+    tcase_add_test(t, azure);
+    tcase_add_test(t, nitro);
+    tcase_add_test(t, accelerator);
+    tcase_add_test(t, composite);
+}
+
+RUN("protocol_faults", add_tests)
