@@ -72,10 +72,11 @@ struct device {
     const char *driver, *vbios, *chip_info;
     uint8_t blocks;
     bool has_fwid;
-    uint8_t nvdec;          /* 0: not reported */
-    EVP_PKEY *signer;       /* of the report */
-    uint8_t fwid[HASH_LEN]; /* of the report */
-    bool twice, no_text;    /* an opaque field stands twice; the driver's version is not text */
+    uint8_t nvdec;              /* 0: not reported */
+    EVP_PKEY *signer;           /* of the report */
+    uint8_t fwid[HASH_LEN];     /* of the report */
+    struct span flag, switches; /* mode, and the switches that it sits behind or, of a switch, its own id */
+    bool twice, no_text;        /* an opaque field stands twice; the driver's version is not text */
 };
 
 static struct device good_device(const char *chip)
@@ -92,6 +93,7 @@ static struct device good_device(const char *chip)
         d.has_fwid = false;
         d.nvdec = 0;
         d.blocks = 31;
+        d.switches = span_of("\x43\x1d\x48\x0f\xe5\xe8\x72\x74", 8); /* as its serial number ends */
     }
     forge_fill(d.fwid, sizeof d.fwid, "FWID");
     return d;
@@ -138,6 +140,10 @@ static void put_opaque(struct writer *w, const struct device *d)
         put_field(w, VERIFIER_OPAQUE_NVDEC0, &d->nvdec, 1);
     if (d->has_fwid)
         put_field(w, VERIFIER_OPAQUE_FWID, d->fwid, sizeof d->fwid);
+    if (d->flag.len > 0)
+        put_field(w, VERIFIER_OPAQUE_FEATURE, d->flag.data, d->flag.len);
+    if (d->switches.len > 0)
+        put_field(w, VERIFIER_OPAQUE_SWITCH_PDI, d->switches.data, d->switches.len);
     if (d->twice)
         put_field(w, VERIFIER_OPAQUE_FWID, d->fwid, sizeof d->fwid);
 }
@@ -795,13 +801,28 @@ static void flawed_content(struct forge_item *i, const struct rim *good)
 
 static void make_other_devices(const char *top)
 {
-    struct device d = good_device("GB100");
+    struct device d = good_device("GB100"), flawed;
+    uint8_t ids[40] = {0};
     struct device_chain c;
     struct forge_item i;
 
     d.chip_info = "GB100";
     d.nvdec = 0xaa;
+    for (uint8_t k = 0; k < 4; k++)
+        ids[8 * k] = (uint8_t)(k + 1);
+    ids[32] = 4; /* two links to one switch */
+    d.switches = span_of(ids, sizeof ids);
+    d.flag = span_of("\2\0", 2); /* protected PCIe */
     begin(&i, top, "nvgpu", "gb100", &d, &c);
+    json_object_set_new(json_object_get(i.doc, "fields"), "feature_flag", json_string("0200"));
+    flawed = d;
+    flawed.switches.len = 39;
+    report_case(&i, "half_a_switch", "parse", &flawed);
+    flawed = d;
+    flawed.flag = span_of("\3\0", 2);
+    report_case(&i, "mode_unknown", "parse", &flawed);
+    flawed.flag.len = 1;
+    report_case(&i, "mode_of_one_byte", "parse", &flawed);
     c.spec[0].extension[0].value[4] = 0xa5;
     chain_case(&i, "leaf_without_firmware", "fwid_mismatch", &c);
     forge_close(&i);
