@@ -1,4 +1,5 @@
 #include "engine/config.h"
+#include "engine/toolcall.h"
 
 #include <argp.h>
 #include <ctype.h>
@@ -42,6 +43,8 @@ static const struct entry entries[] = {
      "KV blocks (default: from memory)"},
     {"kv-cache-memory-bytes", "kv_cache_memory_bytes", SIZE, AT(kv_bytes), 0, 0, UINT64_MAX >> 8, "SIZE",
      "memory for keys and values, e.g. 4GiB (default: half of what is free)"},
+    {"gpu-memory-utilization", "gpu_memory_utilization", TEXT_AT(memory_share), "SHARE",
+     "of the machine's memory for this process, 0 to 1, where kv-cache-memory-bytes is not given"},
     {"enable-prefix-caching", "enable_prefix_caching", BOOL, AT(prefix_caching), 0, 0, 0, NULL,
      "reuse blocks of equal prompts of one tenant (yes)"},
     {"long-prefill-token-threshold", "long_prefill_token_threshold", NUMBER, AT(long_prefill), 0, 0, 1 << 20, "N",
@@ -54,6 +57,12 @@ static const struct entry entries[] = {
     {"seed", "seed", TEXT_AT(seed), "N", "seed of requests that bring none (default: random)"},
     {"threads", "threads", NUMBER, AT(threads), 0, 0, 1024, "N", "threads that compute (default: one for each CPU)"},
     {"chat-template", "chat_template", TEXT_AT(chat_template), "FILE", "chat template (default: the model's)"},
+    {"tool-call-parser", "tool_call_parser", TEXT_AT(tool_parser), "NAME",
+     "hermes, llama3_json, mistral, openai, pythonic or none (default: as the chat template shows)"},
+    {"enable-auto-tool-choice", "enable_auto_tool_choice", BOOL, AT(auto_tools), 0, 0, 0, NULL,
+     "let the model decide whether it calls a tool (yes)"},
+    {"reasoning-parser", "reasoning_parser", TEXT_AT(reasoning_parser), "NAME",
+     "qwen3, deepseek_r1, openai_gptoss or none (default: as the chat template shows)"},
     {"runner", "runner", TEXT_AT(runner), "generate|pooling", "answer with text, or with vectors (generate)"},
     {"pooler-config", "pooler_config", TEXT_AT(pooler), "JSON",
      "{\"pooling_type\": \"MEAN\" or \"LAST\", \"normalize\": true} (default: the model's, else LAST)"},
@@ -67,10 +76,28 @@ static const struct entry entries[] = {
 };
 enum { ENTRIES = sizeof entries / sizeof *entries };
 
-/* vLLM's flags that have one right value here: that is accepted, anything else refused with the reason. */
+/* vLLM's flags that have one right value here: that is accepted, anything else refused with the reason. NULL: there is
+ * no right value; "": a flag without one. */
 static const struct fixed {
     const char *flag, *accepted, *reason;
 } fixed[] = {
+    {"host", NULL, "the engine has no network; clients reach airlock-proxy"},
+    {"port", NULL, "the engine has no network; clients reach airlock-proxy"},
+    {"api-key", NULL, "keys are the tenants file's; airlock-proxy checks them"},
+    {"ssl-certfile", NULL, "airlock-proxy ends TLS"},
+    {"ssl-keyfile", NULL, "airlock-proxy ends TLS"},
+    {"root-path", NULL, "airlock-proxy has the routes"},
+    {"enable-request-id-headers", "", "airlock-proxy always sends them"},
+    {"tokenizer", NULL, "a model brings its own, and its digest covers it"},
+    {"trust-remote-code", "", "no code comes with a model"},
+    {"task", "generate", "for embeddings use --runner pooling"},
+    {"generation-config", "vllm", "sampling defaults are the API's"},
+    {"override-generation-config", NULL, "sampling defaults are the API's"},
+    {"prefix-caching-hash-algo", NULL, "blocks are named by a keyed hash of 128 bits"},
+    {"max-num-partial-prefills", NULL, "the token budget of a step decides"},
+    {"async-scheduling", NULL, "a step is planned when the one before it has ended"},
+    {"stream-interval", "1", "text leaves as soon as it is certain"},
+    {"return-tokens-as-token-ids", NULL, "a request asks for it: return_tokens_as_token_ids"},
     {"dtype", "auto", "weights run in the type in which they are stored"},
     {"kv-cache-dtype", "auto", "keys and values have one type"},
     {"load-format", "auto", "the format is recognised"},
@@ -257,7 +284,9 @@ static void apply_entry(struct argp_state *state, struct flags *f, size_t i, con
 
 static void check_fixed(struct argp_state *state, const struct fixed *x, const char *value)
 {
-    if (value && strcmp(value, x->accepted) != 0)
+    if (!x->accepted)
+        argp_error(state, "--%s is no flag of this program: %s", x->flag, x->reason);
+    else if (value && strcmp(value, x->accepted) != 0)
         argp_error(state, "--%s: only '%s' is possible here: %s", x->flag, x->accepted, x->reason);
 }
 
@@ -277,6 +306,11 @@ static error_t on_option(int key, char *value, struct argp_state *state)
     else
         return ARGP_ERR_UNKNOWN;
     return 0;
+}
+
+static const char *value_of_fixed(const struct fixed *x)
+{
+    return x->accepted && !x->accepted[0] ? NULL : "X";
 }
 
 static const struct argp *make_argp(void)
@@ -305,8 +339,12 @@ static const struct argp *make_argp(void)
         options[n++] = (struct argp_option){negated[i], KEY_NOT + (int)i, NULL, 0, "the opposite", 0};
     }
     for (size_t i = 0; i < FIXED; i++)
-        options[n++] = (struct argp_option){fixed[i].flag, KEY_FIXED + (int)i, fixed[i].accepted[0] ? "X" : NULL,
-                                            OPTION_HIDDEN, fixed[i].reason,    0};
+        options[n++] = (struct argp_option){fixed[i].flag,
+                                            KEY_FIXED + (int)i,
+                                            value_of_fixed(&fixed[i]),
+                                            OPTION_HIDDEN | (fixed[i].accepted ? 0 : OPTION_ARG_OPTIONAL),
+                                            fixed[i].reason,
+                                            0};
     return &argp;
 }
 
@@ -322,9 +360,18 @@ static void set_defaults(struct config *c)
                          .max_logprobs = TUNNEL_TOP_MAX,
                          .drain_s = 30,
                          .prefix_caching = true,
+                         .auto_tools = true,
                          .sandbox = true,
                          .scheduling = "fcfs",
                          .runner = "generate"};
+}
+
+/* 0 when it is no share. */
+static double parse_share(const char *text)
+{
+    char *end;
+    double x = strtod(text, &end);
+    return isdigit((unsigned char)text[0]) && *end == 0 && x > 0 && x <= 1 ? x : 0;
 }
 
 static bool check_together(const struct config *c, char why[512])
@@ -333,6 +380,8 @@ static bool check_together(const struct config *c, char why[512])
     uint64_t seed;
     const struct entry any = {.max = UINT64_MAX};
     struct engine_options unused;
+    enum engine_toolcall_format format;
+    struct engine_toolcall_style style;
     if (!c->model[0])
         snprintf(why, 512, "no model: give --model PATH");
     else if (!c->policy[0] || !c->owner[0])
@@ -345,6 +394,12 @@ static bool check_together(const struct config *c, char why[512])
         snprintf(why, 512, "scheduling-policy: '%s' is neither fcfs nor priority", c->scheduling);
     else if (strcmp(c->runner, "generate") != 0 && strcmp(c->runner, "pooling") != 0)
         snprintf(why, 512, "runner: '%s' is neither generate nor pooling", c->runner);
+    else if (c->tool_parser[0] && !engine_toolcall_format_named(c->tool_parser, &format))
+        snprintf(why, 512, "tool-call-parser: there is none called '%s'", c->tool_parser);
+    else if (c->reasoning_parser[0] && !engine_toolcall_thoughts_named(c->reasoning_parser, &style))
+        snprintf(why, 512, "reasoning-parser: there is none called '%s'", c->reasoning_parser);
+    else if (c->memory_share[0] && !(parse_share(c->memory_share) > 0))
+        snprintf(why, 512, "gpu-memory-utilization: '%s' is not a number above 0, at most 1", c->memory_share);
     else if (!config_pooler(&unused, c->pooler, why) || !config_speculative(&unused, c->speculative, why))
         return false;
     else if (c->seed[0] && !put_number(&seed, &any, c->seed))
@@ -389,6 +444,10 @@ static void print_entry(const struct config *c, const struct entry *e, struct wr
 {
     const char *at = (const char *)c + e->offset;
     const struct config_list *list = (const struct config_list *)(const void *)at;
+    if ((e->kind == TEXT && !at[0]) || (e->kind == LIST && list->count == 0)) { /* the file has no word for nothing */
+        writer_printf(w, "# %s: not given\n", e->key);
+        return;
+    }
     writer_printf(w, "%s = ", e->key);
     switch (e->kind) {
     case TEXT:
@@ -438,6 +497,10 @@ void config_engine_options(const struct config *c, struct engine_options *out)
                                    .has_seed = c->seed[0] != 0,
                                    .seed = strtoull(c->seed, NULL, 10),
                                    .threads = (int)c->threads,
+                                   .memory_share = parse_share(c->memory_share),
+                                   .tool_parser = c->tool_parser[0] ? c->tool_parser : NULL,
+                                   .reasoning_parser = c->reasoning_parser[0] ? c->reasoning_parser : NULL,
+                                   .no_auto_tools = !c->auto_tools,
                                    .embeds = strcmp(c->runner, "pooling") == 0};
     char why[512]; /* checked when the configuration was read */
     (void)config_pooler(out, c->pooler, why);

@@ -21,15 +21,17 @@ struct config {
     char collateral[CONFIG_PATH_MAX]; /* a file of `airlock collateral` to go along with evidence; empty: none */
     char owner[129];                  /* digest of the owner's first keyset, hex */
     struct config_list keyd, proxies, served;
-    char chat_template[CONFIG_PATH_MAX]; /* file; empty: the model's own */
-    char scheduling[16];                 /* fcfs, priority */
-    char runner[16];                     /* generate, pooling */
-    char speculative[512];               /* JSON; empty: none */
-    char pooler[256];                    /* JSON; empty: as the model's file states it */
+    char chat_template[CONFIG_PATH_MAX];        /* file; empty: the model's own */
+    char scheduling[16];                        /* fcfs, priority */
+    char runner[16];                            /* generate, pooling */
+    char memory_share[16];                      /* 0 to 1; empty: none given */
+    char tool_parser[32], reasoning_parser[32]; /* empty: as the template shows */
+    char speculative[512];                      /* JSON; empty: none */
+    char pooler[256];                           /* JSON; empty: as the model's file states it */
     uint64_t max_model_len, max_num_seqs, max_num_batched_tokens, block_size, kv_blocks, kv_bytes, long_prefill,
         queue_max, choices_max, max_logprobs, threads, drain_s;
     char seed[24]; /* decimal; empty: random */
-    bool prefix_caching;
+    bool prefix_caching, auto_tools;
     bool sandbox; /* simulated builds only: false for tests under sanitizers */
     bool check;   /* print the effective options and exit */
 };
@@ -39,9 +41,9 @@ struct config {
 MUST_CHECK bool config_load(struct config *out, int argc, char **argv, char why[512]);
 /* The same without a command line: `file` may be NULL. For tests. */
 MUST_CHECK bool config_from_text(struct config *out, struct span text, const char *name, char why[512]);
-/* "name = value" lines, every option, in the order of the table. */
+/* "name = value" lines, every option, in the order of the table, as the file would have them; "# name: not given". */
 void config_print(const struct config *c, struct writer *w);
-/* The engine's part; `served` and `chat_template` are left to the caller. */
+/* The engine's part, borrowing texts of `c`; `served` and `chat_template` are left to the caller. */
 void config_engine_options(const struct config *c, struct engine_options *out);
 
 /* --- config_json.c: flags whose value is JSON, in vLLM's spelling; each an object whose unknown keys are refused. ---

@@ -64,10 +64,15 @@ static void set_served(struct engine *e, const struct engine_options *in)
 
 /* --- memory for keys and values ----------------------------------------------------------------------------- */
 
-static uint64_t default_kv_bytes(void)
+/* Half of what is free; or the share of the whole machine that was given, less what is taken already. */
+static uint64_t default_kv_bytes(const struct engine_options *o)
 {
-    uint64_t free_bytes = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    return free_bytes / 2;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), spare = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * page;
+    uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * page;
+    double most = o->memory_share * (double)all, taken = (double)(all - spare);
+    if (o->memory_share > 0)
+        return most > taken ? (uint64_t)(most - taken) : 0;
+    return spare / 2;
 }
 
 static uint32_t blocks_of(const struct engine *e, uint64_t tokens)
@@ -81,7 +86,7 @@ static enum engine_err size_pools(struct engine *e, int blocks[ENGINE_KV_GROUPS]
 {
     const struct engine_options *o = &e->options;
     const size_t *per_token = e->info.kv_bytes_per_token;
-    uint64_t bytes = o->kv_bytes ? o->kv_bytes : default_kv_bytes(), size[ENGINE_KV_GROUPS], n[ENGINE_KV_GROUPS] = {0};
+    uint64_t bytes = o->kv_bytes ? o->kv_bytes : default_kv_bytes(o), size[ENGINE_KV_GROUPS], n[ENGINE_KV_GROUPS] = {0};
     for (int g = 0; g < ENGINE_KV_GROUPS; g++)
         size[g] = (uint64_t)per_token[g] * o->block_tokens;
     if (size[ENGINE_KV_SLIDING]) {
@@ -177,6 +182,19 @@ static enum engine_err open_memory(struct engine *e, struct engine_problem *why)
 
 /* --- opening ------------------------------------------------------------------------------------------------ */
 
+/* The flags' word goes before what the template shows. */
+static bool choose_style(struct engine *e, struct engine_problem *why)
+{
+    const struct engine_options *o = &e->options;
+    if (o->tool_parser && !engine_toolcall_format_named(o->tool_parser, &e->style.tools))
+        engine_problem_set(why, ENGINE_E_UNSUPPORTED, "there is no tool-call parser \"%.40s\"", o->tool_parser);
+    else if (o->reasoning_parser && !engine_toolcall_thoughts_named(o->reasoning_parser, &e->style))
+        engine_problem_set(why, ENGINE_E_UNSUPPORTED, "there is no reasoning parser \"%.40s\"", o->reasoning_parser);
+    else
+        return true;
+    return false;
+}
+
 static enum engine_err open_tokenizer(struct engine *e, const struct engine_files *files, struct span template,
                                       struct engine_problem *why)
 {
@@ -191,6 +209,8 @@ static enum engine_err open_tokenizer(struct engine *e, const struct engine_file
     if (template.len > 0 && !(e->template = engine_template_open(template, why)))
         return why->code;
     e->style = engine_toolcall_style_of(template);
+    if (!choose_style(e, why))
+        return why->code;
     e->ends = calloc(ENDS_MAX, sizeof *e->ends);
     if (!e->ends)
         return engine_problem_set(why, ENGINE_E_MEMORY, "too little memory for the list of end tokens");

@@ -50,11 +50,16 @@ struct engine_options {
         uint32_t tokens;         /* guesses at a time; 0: none */
         uint32_t longest, least; /* tokens of the text's end that are looked for earlier in it */
     } ngram;
-    bool embeds;                 /* --runner pooling: serves vectors and nothing else */
-    enum engine_pooling pooling; /* --pooler-config */
-    bool raw_vectors;            /* not brought to length 1 */
-    struct span chat_template;   /* --chat-template: its text; empty: the model's own */
-    int64_t (*now)(void *ctx);   /* trusted seconds since 1970, for templates that print a date; NULL: the epoch */
+    bool embeds;                  /* --runner pooling: serves vectors and nothing else */
+    enum engine_pooling pooling;  /* --pooler-config */
+    bool raw_vectors;             /* not brought to length 1 */
+    const char *tool_parser;      /* --tool-call-parser; NULL: as the template shows. Borrowed for the call */
+    const char *reasoning_parser; /* --reasoning-parser; the same */
+    bool no_auto_tools;           /* --no-enable-auto-tool-choice: tool_choice auto is refused */
+    double
+        memory_share; /* --gpu-memory-utilization: of the machine's memory, for all of this process; 0: see kv_bytes */
+    struct span chat_template; /* --chat-template: its text; empty: the model's own */
+    int64_t (*now)(void *ctx); /* trusted seconds since 1970, for templates that print a date; NULL: the epoch */
     void *now_ctx;
 };
 

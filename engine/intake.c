@@ -258,6 +258,12 @@ static bool check_features(struct engine *e, struct job *j)
                  e->options.embeds ? "embeddings (/v1/embeddings)" : "text (/v1/chat/completions, /v1/completions)");
         return REFUSED;
     }
+    if (e->options.no_auto_tools && q->tools.len > 0 && q->tool_choice == TUNNEL_TOOLS_AUTO) {
+        job_fail(e, j, 400, NULL, "tool_choice",
+                 "this engine was started with --no-enable-auto-tool-choice: use "
+                 "required, a function's name, or none");
+        return REFUSED;
+    }
     if (choices > e->options.choices_max) {
         job_fail(e, j, 400, NULL, "n", "at most %u answers a request, got %zu", e->options.choices_max, choices);
         return REFUSED;

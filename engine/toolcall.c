@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "engine/toolcall_python.h"
+
 #define THINK "<think>"
 #define THINK_END "</think>"
 #define CALL "<tool_call>"
@@ -21,7 +23,7 @@ enum think_state {
 };
 enum call_state {
     CALL_OUTSIDE,
-    CALL_BEGIN,  /* Llama: nothing but white space yet */
+    CALL_BEGIN,  /* Llama, Python: nothing but white space yet */
     CALL_INSIDE, /* collecting */
 };
 
@@ -95,7 +97,7 @@ bool engine_toolcall_format_named(const char *name, enum engine_toolcall_format 
     } names[] = {
         {"none", ENGINE_TOOLCALL_NONE},          {"hermes", ENGINE_TOOLCALL_HERMES},
         {"llama3_json", ENGINE_TOOLCALL_LLAMA3}, {"mistral", ENGINE_TOOLCALL_MISTRAL},
-        {"openai", ENGINE_TOOLCALL_HARMONY},
+        {"openai", ENGINE_TOOLCALL_HARMONY},     {"pythonic", ENGINE_TOOLCALL_PYTHON},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i].name) == 0) {
@@ -103,6 +105,14 @@ bool engine_toolcall_format_named(const char *name, enum engine_toolcall_format 
             return true;
         }
     return false;
+}
+
+bool engine_toolcall_thoughts_named(const char *name, struct engine_toolcall_style *style)
+{
+    if (strcmp(name, "openai_gptoss") == 0)
+        style->tools = ENGINE_TOOLCALL_HARMONY; /* one format for both */
+    style->thinks = strcmp(name, "qwen3") == 0 || strcmp(name, "deepseek_r1") == 0;
+    return style->thinks || strcmp(name, "openai_gptoss") == 0 || strcmp(name, "none") == 0;
 }
 
 /* --- parts -------------------------------------------------------------------------------------- */
@@ -322,6 +332,14 @@ static bool give_named_arguments(struct engine_toolcall *o, struct span text)
     return good;
 }
 
+static bool give_python(struct engine_toolcall *o, struct span text)
+{
+    struct writer json = writer_with_max(2 * ENGINE_TOOLCALL_MAX);
+    bool good = toolcall_from_python(trimmed(text), &json) && give_json(o, writer_span(&json));
+    writer_release(&json);
+    return good;
+}
+
 /* --- the second stage --------------------------------------------------------------------------- */
 
 /* What was collected as a call is none: it is content after all, marker and all. */
@@ -396,7 +414,8 @@ static void step_llama3(struct engine_toolcall *o)
         }
         if (rest.len == 0 || (rest.len < strlen(PYTHON) && partial(rest, PYTHON) == rest.len))
             return;
-        o->call = starts_with(rest, "{") ? CALL_INSIDE : CALL_OUTSIDE;
+        bool python = o->style.tools == ENGINE_TOOLCALL_PYTHON;
+        o->call = starts_with(rest, python ? "[" : "{") ? CALL_INSIDE : CALL_OUTSIDE;
     }
     if (o->call == CALL_OUTSIDE) {
         give_content(o, writer_span(&o->held));
@@ -439,6 +458,7 @@ static void answer_ends(struct engine_toolcall *o)
     if (o->call == CALL_INSIDE) {
         bool good = o->style.tools == ENGINE_TOOLCALL_MISTRAL  ? mistral_ends(o, s)
                     : o->style.tools == ENGINE_TOOLCALL_LLAMA3 ? give_json_sequence(o, s)
+                    : o->style.tools == ENGINE_TOOLCALL_PYTHON ? give_python(o, s)
                                                                : give_json(o, trimmed(s));
         if (good)
             writer_reset(&o->held);
@@ -601,7 +621,8 @@ struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style,
     o->ctx = ctx;
     o->thinking = o->held = o->blank = writer_with_max(2 * ENGINE_TOOLCALL_MAX);
     o->think = !style.thinks ? THINK_OVER : thinking ? THINK_BEGIN : THINK_MAYBE;
-    o->call = style.tools == ENGINE_TOOLCALL_LLAMA3 ? CALL_BEGIN : CALL_OUTSIDE;
+    bool whole = style.tools == ENGINE_TOOLCALL_LLAMA3 || style.tools == ENGINE_TOOLCALL_PYTHON;
+    o->call = whole ? CALL_BEGIN : CALL_OUTSIDE;
     o->in_header = style.tools == ENGINE_TOOLCALL_HARMONY;
     return o;
 }
@@ -634,7 +655,7 @@ bool engine_toolcall_is_marker(struct engine_toolcall_style style, struct span n
     return (style.thinks && (span_is(name, THINK) || span_is(name, THINK_END))) ||
            (style.tools == ENGINE_TOOLCALL_HERMES && (span_is(name, CALL) || span_is(name, CALL_END))) ||
            (style.tools == ENGINE_TOOLCALL_MISTRAL && (span_is(name, CALLS) || span_is(name, "[ARGS]"))) ||
-           (style.tools == ENGINE_TOOLCALL_LLAMA3 && span_is(name, PYTHON));
+           ((style.tools == ENGINE_TOOLCALL_LLAMA3 || style.tools == ENGINE_TOOLCALL_PYTHON) && span_is(name, PYTHON));
 }
 
 uint32_t engine_toolcall_finish(struct engine_toolcall *o)

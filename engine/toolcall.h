@@ -20,6 +20,7 @@ enum engine_toolcall_format {
     ENGINE_TOOLCALL_LLAMA3,  /* the whole answer is {"name": .., "parameters": {..}}, maybe after <|python_tag|> */
     ENGINE_TOOLCALL_HERMES,  /* <tool_call>{"name": .., "arguments": {..}}</tool_call>, any number */
     ENGINE_TOOLCALL_MISTRAL, /* [TOOL_CALLS][{"name": .., "arguments": {..}}, ..] or [TOOL_CALLS]name[ARGS]{..} */
+    ENGINE_TOOLCALL_PYTHON,  /* the whole answer is [name(key=value, ..), ..] */
     ENGINE_TOOLCALL_HARMONY  /* <|channel|>commentary to=functions.name ..<|message|>{..}<|call|>; reasoning too */
 };
 
@@ -30,8 +31,11 @@ struct engine_toolcall_style {
 
 /* What a chat template's own text shows about its model's answers. */
 struct engine_toolcall_style engine_toolcall_style_of(struct span chat_template);
-/* The format of a flag's value (hermes, llama3_json, mistral, openai, none); false: no such name. */
+/* The format of a flag's value, by vLLM's names (hermes, llama3_json, mistral, openai, pythonic, none); false: no such
+ * name. */
 bool engine_toolcall_format_named(const char *name, enum engine_toolcall_format *out);
+/* The same for thoughts: qwen3 and deepseek_r1 write <think>, openai_gptoss is Harmony's, none has none. */
+bool engine_toolcall_thoughts_named(const char *name, struct engine_toolcall_style *style);
 
 /* `text` is borrowed for the call. `tool` numbers tool calls from 0, with the two TUNNEL_TOOL_* channels; a call begins
  * with its whole name and its arguments follow, maybe in several parts. */

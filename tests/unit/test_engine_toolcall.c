@@ -54,6 +54,10 @@ static uint32_t feed(struct engine_toolcall_style style, const char *prompt, con
     {                                                                                                                  \
         ENGINE_TOOLCALL_MISTRAL, false                                                                                 \
     }
+#define PYTHONIC                                                                                                       \
+    {                                                                                                                  \
+        ENGINE_TOOLCALL_PYTHON, false                                                                                  \
+    }
 #define HARMONY                                                                                                        \
     {                                                                                                                  \
         ENGINE_TOOLCALL_HARMONY, false                                                                                 \
@@ -89,6 +93,17 @@ static const struct {
      "N0:f|A0:{\"n\": 1e3}|N1:g|A1:{}", 2},
     {MISTRAL, "", "hi [TOOL_CALLS]f[ARGS]{\"n\": 1}[TOOL_CALLS]g[ARGS]{}", "C:hi|N0:f|A0:{\"n\": 1}|N1:g|A1:{}", 2},
     {MISTRAL, "", "[TOOL_CALLS]oops", "C:[TOOL_CALLS]oops", 0},
+    {PYTHONIC, "", "[f(a=1, b='x\\'\"\\n', c=[True, None, (2.5,)], d={'k': -3}), g()]",
+     "N0:f|A0:{\"a\":1,\"b\":\"x'\\u0022\\u000a\",\"c\":[true,null,[2.5]],\"d\":{\"k\":-3}}|N1:g|A1:{}", 2},
+    {PYTHONIC, "", " [g( x = \"\\u00e9\" ,)] \n", "N0:g|A0:{\"x\":\"\\u00e9\"}", 1},
+    {PYTHONIC, "", "[h(a=1)]", "C:[h(a=1)]", 0},
+    {PYTHONIC, "", "[f(1)]", "C:[f(1)]", 0},
+    {PYTHONIC, "", "[f(a=os.system)]", "C:[f(a=os.system)]", 0},
+    {PYTHONIC, "", "[f(a=1)] and more", "C:[f(a=1)] and more", 0},
+    {PYTHONIC, "", "[1, 2]", "C:[1, 2]", 0},
+    {PYTHONIC, "", "[f(a=1", "C:[f(a=1", 0},
+    {PYTHONIC, "", "f(a=1)", "C:f(a=1)", 0},
+    {PYTHONIC, "", "[f(a='\\q')]", "C:[f(a='\\q')]", 0},
     {HARMONY, "", "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>yes<|return|>",
      "R:hm|C:yes", 0},
     {HARMONY, "", "<|channel|>commentary to=functions.g <|constrain|>json<|message|>{\"a\": 1}<|call|>",
@@ -147,7 +162,14 @@ START_TEST(styles_are_seen_in_templates)
     ck_assert_int_eq(engine_toolcall_style_of(span_str("hello")).tools, ENGINE_TOOLCALL_NONE);
     enum engine_toolcall_format f;
     ck_assert(engine_toolcall_format_named("hermes", &f) && f == ENGINE_TOOLCALL_HERMES);
+    ck_assert(engine_toolcall_format_named("pythonic", &f) && f == ENGINE_TOOLCALL_PYTHON);
     ck_assert(!engine_toolcall_format_named("x", &f));
+    struct engine_toolcall_style thinks = {ENGINE_TOOLCALL_HERMES, false};
+    ck_assert(engine_toolcall_thoughts_named("qwen3", &thinks) && thinks.thinks &&
+              thinks.tools == ENGINE_TOOLCALL_HERMES);
+    ck_assert(engine_toolcall_thoughts_named("none", &thinks) && !thinks.thinks);
+    ck_assert(engine_toolcall_thoughts_named("openai_gptoss", &thinks) && thinks.tools == ENGINE_TOOLCALL_HARMONY);
+    ck_assert(!engine_toolcall_thoughts_named("x", &thinks));
     struct engine_toolcall_style harmony = HARMONY, hermes = HERMES;
     ck_assert(engine_toolcall_is_marker(harmony, span_str("<|call|>")));
     ck_assert(engine_toolcall_is_marker(hermes, span_str("</think>")));
