@@ -13,6 +13,7 @@ import urllib.parse
 from stack import SHARED, TOP, Skip, Stack, run, demo_model
 
 SAMPLES = TOP / "tests" / "samples"
+LIBRARY = TOP / "build" / "demo" / "verifier" / "libairlock.so"
 PROMPT = "once upon a time there was a cat " * 12
 sys.path.insert(0, str(SAMPLES))
 import second  # noqa: E402 (from the samples' folder)
@@ -21,17 +22,21 @@ stack = None
 
 
 class Counter:
-    """Passes one connection on, unread, and counts what the client sent: a prompt shows in the size."""
+    """Passes connections on, unread, and counts what the client sent: a prompt shows in the size."""
 
-    def __init__(self, port):
+    def __init__(self, port, most=1):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port, self.up = self.listener.getsockname()[1], port
         self.sent = 0
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
+        self.threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(most)]
+        for thread in self.threads:
+            thread.start()
 
     def _serve(self):
-        client, _ = self.listener.accept()
+        try:
+            client, _ = self.listener.accept()
+        except OSError:  # never asked for
+            return
         server = socket.create_connection(("127.0.0.1", self.up))
         back = threading.Thread(target=self._pass, args=(server, client, False), daemon=True)
         back.start()
@@ -50,7 +55,10 @@ class Counter:
             pass
 
     def close(self):
-        self.thread.join(10)
+        if len(self.threads) > 1:
+            self.listener.shutdown(socket.SHUT_RDWR)  # ends those that still wait
+        for thread in self.threads:
+            thread.join(10)
         self.listener.close()
         return self.sent
 
@@ -60,7 +68,7 @@ def sample(command, acceptance):
     counter = Counter(urllib.parse.urlsplit(stack.info["proxy_urls"][0]).port)
     done = subprocess.run([*command, "127.0.0.1", str(counter.port), str(acceptance), stack.info["model"], PROMPT],
                           input=stack.info["api_key"] + "\n", capture_output=True, text=True, timeout=60,
-                          env={**os.environ, "AIRLOCK_LIBRARY": str(TOP / "build" / "demo" / "verifier" / "libairlock.so")})
+                          env={**os.environ, "AIRLOCK_LIBRARY": str(LIBRARY)})
     return done.returncode, done.stdout, done.stderr, counter.close()
 
 
@@ -93,6 +101,62 @@ def the_python_client():
     proves_then_sends([sys.executable, SAMPLES / "client.py"])
 
 
+OPENAI = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import client, openai
+port, acceptance, model, key, prompt = sys.argv[2:]
+ai = openai.OpenAI(base_url=f"https://127.0.0.1:{port}/v1", api_key=key, max_retries=0,
+                   http_client=client.httpx.Client(transport=client.Transport(acceptance, model)))
+ask = dict(model=model, max_tokens=8, messages=[{"role": "user", "content": prompt}])
+try:
+    print(ai.models.list().data[0].id)
+    print(ai.chat.completions.create(**ask).choices[0].message.role)
+    print(sum(1 for _ in ai.chat.completions.create(stream=True, **ask)))
+    for _ in ai.chat.completions.create(stream=True, **ask):
+        break  # left early: the next request goes out on a connection of its own
+    print(ai.chat.completions.create(**ask).object)
+except openai.APIConnectionError as why:
+    print(why.__cause__, file=sys.stderr)
+    sys.exit(1)
+"""
+
+
+def openai_python():
+    """The Python of a folder with the openai package, which is installed there once; Skip where that cannot be."""
+    folder = TOP / "build" / "openai-venv"
+    python = folder / "bin" / "python"
+    have = [str(python), "-c", "import openai"]
+    try:
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True, timeout=120)
+        if subprocess.run(have, capture_output=True, timeout=60).returncode != 0:
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--timeout", "10", "--retries", "0", "openai"],
+                           check=True, capture_output=True, timeout=180)
+    except (OSError, subprocess.SubprocessError) as why:
+        raise Skip(f"the openai package cannot be installed here ({type(why).__name__})") from None
+    return str(python)
+
+
+def the_transport_below_openai():
+    python = openai_python()
+
+    def ask(acceptance):
+        ports = [Counter(urllib.parse.urlsplit(stack.info["proxy_urls"][0]).port, 8)]
+        done = subprocess.run([python, "-c", OPENAI, str(SAMPLES), str(ports[0].port), str(acceptance), stack.info["model"],
+                               stack.info["api_key"], PROMPT], capture_output=True, text=True, timeout=120,
+                              env={**os.environ, "AIRLOCK_LIBRARY": str(LIBRARY)})
+        return done.returncode, done.stdout.split(), done.stderr, ports[0].close()
+
+    code, out, err, sent = ask(stack.info["acceptance"])
+    assert code == 0, (code, err)
+    assert out[0] == stack.info["model"] and out[1] == "assistant" and int(out[2]) > 1 and out[3] == "chat.completion", out
+    assert sent > 4 * len(PROMPT), sent
+    code, out, err, sent = ask(other_engine())
+    assert code == 1 and not out and "measurement" in err and "nothing was sent" in err, (code, out, err)
+    assert sent < 4096, sent  # a handshake and a challenge
+
+
 def agrees(folder):
     passed, failures = second.check(folder)
     assert passed > 200 and not failures, (passed, failures)
@@ -118,7 +182,7 @@ def main():
         print(f"SKIP the clients, which chat: {why}")
         run(tests)
     with Stack(model) as stack:
-        run([*tests, the_c_client, the_python_client])
+        run([*tests, the_c_client, the_python_client, the_transport_below_openai])
 
 
 main()

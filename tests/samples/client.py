@@ -1,7 +1,10 @@
 """client.py - a client of its own, in Python: libairlock and OpenSSL through ctypes prove proxy and engines on one
 connection, then a prompt goes out on it. usage: client.py HOST PORT ACCEPTANCE-FILE MODEL PROMPT, the API key on
 standard input. AIRLOCK_LIBRARY: where libairlock.so is. Exit codes: 0 answered, 1 refused and nothing sent, 2 could
-not check. (Python's own ssl module has no exporter, so it cannot bind an attestation to its connection.)"""
+not check. (Python's own ssl module has no exporter, so it cannot bind an attestation to its connection.)
+
+Where httpx or httpx2 is installed, Transport does the same below the `openai` package:
+    OpenAI(base_url="https://HOST:PORT/v1", http_client=httpx.Client(transport=Transport("acceptance.conf")))"""
 
 import hashlib
 import json
@@ -12,6 +15,14 @@ import sys
 import time
 from ctypes import (CDLL, POINTER, Structure, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_ssize_t, c_uint,
                     c_uint32, c_uint64, c_void_p, create_string_buffer, string_at)
+
+try:
+    import httpx2 as httpx  # what the openai package rests on since its version 3
+except ImportError:
+    try:
+        import httpx
+    except ImportError:  # the rest does without
+        httpx = None
 
 CLIENT, PROXY, TLS1_3 = 0, 1, 0x0304
 LABEL = b"EXPORTER-airlock-attest-v1"
@@ -98,6 +109,7 @@ class Connection:
         self.context = tls_lib.SSL_CTX_new(tls_lib.TLS_client_method())
         tls_lib.SSL_CTX_ctrl(self.context, 123, TLS1_3, None)  # SSL_CTRL_SET_MIN_PROTO_VERSION
         self.ssl = tls_lib.SSL_new(self.context)
+        self.data = b""  # read, not yet taken
         if tls_lib.SSL_set_fd(self.ssl, self.socket.fileno()) != 1 or tls_lib.SSL_connect(self.ssl) != 1:
             raise Unchecked("no TLS 1.3 connection")
 
@@ -111,24 +123,58 @@ class Connection:
         got = tls_lib.SSL_read(self.ssl, piece, len(piece))
         if got <= 0:
             raise Unchecked("the connection ended")
-        return piece.raw[:got]
+        self.data += piece.raw[:got]
 
-    def post(self, path, kind, body, key=None):
-        head = f"POST {path} HTTP/1.1\r\nHost: airlock\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        head += f"Authorization: Bearer {key}\r\n" if key else ""
-        message = (head + "\r\n").encode() + body
+    def until(self, mark):
+        """What stands before the next `mark`."""
+        while mark not in self.data:
+            if len(self.data) > 65536:
+                raise Unchecked("the answer has no end of line")
+            self.read()
+        before, _, self.data = self.data.partition(mark)
+        return before
+
+    def pieces(self, length):
+        """`length` bytes, as they come."""
+        while length > 0:
+            if not self.data:
+                self.read()
+            piece, self.data = self.data[:length], self.data[length:]
+            length -= len(piece)
+            yield piece
+
+    def send(self, method, path, headers, body):
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        message = f"{method} {path} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
         if tls_lib.SSL_write(self.ssl, message, len(message)) != len(message):
             raise Unchecked("cannot send")
-        data = b""
-        while b"\r\n\r\n" not in data and len(data) < 65536:
-            data += self.read()
-        head, _, body = data.partition(b"\r\n\r\n")
-        length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.I)
-        if not head.startswith(b"HTTP/1.1 200 ") or not length or int(length[1]) > 1 << 20:
-            raise Unchecked(head.split(b"\r\n")[0].decode(errors="replace"))
-        while len(body) < int(length[1]):
-            body += self.read()
-        return body
+
+    def answer(self):
+        """(status, [(name, value)], the body's pieces); take all pieces before anything else is sent."""
+        first, *lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        status = re.fullmatch(r"HTTP/1\.1 (\d\d\d)(?: .*)?", first)
+        if not status:
+            raise Unchecked("the answer is not HTTP")
+        headers = [(n.strip().lower(), v.strip()) for n, _, v in (line.partition(":") for line in lines)]
+        found = dict(headers)
+        if found.get("transfer-encoding") == "chunked":
+            return int(status[1]), headers, self.chunks()
+        return int(status[1]), headers, self.pieces(int(found.get("content-length", 0)))
+
+    def chunks(self):
+        while length := int(self.until(b"\r\n").split(b";")[0], 16):
+            yield from self.pieces(length)
+            self.until(b"\r\n")
+        while self.until(b"\r\n"):  # trailers
+            pass
+
+    def post(self, path, kind, body, key=None):
+        headers = [("Host", "airlock"), ("Content-Type", kind)] + ([("Authorization", f"Bearer {key}")] if key else [])
+        self.send("POST", path, headers, body)
+        status, _, pieces = self.answer()
+        if status != 200:
+            raise Unchecked(f"status {status}")
+        return b"".join(pieces)
 
     def spki(self):
         out = c_void_p()
@@ -150,7 +196,7 @@ class Connection:
 
 def verify(tls, rules, model):
     """The verdict on the far end of `tls`; accepted only when `valid_until` is not 0."""
-    ask = Ask(CLIENT, PROXY, os.urandom(32), True, model.encode(), 8, None, 0)
+    ask = Ask(CLIENT, PROXY, os.urandom(32), True, model.encode() if model else None, 8, None, 0)
     made, length, verdict = create_string_buffer(4096), c_size_t(), Verdict()
     if air.airlock_challenge(byref(ask), made, len(made), byref(length)) != 0:
         raise Unchecked("cannot make a challenge")
@@ -168,12 +214,76 @@ def verify(tls, rules, model):
     return verdict
 
 
-def main(host, port, acceptance, model, prompt):
+def read_rules(acceptance):
     with open(acceptance, "rb") as f:
         text = f.read()
     rules = air.airlock_rules_parse(Span(text, len(text)), None)
     if not rules:
         raise Unchecked("the acceptance file cannot be read")
+    return rules
+
+
+if httpx:
+    class Transport(httpx.BaseTransport):
+        """Proves the far end of each connection before a request goes out on it, again when the verdict has ended.
+        One request at a time; a stream has to be read to its end or closed."""
+
+        def __init__(self, acceptance, model=None):
+            self.rules, self.model, self.tls, self.valid_until, self.busy = read_rules(acceptance), model, None, 0, False
+
+        def connect(self, url):
+            if self.tls and not self.busy and time.time() < self.valid_until:
+                return
+            self.drop()
+            self.tls = Connection(url.host, url.port or 443)
+            verdict = verify(self.tls, self.rules, self.model)
+            if not verdict.valid_until:
+                result = verdict.result
+                raise Unchecked(f"refused at stage {result.stage}: {result.code.decode()}; nothing was sent")
+            self.valid_until = verdict.valid_until
+
+        def handle_request(self, request):
+            skip = ("host", "content-length", "transfer-encoding", "connection")
+            headers = [(n, v) for n, v in request.headers.items() if n.lower() not in skip]
+            try:
+                self.connect(request.url)
+                self.busy = True
+                self.tls.send(request.method, request.url.raw_path.decode(), [("Host", request.url.host), *headers],
+                              request.read())
+                status, answer, pieces = self.tls.answer()
+            except (Unchecked, OSError) as why:
+                self.drop()
+                raise httpx.ConnectError(str(why), request=request) from why
+            return httpx.Response(status, headers=answer, stream=Body(self, pieces))
+
+        def drop(self):
+            if self.tls:
+                self.tls.close()
+            self.tls, self.busy, self.valid_until = None, False, 0
+
+        def close(self):
+            self.drop()
+            air.airlock_rules_free(self.rules)
+            self.rules = None
+
+    class Body(httpx.SyncByteStream):
+        def __init__(self, transport, pieces):
+            self.transport, self.pieces = transport, pieces
+
+        def __iter__(self):
+            try:
+                yield from self.pieces
+                self.transport.busy = False
+            except Unchecked as why:
+                raise httpx.ReadError(str(why)) from why
+
+        def close(self):  # left early: what is still on its way cannot be told from the next answer
+            if self.transport.busy:
+                self.transport.drop()
+
+
+def main(host, port, acceptance, model, prompt):
+    rules = read_rules(acceptance)
     tls = Connection(host, int(port))
     try:
         verdict = verify(tls, rules, model)

@@ -1,8 +1,9 @@
 """second.py - a second implementation of tunnel/PROTOCOL.md, written from that text alone: encodings (§ 2 to 7, 11, 13),
 hashes and trees (§ 5), signed objects and key sets (§ 7). check(folder) compares it with the vectors of § 16 in a
-folder and gives (passed, failures). Python's standard library and, for Ed25519, libcrypto through ctypes."""
+folder and gives (passed, failures); sealed mode and key release: second_hpke.py. Python's standard library and, for Ed25519, libcrypto through ctypes."""
 
 import hashlib
+import itertools
 import json
 import pathlib
 import sys
@@ -480,8 +481,9 @@ def results(folder):
 
 
 def check(folder):
+    import second_hpke  # it builds on this module
     passed, failures = 0, []
-    for name, good, got in results(folder):
+    for name, good, got in itertools.chain(results(folder), second_hpke.results(folder)):
         passed += good
         if not good:
             failures.append(f"{name}: {type(got).__name__} {str(got)[:200]}")
