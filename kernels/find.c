@@ -12,6 +12,7 @@ const struct kern_ops *kern_ops_find(const char *name)
         bool (*runs)(void);
     } fast[] = {
 #if defined(__x86_64__)
+        {&kern_ops_amx, kern_cpu_amx},
         {&kern_ops_avx512bf16, kern_cpu_avx512bf16},
         {&kern_ops_avx512, kern_cpu_avx512},
         {&kern_ops_avx2, kern_cpu_avx2},

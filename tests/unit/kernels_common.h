@@ -29,7 +29,7 @@ static inline void fill_noise(float *x, size_t n, uint32_t seed)
 /* Calls test(ops) for every fast table that this machine runs. */
 static inline void each_fast(void (*test)(const struct kern_ops *ops))
 {
-    static const char *const names[] = {"avx2", "avx512", "avx512bf16"};
+    static const char *const names[] = {"avx2", "avx512", "avx512bf16", "amx"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (kern_ops_find(names[i]))
             test(kern_ops_find(names[i]));

@@ -234,10 +234,27 @@ START_TEST(an_idle_pool_uses_no_processor)
 }
 END_TEST
 
+/* A word among the processor's flags, as the kernel sees them. */
+static bool cpu_has(const char *flag)
+{
+    char line[8192];
+    bool found = false;
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    ck_assert_ptr_nonnull(f);
+    while (!found && fgets(line, sizeof line, f))
+        found = strncmp(line, "flags", 5) == 0 && strstr(line, flag);
+    fclose(f);
+    return found;
+}
+
 START_TEST(a_name_chooses_the_table)
 {
     ck_assert_str_eq(kern_ops_find("ref")->name, "ref");
     ck_assert_ptr_null(kern_ops_find("abacus"));
+    if (!cpu_has("amx_int8"))
+        ck_assert_ptr_null(kern_ops_find("amx"));
+    if (!cpu_has("avx512_bf16"))
+        ck_assert_ptr_null(kern_ops_find("avx512bf16"));
     ck_assert_ptr_nonnull(kern_ops_find(NULL));
 }
 END_TEST

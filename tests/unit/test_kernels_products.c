@@ -10,7 +10,7 @@ static const enum kern_type types[] = {KERN_F32,  KERN_F16,    KERN_BF16,  KERN_
                                        KERN_Q5_1, KERN_Q8_0,   KERN_Q2_K,  KERN_Q3_K,  KERN_Q4_K, KERN_Q5_K,
                                        KERN_Q6_K, KERN_IQ4_NL, KERN_MXFP4, KERN_IQ4_XS};
 #define TYPES (sizeof types / sizeof *types)
-#define ROWS_MAX 13
+#define ROWS_MAX 37
 
 /* Where a block keeps its f16 scales: these must be sane numbers; everything else may be any byte. */
 static void sane_scales(uint8_t *block, enum kern_type type, uint32_t *state)
@@ -161,7 +161,7 @@ static void fill_acts(const struct kern_ops *ops, struct kern_acts *a, int r, bo
 static void sweep(const struct kern_ops *ops)
 {
     static const int shapes[][2] = {{1, 32}, {15, 64}, {16, 96}, {17, 256}, {33, 544}, {48, 768}};
-    static const int counts[] = {1, 2, 3, 5, 8, 13};
+    static const int counts[] = {1, 2, 3, 5, 8, 13, 21, 37};
     struct kern_pool *pool = kern_pool_open(1);
     worst = 0;
     for (size_t t = 0; t < TYPES; t++)
@@ -192,6 +192,51 @@ START_TEST(fast_products_equal_their_slow_twins)
     each_fast(sweep);
 }
 END_TEST
+
+#if defined(__x86_64__)
+extern const struct kern_ops emulated_amx; /* amx_emulated.c */
+
+START_TEST(tile_products_equal_their_slow_twins)
+{
+    if (!kern_ops_find("avx512bf16")) {
+        printf("SKIP products amx, emulated: the processor has no AVX512-BF16\n");
+        return;
+    }
+    sweep(&emulated_amx);
+}
+END_TEST
+
+/* The sums within a scale are whole numbers: which AVX-512 table makes them must not show. */
+START_TEST(integer_products_are_the_same_on_every_avx512_table)
+{
+    enum { OUT = 40, COLS = 768, ROWS = 21 };
+    const struct kern_ops *tables[] = {kern_ops_find("avx512"), kern_ops_find("avx512bf16"), &emulated_amx};
+    struct kern_pool *pool = kern_pool_open(1);
+    for (size_t t = 0; tables[1] && t < TYPES; t++) {
+        size_t stride;
+        uint8_t *stored = stored_matrix(types[t], OUT, COLS, &stride);
+        struct kern_rows from = {.type = types[t], .base = stored, .stride = stride};
+        struct kern_matrix m;
+        struct kern_weights memory = {NULL, 0};
+        struct kern_acts a;
+        static float y[3][ROWS * OUT];
+        ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, false, pool, &memory) && kern_acts_init(&a, ROWS, COLS));
+        for (int r = 0; r < ROWS; r++)
+            fill_acts(tables[0], &a, r, false);
+        for (int i = 0; i < 3 && kern_form_info(m.form)->integer; i++) {
+            tables[i]->product(&(struct kern_product){&m, NULL, y[i], OUT, false}, &a,
+                               &(struct kern_piece){0, (OUT + KERN_TILE - 1) / KERN_TILE, 0, ROWS});
+            ck_assert_msg(memcmp(y[i], y[0], sizeof y[0]) == 0, "%s differs on %s", kern_form_info(m.form)->name,
+                          tables[i]->name);
+        }
+        kern_acts_release(&a);
+        kern_weights_release(&memory);
+        free(stored);
+    }
+    kern_pool_close(pool);
+}
+END_TEST
+#endif
 
 START_TEST(split_products_equal_whole_ones)
 {
@@ -298,6 +343,10 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, blocks_decode_as_elsewhere);
     tcase_add_test(tests, layout_keeps_every_value);
     tcase_add_test(tests, fast_products_equal_their_slow_twins);
+#if defined(__x86_64__)
+    tcase_add_test(tests, tile_products_equal_their_slow_twins);
+    tcase_add_test(tests, integer_products_are_the_same_on_every_avx512_table);
+#endif
     tcase_add_test(tests, split_products_equal_whole_ones);
     tcase_add_test(tests, halves_round_as_the_standard_says);
 }
