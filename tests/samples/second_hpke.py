@@ -7,7 +7,7 @@ import hmac
 import json
 import pathlib
 
-from second import H, Refused, be, lp, need, outcome, parse, plain, refused_as, unhex
+from second import Refused, be, lp, need, outcome, parse, plain, refused_as, unhex
 
 # --- X25519 (RFC 7748), ChaCha20-Poly1305 (RFC 8439), HKDF (RFC 5869) ----------------------------------------
 
