@@ -1,12 +1,12 @@
 /* tenants.c - the tenants text and the lookup by API key. */
 #include "policy/tenants.h"
 
-#include <openssl/sha.h>
 #include <stdlib.h>
 
 #include "policy/admit.h"
 #include "verifier/base/secret.h"
 #include "verifier/base/writer.h"
+#include "verifier/sha.h"
 
 static const char *const endpoint_names[] = {POLICY_ENDPOINT_NAMES};
 static const char *const feature_names[] = {POLICY_FEATURE_NAMES};
@@ -20,7 +20,7 @@ static void labelled_hash(uint8_t out[32], const char *label, struct span a, str
     writer_lp_str(&w, label);
     writer_lp(&w, a);
     writer_lp(&w, b);
-    SHA256(w.data, w.len, out);
+    verifier_sha256(out, writer_span(&w));
     if (!writer_ok(&w)) /* out of memory: a hash that nothing can match */
         memset(out, 0, 32);
     writer_release(&w);

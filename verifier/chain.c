@@ -1,7 +1,6 @@
 #include "verifier/chain.h"
 
 #include <openssl/err.h>
-#include <openssl/sha.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
 #include <time.h>
@@ -197,7 +196,7 @@ static struct verifier_cache *cache_of(struct verifier_chain *c)
 
 void verifier_chain_sha256(const struct verifier_chain *c, size_t i, uint8_t out[32])
 {
-    SHA256(c->cert[i].whole.data, c->cert[i].whole.len, out);
+    verifier_sha256(out, c->cert[i].whole);
 }
 
 enum verifier_err verifier_chain_anchor(struct verifier_chain *c, enum verifier_anchor_kind kind,

@@ -1,8 +1,7 @@
 #include "verifier/eventlog.h"
 
-#include <openssl/sha.h>
-
 #include "verifier/base/reader.h"
+#include "verifier/sha.h"
 
 enum {
     NO_ACTION = 3, /* EV_NO_ACTION: a remark, extends nothing */
@@ -83,9 +82,9 @@ static void extend(uint8_t reg[48], const uint8_t *digest, size_t len)
     memcpy(joined, reg, len);
     memcpy(joined + len, digest, len);
     if (len == 48)
-        SHA384(joined, 2 * len, reg);
+        verifier_sha384(reg, span_of(joined, 2 * len));
     else
-        SHA256(joined, 2 * len, reg);
+        verifier_sha256(reg, span_of(joined, 2 * len));
 }
 
 /* A remark may name the locality from which a TPM was started: PCR 0 begins there. */

@@ -1,7 +1,5 @@
 #include "verifier/hw.h"
 
-#include <openssl/sha.h>
-
 struct verifier_hw_rules verifier_hw_rules_default(void)
 {
     return (struct verifier_hw_rules){.require_crl = true, .tcb_statuses = 1u << VERIFIER_TCB_UP_TO_DATE};
@@ -61,7 +59,7 @@ bool verifier_hw_binds(const struct verifier_hw *hw, const uint8_t report_data[6
     uint8_t want[64] = {0};
 
     if (hw->tee == VERIFIER_TEE_AZURE || hw->tee == VERIFIER_TEE_GCP)
-        SHA256(report_data, 64, want);
+        verifier_sha256(want, span_of(report_data, 64));
     else
         memcpy(want, report_data, sizeof want);
     return memcmp(want, hw->report_data, sizeof want) == 0;

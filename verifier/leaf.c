@@ -3,29 +3,15 @@
 #include "verifier/opposite.h"
 
 #include <assert.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 
 /* Piecewise hashing: a handful of pieces, no copy of the whole. */
-struct hash {
-    EVP_MD_CTX *ctx;
-};
-
-static struct hash begin(const EVP_MD *md)
+static void add(struct verifier_hash *h, const void *data, size_t len)
 {
-    struct hash h = {.ctx = EVP_MD_CTX_new()};
-    if (!h.ctx || EVP_DigestInit_ex(h.ctx, md, NULL) != 1)
-        abort(); /* out of memory inside a hash: nothing sound can follow */
-    return h;
+    verifier_hash_add(h, span_of(data, len));
 }
 
-static void add(struct hash *h, const void *data, size_t len)
-{
-    if (len > 0 && EVP_DigestUpdate(h->ctx, data, len) != 1)
-        abort();
-}
-
-static void add_be(struct hash *h, uint64_t v, size_t width)
+static void add_be(struct verifier_hash *h, uint64_t v, size_t width)
 {
     uint8_t b[8];
     for (size_t i = 0; i < width; i++)
@@ -33,17 +19,10 @@ static void add_be(struct hash *h, uint64_t v, size_t width)
     add(h, b, width);
 }
 
-static void add_lp(struct hash *h, struct span s)
+static void add_lp(struct verifier_hash *h, struct span s)
 {
     add_be(h, s.len, 4);
     add(h, s.data, s.len);
-}
-
-static void finish(struct hash *h, uint8_t *out)
-{
-    if (EVP_DigestFinal_ex(h->ctx, out, NULL) != 1)
-        abort();
-    EVP_MD_CTX_free(h->ctx);
 }
 
 /* One bound field. PROTOCOL.md's table names for each the attack that leaving it out would allow. */
@@ -54,17 +33,19 @@ static void finish(struct hash *h, uint8_t *out)
     } while (0)
 
 /* Every leaf begins with a zero byte, as every node of a tree begins with a one: neither can stand for the other. */
-static struct hash begin_leaf(const char *label)
+static struct verifier_hash begin_leaf(const char *label)
 {
-    struct hash h = begin(EVP_sha512());
+    struct verifier_hash h;
+    verifier_hash_begin(&h, VERIFIER_SHA512);
     add(&h, "\0", 1);
     add_lp(&h, span_str(label));
     return h;
 }
 
-static struct hash begin_label(const EVP_MD *md, const char *label)
+static struct verifier_hash begin_label(enum verifier_sha kind, const char *label)
 {
-    struct hash h = begin(md);
+    struct verifier_hash h;
+    verifier_hash_begin(&h, kind);
     add_lp(&h, span_str(label));
     return h;
 }
@@ -72,20 +53,20 @@ static struct hash begin_label(const EVP_MD *md, const char *label)
 void verifier_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challenge, struct span spki,
                    const uint8_t exporter[VERIFIER_EXPORTER_LEN])
 {
-    struct hash h = begin_leaf("airlock leaf v1");
+    struct verifier_hash h = begin_leaf("airlock leaf v1");
     FIELD("leaf.challenge", add_lp(&h, challenge));
     FIELD("leaf.spki", add_lp(&h, spki));
     FIELD("leaf.exporter", add_lp(&h, span_of(exporter, VERIFIER_EXPORTER_LEN)));
-    finish(&h, out);
+    verifier_hash_finish(&h, out);
 }
 
 void verifier_sealed_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challenge,
                           const uint8_t seal_public[VERIFIER_KEY_LEN])
 {
-    struct hash h = begin_leaf("airlock sealed leaf v1");
+    struct verifier_hash h = begin_leaf("airlock sealed leaf v1");
     FIELD("sealed_leaf.challenge", add_lp(&h, challenge));
     FIELD("sealed_leaf.seal", add_lp(&h, span_of(seal_public, VERIFIER_KEY_LEN)));
-    finish(&h, out);
+    verifier_hash_finish(&h, out);
 }
 
 void verifier_engine_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challenge, struct span spki,
@@ -93,7 +74,7 @@ void verifier_engine_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challeng
                           const uint8_t h_statement[VERIFIER_DIGEST_LEN], const uint8_t h_state[VERIFIER_DIGEST_LEN],
                           uint64_t checked_at)
 {
-    struct hash h = begin_leaf("airlock engine v1");
+    struct verifier_hash h = begin_leaf("airlock engine v1");
     FIELD("engine_leaf.challenge", add_lp(&h, challenge));
     FIELD("engine_leaf.spki", add_lp(&h, spki));
     FIELD("engine_leaf.exporter", add_lp(&h, span_of(exporter, VERIFIER_EXPORTER_LEN)));
@@ -101,34 +82,34 @@ void verifier_engine_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challeng
     FIELD("engine_leaf.statement", add(&h, h_statement, VERIFIER_DIGEST_LEN));
     FIELD("engine_leaf.state", add(&h, h_state, VERIFIER_DIGEST_LEN));
     FIELD("engine_leaf.checked_at", add_be(&h, checked_at, 8));
-    finish(&h, out);
+    verifier_hash_finish(&h, out);
 }
 
 void verifier_report_data(uint8_t out[VERIFIER_DIGEST_LEN], uint32_t size, const uint8_t root[VERIFIER_DIGEST_LEN],
                           const uint8_t h_statement[VERIFIER_DIGEST_LEN], const uint8_t h_state[VERIFIER_DIGEST_LEN])
 {
-    struct hash h = begin_label(EVP_sha512(), "airlock quote v1");
+    struct verifier_hash h = begin_label(VERIFIER_SHA512, "airlock quote v1");
     FIELD("report.size", add_be(&h, size, 4));
     FIELD("report.root", add(&h, root, VERIFIER_DIGEST_LEN));
     FIELD("report.statement", add(&h, h_statement, VERIFIER_DIGEST_LEN));
     FIELD("report.state", add(&h, h_state, VERIFIER_DIGEST_LEN));
-    finish(&h, out);
+    verifier_hash_finish(&h, out);
 }
 
 void verifier_device_nonce(uint8_t out[VERIFIER_NONCE_LEN], uint32_t size, const uint8_t root[VERIFIER_DIGEST_LEN])
 {
-    struct hash h = begin_label(EVP_sha256(), "airlock device nonce v1");
+    struct verifier_hash h = begin_label(VERIFIER_SHA256, "airlock device nonce v1");
     add_be(&h, size, 4);
     add(&h, root, VERIFIER_DIGEST_LEN);
-    finish(&h, out);
+    verifier_hash_finish(&h, out);
 }
 
 void verifier_device_item(uint8_t out[VERIFIER_DIGEST_LEN], struct span report, struct span chain)
 {
-    struct hash h = begin_label(EVP_sha512(), "airlock device v1");
+    struct verifier_hash h = begin_label(VERIFIER_SHA512, "airlock device v1");
     add_lp(&h, report);
     add_lp(&h, chain);
-    finish(&h, out);
+    verifier_hash_finish(&h, out);
 }
 
 static int compare(const void *a, const void *b)
@@ -143,17 +124,17 @@ void verifier_devices_digest(uint8_t out[VERIFIER_DIGEST_LEN], const uint8_t (*i
     assert(count >= 1 && count <= VERIFIER_DEVICES_MAX);
     memcpy(sorted, items, count * VERIFIER_DIGEST_LEN);
     qsort(sorted, count, VERIFIER_DIGEST_LEN, compare);
-    struct hash h = begin_label(EVP_sha512(), "airlock devices v1");
+    struct verifier_hash h = begin_label(VERIFIER_SHA512, "airlock devices v1");
     add_be(&h, count, 4);
     add(&h, sorted, count * VERIFIER_DIGEST_LEN);
-    finish(&h, out);
+    verifier_hash_finish(&h, out);
 }
 
 void verifier_commitment(uint8_t out[VERIFIER_DIGEST_LEN], const uint8_t salt[32],
                          const uint8_t h_body[VERIFIER_DIGEST_LEN])
 {
-    struct hash h = begin_label(EVP_sha512(), "airlock commit v1");
+    struct verifier_hash h = begin_label(VERIFIER_SHA512, "airlock commit v1");
     add_lp(&h, span_of(salt, 32));
     add(&h, h_body, VERIFIER_DIGEST_LEN);
-    finish(&h, out);
+    verifier_hash_finish(&h, out);
 }

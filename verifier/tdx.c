@@ -1,6 +1,5 @@
 #include "verifier/tdx.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 
 #include "verifier/chain.h"
@@ -60,27 +59,20 @@ static enum verifier_err check_pck(struct verifier_intel *out, struct verifier_c
 
 /* --- the quote's own signatures ------------------------------------------------------------------------ */
 
-static bool sha256_of_two(struct span a, struct span b, uint8_t out[32])
-{
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool good = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(ctx, a.data, a.len) == 1 &&
-                EVP_DigestUpdate(ctx, b.data, b.len) == 1 && EVP_DigestFinal_ex(ctx, out, NULL) == 1;
-
-    EVP_MD_CTX_free(ctx);
-    return good;
-}
-
 /* PCK signs the quoting enclave's report; that report names the attestation key; that key signs the quote. */
 static enum verifier_err check_signatures(const struct verifier_quote *q, struct verifier_chain *c,
                                           struct verifier_cache *cache)
 {
+    struct verifier_hash hash;
     uint8_t digest[32];
     enum verifier_err err = verifier_chain_ecdsa(c, 0, VERIFIER_P256, q->qe_report, q->qe_signature);
 
     if (err != VERIFIER_OK)
         return err == VERIFIER_E_BAD_SIGNATURE ? VERIFIER_E_QE_REPORT_SIGNATURE : err;
-    if (!sha256_of_two(q->key, q->auth, digest))
-        return VERIFIER_E_INTERNAL;
+    verifier_hash_begin(&hash, VERIFIER_SHA256);
+    verifier_hash_add(&hash, q->key);
+    verifier_hash_add(&hash, q->auth);
+    verifier_hash_finish(&hash, digest);
     if (memcmp(q->qe.report_data.data, digest, 32) != 0 || !span_is_zero(span_of(q->qe.report_data.data + 32, 32)))
         return VERIFIER_E_QE_BINDING;
     if (!verifier_keys_ecdsa(verifier_cache_keys(cache), VERIFIER_P256, q->key, q->covered, q->signature))

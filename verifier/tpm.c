@@ -6,9 +6,9 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
-#include <openssl/sha.h>
 
 #include "verifier/base/reader.h"
+#include "verifier/sha.h"
 
 /* --- TPMS_ATTEST --------------------------------------------------------------------------------------------- */
 
@@ -66,24 +66,22 @@ static size_t bank_len(uint16_t bank)
 
 bool verifier_attest_has_pcrs(const struct verifier_attest *a, const struct span *values, size_t count)
 {
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    struct verifier_hash hash;
     uint8_t digest[32];
     size_t at = 0;
-    bool good = ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1 && a->selection_count > 0;
 
-    for (size_t s = 0; s < a->selection_count && good; s++) {
-        for (unsigned i = 0; i < VERIFIER_TPM_PCRS && good; i++) {
+    verifier_hash_begin(&hash, VERIFIER_SHA256);
+    for (size_t s = 0; s < a->selection_count; s++) {
+        for (unsigned i = 0; i < VERIFIER_TPM_PCRS; i++) {
             if (!(a->selection[s].pcrs >> i & 1))
                 continue;
-            good = at < count && values[at].len > 0 && values[at].len == bank_len(a->selection[s].bank) &&
-                   EVP_DigestUpdate(ctx, values[at].data, values[at].len) == 1;
-            at++;
+            if (at == count || values[at].len == 0 || values[at].len != bank_len(a->selection[s].bank))
+                return false;
+            verifier_hash_add(&hash, values[at++]);
         }
     }
-    good = good && at == count && EVP_DigestFinal_ex(ctx, digest, NULL) == 1 &&
-           span_equal(a->pcr_digest, span_of(digest, sizeof digest));
-    EVP_MD_CTX_free(ctx);
-    return good;
+    verifier_hash_finish(&hash, digest);
+    return a->selection_count > 0 && at == count && span_equal(a->pcr_digest, span_of(digest, sizeof digest));
 }
 
 /* --- RSA ------------------------------------------------------------------------------------------------------- */
@@ -180,7 +178,7 @@ bool verifier_hcl_covers(const struct verifier_hcl *hcl, const uint8_t report_da
 {
     uint8_t digest[32];
 
-    SHA256(hcl->runtime.data, hcl->runtime.len, digest);
+    verifier_sha256(digest, hcl->runtime);
     return memcmp(digest, report_data, sizeof digest) == 0 && span_is_zero(span_of(report_data + 32, 32));
 }
 

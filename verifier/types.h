@@ -4,6 +4,7 @@
 #define VERIFIER_TYPES_H
 
 #include "verifier/base/span.h"
+#include "verifier/sha.h"
 
 #define VERIFIER_DIGEST_LEN 64 /* SHA-512 */
 #define VERIFIER_KEY_LEN 32    /* Ed25519 or X25519, private or public */
@@ -75,7 +76,6 @@ extern const char *const verifier_role_names[VERIFIER_ROLES];
 extern const char *const verifier_tee_names[VERIFIER_TEES];
 extern const char *const verifier_cc_names[VERIFIER_CCS];
 
-/* H of PROTOCOL.md: SHA-512 of `in`. */
-void verifier_sha512(uint8_t out[VERIFIER_DIGEST_LEN], struct span in);
+/* H of PROTOCOL.md is verifier_sha512(). */
 
 #endif
