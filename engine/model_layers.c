@@ -77,6 +77,21 @@ static int unpair(int row, int dim)
     return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
 }
 
+struct giving {
+    struct span file; /* still in memory */
+    size_t stride;
+    int rows; /* given back already */
+};
+
+static void give_back(void *ctx, int rows)
+{
+    struct giving *g = ctx;
+    size_t len = (size_t)(rows - g->rows) * g->stride;
+    engine_files_discard(span_of(g->file.data, len));
+    g->file = span_of(g->file.data + len, g->file.len - len);
+    g->rows = rows;
+}
+
 static void matrix_part(struct loader *l, struct kern_matrix *out, const struct model_tensor *t, int layer,
                         const char *part, int rows, int cols, bool reorder)
 {
@@ -86,10 +101,14 @@ static void matrix_part(struct loader *l, struct kern_matrix *out, const struct 
                              .stride = (size_t)cols / quant->block * quant->bytes,
                              .index = reorder ? unpair : NULL,
                              .head = l->m->spec.head_dim};
+    struct giving giving = {.file = t->data, .stride = from.stride};
     bool exact = l->m->exact || !l->m->ops->integer;
-    if (!kern_matrix_pack(out, &from, rows, cols, exact, l->m->pool, &l->m->weights))
+    bool as_read =
+        l->discard && !reorder && t->file.data == t->data.data; /* in the file's order, by this matrix alone */
+    if (!kern_matrix_pack(out, &from, rows, cols, exact, l->m->pool, &l->m->weights, as_read ? give_back : NULL,
+                          &giving))
         fail(l, ENGINE_E_MEMORY, layer, part, "does not fit in memory");
-    else if (l->discard)
+    else if (l->discard && !as_read)
         engine_files_discard(t->file);
 }
 

@@ -47,24 +47,30 @@ bool text_index_init(struct text_index *index, size_t count)
     return true;
 }
 
-static int32_t *text_slot(const struct text_index *index, const struct span *texts, struct span text)
+/* Where `text` of that hash is, or the free slot where it would be. */
+static struct text_slot *text_slot(const struct text_index *index, const struct span *texts, struct span text,
+                                   uint64_t hash)
 {
-    for (size_t i = hash_text(text) & index->mask;; i = (i + 1) & index->mask)
-        if (index->slots[i] < 0 || span_equal(texts[index->slots[i]], text))
-            return &index->slots[i];
+    uint32_t tag = (uint32_t)(hash >> 32);
+    for (size_t i = hash & index->mask;; i = (i + 1) & index->mask) {
+        struct text_slot *s = &index->slots[i];
+        if (s->id < 0 || (s->tag == tag && span_equal(texts[s->id], text)))
+            return s;
+    }
 }
 
 int32_t text_index_find(const struct text_index *index, const struct span *texts, struct span text)
 {
-    return *text_slot(index, texts, text);
+    return text_slot(index, texts, text, hash_text(text))->id;
 }
 
 bool text_index_add(struct text_index *index, const struct span *texts, int32_t id)
 {
-    int32_t *slot = text_slot(index, texts, texts[id]);
-    if (*slot >= 0)
+    uint64_t hash = hash_text(texts[id]);
+    struct text_slot *slot = text_slot(index, texts, texts[id], hash);
+    if (slot->id >= 0)
         return false;
-    *slot = id;
+    *slot = (struct text_slot){id, (uint32_t)(hash >> 32)};
     return true;
 }
 

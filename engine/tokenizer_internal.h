@@ -10,9 +10,13 @@
 #define TOKENIZER_SPACE_LEN 3
 
 /* Open addressing over ids, by the bytes of their text. */
+struct text_slot {
+    int32_t id;   /* -1 free */
+    uint32_t tag; /* of the hash: other texts are told apart without a look at them */
+};
 struct text_index {
-    int32_t *slots; /* owned; -1 free */
-    size_t mask;    /* size - 1, a power of two minus one */
+    struct text_slot *slots; /* owned */
+    size_t mask;             /* size - 1, a power of two minus one */
 };
 
 /* Which two neighbours merge, into what, and how soon: open addressing by (left, right). */

@@ -266,16 +266,20 @@ static void pack_float_row(struct kern_matrix *m, const uint8_t *in, const struc
     }
 }
 
+#define PACK_STEP ((size_t)16 << 20) /* bytes between two reports of how far packing is */
+
 struct packing {
     struct kern_matrix *to;
     const struct kern_rows *from;
     const struct kern_quant *quant;
+    int first; /* tile of task 0 */
 };
 
-static void pack_tile(void *ctx, int tile)
+static void pack_tile(void *ctx, int task)
 {
     const struct packing *p = ctx;
     const struct kern_form_info *form = &forms[p->to->form];
+    int tile = p->first + task;
     for (int row = tile * KERN_TILE; row < p->to->rows && row < (tile + 1) * KERN_TILE; row++) {
         if (form->integer)
             pack_integer_row(p->to, form, source_row(p->from, row), p->quant, row);
@@ -284,13 +288,10 @@ static void pack_tile(void *ctx, int tile)
     }
 }
 
-bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact,
-                      struct kern_pool *pool, struct kern_weights *memory)
+void kern_matrix_shape(struct kern_matrix *out, enum kern_type type, int rows, int cols, bool exact)
 {
-    struct packing p = {out, from, kern_quant_find((uint32_t)from->type)};
-    enum kern_form which = form_of(from->type, exact);
-    if (cols % KERN_BLOCK != 0) /* only plain floats may have such rows */
-        which = KERN_FORM_F32;
+    enum kern_form which =
+        cols % KERN_BLOCK ? KERN_FORM_F32 : form_of(type, exact); /* plain floats may have such rows */
     const struct kern_form_info *form = &forms[which];
     int blocks = (cols + KERN_BLOCK - 1) / KERN_BLOCK;
 
@@ -298,11 +299,26 @@ bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int
     out->units = (blocks + (int)form->unit - 1) / (int)form->unit;
     out->unit_bytes = form->head + (size_t)form->unit * form->block;
     out->tile_bytes = (size_t)out->units * out->unit_bytes;
+}
+
+bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact,
+                      struct kern_pool *pool, struct kern_weights *memory, void (*done)(void *ctx, int rows), void *ctx)
+{
+    struct packing p = {out, from, kern_quant_find((uint32_t)from->type), 0};
+    int tiles = (rows + KERN_TILE - 1) / KERN_TILE;
+
+    kern_matrix_shape(out, from->type, rows, cols, exact);
     out->data = kern_weights_take(memory, kern_matrix_bytes(out));
     if (!out->data)
         return false;
     /* Tiles of 16 rows keep within KERN_POOL_TASKS_MAX for any matrix whose rows fit 2^24. */
-    kern_pool_run(pool, pack_tile, &p, (rows + KERN_TILE - 1) / KERN_TILE);
+    int step = done && out->tile_bytes < PACK_STEP ? (int)(PACK_STEP / out->tile_bytes) : tiles;
+    for (; p.first < tiles; p.first += step) {
+        int left = tiles - p.first, now = left < step ? left : step;
+        kern_pool_run(pool, pack_tile, &p, now);
+        if (done)
+            done(ctx, (p.first + now) * KERN_TILE < rows ? (p.first + now) * KERN_TILE : rows);
+    }
     return true;
 }
 

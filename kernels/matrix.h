@@ -73,9 +73,15 @@ struct kern_rows {
     int head;                        /* second argument of `index` */
 };
 
-/* Lay out `rows` rows of `cols` columns; `exact`: decode to F32. At most 2^24 rows. False when memory is short. */
+/* The form in which `rows` rows of `cols` columns stored as `type` would lie in memory, without any:
+ * kern_matrix_bytes() says how much that is. `exact`: as F32. */
+void kern_matrix_shape(struct kern_matrix *out, enum kern_type type, int rows, int cols, bool exact);
+/* Lay out `rows` rows of `cols` columns; `exact`: decode to F32. At most 2^24 rows. `done(ctx, n)`, unless NULL, is
+ * called now and then: the first n rows are laid out, their stored form is not read again (`from` without an index).
+ * False when memory is short. */
 bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int rows, int cols, bool exact,
-                      struct kern_pool *pool, struct kern_weights *memory);
+                      struct kern_pool *pool, struct kern_weights *memory, void (*done)(void *ctx, int rows),
+                      void *ctx);
 /* Block `block` of tile `tile`, decoded exactly as the file's decoder does. */
 void kern_matrix_block(const struct kern_matrix *m, int tile, int block, float out[KERN_TILE][KERN_BLOCK]);
 /* Row `row` as `cols` floats, exactly as the file's decoder gives them. */

@@ -75,7 +75,7 @@ START_TEST(layout_keeps_every_value)
                 struct kern_matrix m;
                 struct kern_weights memory = {NULL, 0};
                 float want[512], got[512];
-                ck_assert(kern_matrix_pack(&m, &from, rows, cols, exact, pool, &memory));
+                ck_assert(kern_matrix_pack(&m, &from, rows, cols, exact, pool, &memory, NULL, NULL));
                 for (int row = 0; row < rows; row++) {
                     quant->decode(want, stored + (size_t)row * stride, (size_t)cols / quant->block);
                     kern_matrix_row(&m, row, got);
@@ -173,7 +173,7 @@ static void sweep(const struct kern_ops *ops)
             struct kern_matrix m;
             struct kern_weights memory = {NULL, 0};
             struct kern_acts a;
-            ck_assert(kern_matrix_pack(&m, &from, rows, cols, false, pool, &memory) &&
+            ck_assert(kern_matrix_pack(&m, &from, rows, cols, false, pool, &memory, NULL, NULL) &&
                       kern_acts_init(&a, ROWS_MAX, cols));
             for (int r = 0; r < ROWS_MAX; r++)
                 fill_acts(ops, &a, r, types[t] == KERN_BF16);
@@ -220,7 +220,8 @@ START_TEST(integer_products_are_the_same_on_every_avx512_table)
         struct kern_weights memory = {NULL, 0};
         struct kern_acts a;
         static float y[3][ROWS * OUT];
-        ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, false, pool, &memory) && kern_acts_init(&a, ROWS, COLS));
+        ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, false, pool, &memory, NULL, NULL) &&
+                  kern_acts_init(&a, ROWS, COLS));
         for (int r = 0; r < ROWS; r++)
             fill_acts(tables[0], &a, r, false);
         for (int i = 0; i < 3 && kern_form_info(m.form)->integer; i++) {
@@ -250,7 +251,7 @@ START_TEST(split_products_equal_whole_ones)
     struct kern_acts a;
     struct kern_pool *pools[] = {kern_pool_open(1), kern_pool_open(4)};
     float *y[2];
-    ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, !ops->integer, pools[1], &memory) &&
+    ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, !ops->integer, pools[1], &memory, NULL, NULL) &&
               kern_acts_init(&a, ROWS, COLS));
     for (int r = 0; r < ROWS; r++)
         fill_noise(a.x + (size_t)r * (size_t)a.stride, COLS, (uint32_t)r);

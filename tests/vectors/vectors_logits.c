@@ -179,7 +179,8 @@ static bool in_bf16(const char *name, const char *path)
 
 static double bar(const char *name, const char *path, bool exact, const struct engine_model_info *info)
 {
-    bool oss = strncmp(name, "gptoss", 6) == 0, experts = oss || strncmp(name, "mixtral", 7) == 0;
+    bool oss = strncmp(name, "gptoss", 6) == 0,
+         experts = oss || strncmp(name, "mixtral", 7) == 0 || strstr(name, "moe");
     bool quantized = strstr(name, "-Q") || strstr(name, "MXFP4");
     if (exact || strcmp(info->kernels, "ref") == 0)
         return oss ? 1e-4 : 1e-5;

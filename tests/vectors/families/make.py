@@ -90,10 +90,10 @@ def shapes(c):
             norm(at + "pre_feedforward_layernorm.weight", embed)
             norm(at + "post_feedforward_layernorm.weight", embed)
         if kind == "phi3":
-            put(attention + "qkv_proj.weight", q + 2 * kv, embed)
+            put(attention + "qkv_proj.weight", q + 2 * kv, embed, spread=0.125)
         else:
             for part, rows in (("q", q), ("k", kv), ("v", kv)):
-                put(f"{attention}{part}_proj.weight", rows, embed)
+                put(f"{attention}{part}_proj.weight", rows, embed, spread=0.125)
                 if kind in ("qwen2", "gpt_oss"):
                     put(f"{attention}{part}_proj.bias", rows, spread=0.5)
         put(attention + "o_proj.weight", embed, q)
