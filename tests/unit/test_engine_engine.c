@@ -25,6 +25,7 @@ struct watch {
     size_t float_count[8];
     size_t id_count[8], logprob_count[8], prompt_count[8];
     double first_logprob[8];
+    uint64_t logprob_bits[8]; /* of every log-probability told, chosen and others */
     enum tunnel_finish finish[8];
     bool finished[8], started, over;
     uint32_t status, prompt_tokens, completion_tokens, cached_tokens;
@@ -37,6 +38,13 @@ struct watch {
 static void copy_text(char *out, size_t cap, struct span s)
 {
     snprintf(out, cap, "%.*s", (int)s.len, s.len ? (const char *)s.data : "");
+}
+
+static void mix_bits(uint64_t *hash, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    *hash = (*hash ^ bits) * 1099511628211u + 1;
 }
 
 static void on_delta(struct watch *w, const struct tunnel_event *ev)
@@ -53,6 +61,11 @@ static void on_delta(struct watch *w, const struct tunnel_event *ev)
     if (ev->logprob_count && w->logprob_count[i] == 0)
         w->first_logprob[i] = ev->logprob[0].chosen.logprob;
     w->logprob_count[i] += ev->logprob_count;
+    for (size_t k = 0; k < ev->logprob_count; k++) {
+        mix_bits(&w->logprob_bits[i], ev->logprob[k].chosen.logprob);
+        for (size_t t = 0; t < ev->logprob[k].top_count; t++)
+            mix_bits(&w->logprob_bits[i], ev->logprob[k].top[t].logprob);
+    }
 }
 
 static void on_event(void *ctx, const struct tunnel_event *ev)
@@ -204,12 +217,19 @@ enum { PROMPTS = 5, LENGTH = 40 };
 
 static struct watch alone[PROMPTS], watches[WATCHES];
 
+static struct tunnel_request *ask_told(int prompt)
+{
+    struct tunnel_request *q = ask(prompts[prompt], LENGTH);
+    q->logprobs = 5;
+    return q;
+}
+
 static void run_alone(void)
 {
     struct engine_options o = {.no_prefix_cache = true};
     struct engine *e = open_engine(&o);
     for (int i = 0; i < PROMPTS; i++) {
-        run(e, ask(prompts[i], LENGTH), &alone[i]);
+        run(e, ask_told(i), &alone[i]);
         ck_assert_uint_eq(alone[i].status, 0);
         ck_assert_uint_eq(alone[i].completion_tokens, LENGTH);
         ck_assert_int_eq(alone[i].finish[0], TUNNEL_FINISH_LENGTH);
@@ -223,6 +243,8 @@ static void same_as_alone(const struct watch *w, int i)
     ck_assert_uint_eq(w->id_count[0], alone[i].id_count[0]);
     ck_assert_mem_eq(w->ids[0], alone[i].ids[0], w->id_count[0] * sizeof(int32_t));
     ck_assert_str_eq(w->text[0], alone[i].text[0]);
+    ck_assert_uint_eq(w->logprob_count[0], alone[i].logprob_count[0]);
+    ck_assert_uint_eq(w->logprob_bits[0], alone[i].logprob_bits[0]); /* each depends on the bits of all logits */
 }
 
 START_TEST(text_is_the_expected_one)
@@ -261,7 +283,7 @@ START_TEST(nothing_changes_the_answer)
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 20; i++) {
             watch_init(&watches[i]);
-            submit(e, ask(prompts[i % PROMPTS], LENGTH), &watches[i]);
+            submit(e, ask_told(i % PROMPTS), &watches[i]);
         }
         for (int i = 0; i < 20; i++) {
             wait_end(&watches[i]);
