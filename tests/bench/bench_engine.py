@@ -19,7 +19,7 @@ QUICK = os.environ.get("BENCH_QUICK", "0") != "0"
 ONLY = re.compile(os.environ.get("BENCH_ONLY", ""), re.IGNORECASE)
 TOOLS = os.path.join(TOP, "build/demo/tests")
 SAMPLES = 3 if QUICK else 5
-TRIES = 3  # for each sample
+TRIES = 2 if QUICK else 3  # for each sample
 FOREIGN_MAX = 0.1  # of one processor
 AMX = "amx_int8" in open("/proc/cpuinfo", encoding="ascii").read()
 

@@ -5,7 +5,7 @@
  * minutes); it keeps its pace, nobody starves. start: time until a request can be taken, and the most memory the
  * process ever held, its KV cache filled. sampling: what choosing a token costs beside the product that makes its
  * logits. admission: how many 32 K requests its blocks hold, against one contiguous stretch each. A case during which
- * others used the processors is taken again, at most four times. */
+ * others used the processors is taken again, at most twice. */
 #include "engine/engine.h"
 #include "engine/sample.h"
 #include "engine/sched.h"
@@ -22,7 +22,7 @@ enum {
     PROMPT = 512,
     SHARED = 384,
     SAMPLES_MAX = 1 << 20,
-    TRIES = 5,
+    TRIES = 3,
 };
 
 static const char *label;

@@ -54,3 +54,4 @@ for name in $names; do
     machine >"$result"
     bash "$TOP/tests/bench/bench_$name.sh" | tee -a "$result"
 done
+[ -n "$only" ] || python3 "$TOP/tests/bench/page.py"
