@@ -51,7 +51,7 @@ struct grammar_text {
     struct arena arena;
     struct rule *rules; /* owned */
     size_t count, cap;
-    unsigned depth;
+    unsigned depth, merges;
     bool failed;
     struct engine_problem *why;
 };
@@ -90,6 +90,15 @@ void grammar_from_tools(struct grammar_text *g, const struct grammar_tools *tool
 struct expr *regex_parse(struct grammar_text *g, struct span text, bool in_json);
 /* JSON's own rules by name: value, object, array, string, char, number, integer, boolean, null, ws. */
 void grammar_json_rules(struct grammar_text *g);
+/* grammar_merge.c: one schema for two that must both hold, a new reference; NULL after a fault. `root` is where their
+ * references lead. */
+json_t *grammar_merge(struct grammar_text *g, const json_t *root, const json_t *a, const json_t *b);
+/* What a "#/.." reference leads to; NULL: nowhere. */
+const json_t *grammar_target(const json_t *root, const char *ref);
+/* grammar_number.c: a number that keeps minimum, maximum and their exclusive forms. */
+bool grammar_has_bounds(const json_t *schema);
+struct expr *grammar_integer(struct grammar_text *g, const json_t *schema);
+struct expr *grammar_decimal(struct grammar_text *g, const json_t *schema);
 void ebnf_parse(struct grammar_text *g, struct span text);
 
 /* --- automaton ---------------------------------------------------------------------------------- */

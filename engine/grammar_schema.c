@@ -1,11 +1,12 @@
 /* grammar_schema.c - JSON schemas and choices as expressions.
- * Read: type (one or several), enum, const, anyOf, oneOf (as anyOf), allOf of one, $ref inside the schema, properties,
- * required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength, pattern (the whole
- * value), format (date, time, date-time, uuid), minimum and maximum (and exclusive ones) of integers. Titles,
- * descriptions, defaults and examples mean nothing. Any other keyword is refused by name: an answer must not silently
- * break a rule. Properties come in the order of the schema; where `properties` are given and `additionalProperties` is
- * not, there are no others; the same for prefixItems without items. */
-#include <inttypes.h>
+ * Read: type (one or several), enum, const, anyOf, oneOf (as anyOf), allOf, $ref inside the schema (also to itself),
+ * properties, required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength, pattern
+ * (the whole value), format (date, time, date-time, duration, uuid, hostname, email, ipv4, ipv6, uri), minimum and
+ * maximum and their exclusive forms. Keywords beside anyOf, oneOf, allOf and $ref hold too: such schemas are merged
+ * (grammar_merge.c). Titles, descriptions, defaults and examples mean nothing. Any other keyword is refused by name,
+ * and so is what cannot be merged: an answer must not silently break a rule. Properties come in the order of the
+ * schema; where `properties` are given and `additionalProperties` is not, there are no others; the same for prefixItems
+ * without items. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -66,18 +67,25 @@ static struct expr *literal(struct schema *s, const json_t *v)
     return x;
 }
 
-static struct expr *one_of_literals(struct schema *s, const json_t *values)
+static bool one_is_in(const json_t *values, const json_t *one)
 {
-    struct expr *all = expr_new(s->g, X_ALT);
     const json_t *v;
     size_t i;
-    if (json_array_size(values) == 0)
-        return bad(s, "enum");
-    json_array_foreach(values, i, v) all = add(s, all, literal(s, v));
-    return all;
+    json_array_foreach(values, i, v) if (json_equal(v, one)) return true;
+    return false;
 }
 
 /* --- keywords ----------------------------------------------------------------------------------- */
+
+/* Keywords that are not supported, with the value that asks for nothing; objects with properties are closed anyway. */
+static bool is_neutral(const char *key, const json_t *v)
+{
+    if (strcmp(key, "uniqueItems") == 0 || strcmp(key, "unevaluatedProperties") == 0)
+        return json_is_false(v);
+    if (strcmp(key, "minProperties") == 0 || strcmp(key, "minContains") == 0)
+        return json_is_integer(v) && json_integer_value(v) == 0;
+    return strcmp(key, "multipleOf") == 0 && json_is_integer(v) && json_integer_value(v) == 1;
+}
 
 /* Keywords that say nothing about the value, and those that are read somewhere below. */
 static bool keywords_known(struct schema *s, const json_t *schema)
@@ -125,7 +133,7 @@ static bool keywords_known(struct schema *s, const json_t *schema)
         bool found = false;
         for (size_t i = 0; i < sizeof known / sizeof *known && !found; i++)
             found = strcmp(key, known[i]) == 0;
-        if (!found)
+        if (!found && !is_neutral(key, v))
             return unsupported(s, key) != NULL;
     }
     return true;
@@ -144,97 +152,6 @@ static bool count_of(struct schema *s, const json_t *schema, const char *key, in
     return true;
 }
 
-/* --- numbers ------------------------------------------------------------------------------------ */
-
-static struct expr *digit(struct schema *s, int low, int high)
-{
-    return expr_range(s->g, expr_new(s->g, X_CLASS), (uint32_t)('0' + low), (uint32_t)('0' + high));
-}
-
-/* The numbers of exactly `n` digits from `low` to `high`, as digits. */
-static struct expr *digits_between(struct schema *s, const char *low, const char *high, size_t n)
-{
-    static const char zeros[] = "00000000000000000000", nines[] = "99999999999999999999";
-    int first = low[0] - '0', last = high[0] - '0';
-    if (n == 1)
-        return digit(s, first, last);
-    if (first == last)
-        return expr_pair(s->g, X_SEQ, digit(s, first, first), digits_between(s, low + 1, high + 1, n - 1));
-    struct expr *all = expr_new(s->g, X_ALT);
-    if (memcmp(low + 1, zeros, n - 1) != 0) {
-        struct expr *rest = digits_between(s, low + 1, nines, n - 1);
-        all = add(s, all, expr_pair(s->g, X_SEQ, digit(s, first, first), rest));
-        first++;
-    }
-    if (memcmp(high + 1, nines, n - 1) != 0) {
-        struct expr *rest = digits_between(s, zeros, high + 1, n - 1);
-        all = add(s, all, expr_pair(s->g, X_SEQ, digit(s, last, last), rest));
-        last--;
-    }
-    if (first <= last)
-        all = add(
-            s, all,
-            expr_pair(s->g, X_SEQ, digit(s, first, last), expr_repeat(s->g, digit(s, 0, 9), (int)n - 1, (int)n - 1)));
-    return all;
-}
-
-/* Adds to `all` the numbers from `low` to `high`, neither negative, after `sign`. */
-static struct expr *add_between(struct schema *s, struct expr *all, const char *sign, int64_t low, int64_t high)
-{
-    char from[24], to[24];
-    for (int64_t begin = low; begin <= high;) {
-        int n = snprintf(from, sizeof from, "%" PRId64, begin);
-        int64_t end = 9;
-        for (int i = 1; i < n; i++)
-            end = end > (INT64_MAX - 9) / 10 ? INT64_MAX : end * 10 + 9;
-        end = end < high ? end : high;
-        snprintf(to, sizeof to, "%" PRId64, end);
-        all = add(s, all, expr_pair(s->g, X_SEQ, text(s, sign), digits_between(s, from, to, (size_t)n)));
-        if (end == high)
-            break;
-        begin = end + 1;
-    }
-    return all;
-}
-
-/* One bound of integers: the keyword, or its exclusive form one further. */
-static bool bound_of(struct schema *s, const json_t *schema, const char *key, const char *exclusive, int step,
-                     int64_t otherwise, int64_t *out)
-{
-    const json_t *v = json_object_get(schema, key), *x = json_object_get(schema, exclusive);
-    const int64_t most = 999999999999999999;
-    *out = otherwise;
-    if (!v && !x)
-        return true;
-    if ((v && x) || !json_is_integer(v ? v : x))
-        return bad(s, v ? key : exclusive) != NULL;
-    *out = json_integer_value(v ? v : x) + (v ? 0 : step);
-    return (*out >= -most && *out <= most) || bad(s, key);
-}
-
-static bool has_bounds(const json_t *schema)
-{
-    return json_object_get(schema, "minimum") || json_object_get(schema, "maximum") ||
-           json_object_get(schema, "exclusiveMinimum") || json_object_get(schema, "exclusiveMaximum");
-}
-
-static struct expr *integer(struct schema *s, const json_t *schema)
-{
-    const int64_t most = 999999999999999999;
-    int64_t low, high;
-    if (!has_bounds(schema))
-        return json_rule(s, "integer");
-    if (!bound_of(s, schema, "minimum", "exclusiveMinimum", 1, -most, &low) ||
-        !bound_of(s, schema, "maximum", "exclusiveMaximum", -1, most, &high))
-        return NULL;
-    if (low > high)
-        return bad(s, "maximum");
-    struct expr *all = expr_new(s->g, X_ALT);
-    if (low < 0)
-        all = add_between(s, all, "-", high < 0 ? -high : 1, -low);
-    return high >= 0 ? add_between(s, all, "", low > 0 ? low : 0, high) : all;
-}
-
 /* --- strings ------------------------------------------------------------------------------------ */
 
 static struct expr *quoted(struct schema *s, struct expr *inside)
@@ -242,25 +159,38 @@ static struct expr *quoted(struct schema *s, struct expr *inside)
     return add(s, add(s, add(s, seq(s), text(s, "\"")), inside), text(s, "\""));
 }
 
+/* Forms that are regular; some ways to write a value may be missing, none that is wrong is there. */
 static struct expr *formatted(struct schema *s, const char *format)
 {
-    static const char date[] = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])";
-    static const char time[] =
-        "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])";
-    char both[sizeof date + sizeof time];
-    const char *regex = NULL;
-    snprintf(both, sizeof both, "%sT%s", date, time);
-    if (strcmp(format, "date") == 0)
-        regex = date;
-    else if (strcmp(format, "time") == 0)
-        regex = time;
-    else if (strcmp(format, "date-time") == 0)
-        regex = both;
-    else if (strcmp(format, "uuid") == 0)
-        regex = "[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}";
-    if (!regex)
-        return unsupported(s, format);
-    return quoted(s, regex_parse(s->g, span_str(regex), true));
+#define DATE "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+#define TIME "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|[-+]([01][0-9]|2[0-3]):[0-5][0-9])"
+#define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+#define HOST LABEL "(\\." LABEL "){0,8}"
+#define BYTE "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+    static const struct {
+        const char *name, *regex;
+    } forms[] = {
+        {"date", DATE},
+        {"time", TIME},
+        {"date-time", DATE "T" TIME},
+        {"duration", "P([0-9]{1,9}[WDMY]|T([0-9]{1,9}H[0-9]{1,9}M[0-9]{1,9}S|[0-9]{1,9}M[0-9]{1,9}S|[0-9]{1,9}[HMS]))"},
+        {"uuid", "[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"},
+        {"hostname", HOST},
+        {"email", "[A-Za-z0-9_+-]{1,32}(\\.[A-Za-z0-9_+-]{1,32}){0,3}@" HOST},
+        {"ipv4", BYTE "(\\." BYTE "){3}"},
+        {"ipv6", "([0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}"},
+        {"uri", "[a-zA-Z][a-zA-Z0-9+.-]{1,15}:(//" HOST "(:[0-9]{1,5})?)?(/[A-Za-z0-9._~!$&'()*+,;=:@-]*)*"
+                "(\\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?(#[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?"},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (strcmp(format, forms[i].name) == 0)
+            return quoted(s, regex_parse(s->g, span_str(forms[i].regex), true));
+    return unsupported(s, format);
+#undef DATE
+#undef TIME
+#undef LABEL
+#undef HOST
+#undef BYTE
 }
 
 static struct expr *string(struct schema *s, const json_t *schema)
@@ -299,8 +229,9 @@ static struct expr *array(struct schema *s, const json_t *schema)
     if (!count_of(s, schema, "minItems", prefix ? fixed : 0, &min) ||
         !count_of(s, schema, "maxItems", others ? -1 : fixed, &max))
         return NULL;
-    if (prefix && (!json_is_array(prefix) || fixed == 0 || min < fixed || (max >= 0 && max < fixed)))
-        return bad(s, "prefixItems with minItems or maxItems");
+    if (prefix && (!json_is_array(prefix) || fixed == 0 || (max >= 0 && max < fixed)))
+        return bad(s, "prefixItems with maxItems");
+    min = min < fixed ? fixed : min; /* all of them are written */
     if (max >= 0 && max < min)
         return bad(s, "maxItems");
     struct expr *item = !others ? NULL : items ? shared(s, value_of(s, items)) : json_rule(s, "value");
@@ -363,24 +294,28 @@ static struct members other_members(struct schema *s, const json_t *others)
     return (struct members){shared(s, more), shared(s, expr_repeat(s->g, first, 0, 1))};
 }
 
-static struct expr *object(struct schema *s, const json_t *schema)
+/* The properties, and those that are only required: they are as `additionalProperties` says. A new reference. */
+static json_t *all_properties(struct schema *s, const json_t *properties, const json_t *required, const json_t *others)
 {
-    const json_t *properties = json_object_get(schema, "properties"), *required = json_object_get(schema, "required");
-    const json_t *others = json_object_get(schema, "additionalProperties");
-    if ((properties && !json_is_object(properties)) || (required && !json_is_array(required)))
-        return bad(s, properties && !json_is_object(properties) ? "properties" : "required");
-    if (!properties && (!others || json_is_true(others)) && json_array_size(required) == 0)
-        return json_rule(s, "object");
-    bool open = others ? !json_is_false(others) : !properties;
+    json_t *all = properties ? json_copy((json_t *)properties) : json_object(), *name;
+    size_t i;
+    json_array_foreach(required, i, name)
+    {
+        const char *text = json_string_value(name);
+        if (!text || (json_is_false(others) && !json_object_get(all, text)))
+            bad(s, "required (a name that is no property)");
+        else if (!json_object_get(all, text))
+            json_object_set_new(all, text, json_is_object(others) ? json_incref((json_t *)others) : json_true());
+    }
+    return all;
+}
+
+static struct expr *members_of(struct schema *s, const json_t *properties, const json_t *required, const json_t *others,
+                               bool open)
+{
     struct members rest =
         open ? other_members(s, others) : (struct members){expr_new(s->g, X_EMPTY), expr_new(s->g, X_EMPTY)};
-    const json_t *name;
     size_t count = json_object_size(properties), i;
-    json_array_foreach(
-        required, i,
-        name) if (!json_is_string(name) ||
-                  !json_object_get(properties,
-                                   json_string_value(name))) return bad(s, "required (a name without a property)");
     const char **names = calloc(count + 1, sizeof *names);
     const char *key;
     json_t *value;
@@ -398,6 +333,21 @@ static struct expr *object(struct schema *s, const json_t *schema)
     return add(s, add(s, add(s, add(s, seq(s), text(s, "{")), json_rule(s, "ws")), rest.fresh), text(s, "}"));
 }
 
+static struct expr *object(struct schema *s, const json_t *schema)
+{
+    const json_t *given = json_object_get(schema, "properties"), *required = json_object_get(schema, "required");
+    const json_t *others = json_object_get(schema, "additionalProperties");
+    if ((given && !json_is_object(given)) || (required && !json_is_array(required)))
+        return bad(s, given && !json_is_object(given) ? "properties" : "required");
+    if (!given && (!others || json_is_true(others)) && json_array_size(required) == 0)
+        return json_rule(s, "object");
+    bool open = others ? !json_is_false(others) : !given;
+    json_t *properties = all_properties(s, given, required, others);
+    struct expr *x = members_of(s, properties, required, others, open);
+    json_decref(properties);
+    return x;
+}
+
 /* --- any value ---------------------------------------------------------------------------------- */
 
 static struct expr *typed(struct schema *s, const json_t *schema, const char *type)
@@ -409,27 +359,22 @@ static struct expr *typed(struct schema *s, const json_t *schema, const char *ty
     if (strcmp(type, "string") == 0)
         return string(s, schema);
     if (strcmp(type, "integer") == 0)
-        return integer(s, schema);
+        return grammar_integer(s->g, schema);
     if (strcmp(type, "number") == 0)
-        return has_bounds(schema) ? unsupported(s, "a bound of numbers that are not integers") : json_rule(s, "number");
+        return grammar_has_bounds(schema) ? grammar_decimal(s->g, schema) : json_rule(s, "number");
     if (strcmp(type, "boolean") == 0 || strcmp(type, "null") == 0)
         return json_rule(s, type);
     return bad(s, "type");
 }
 
-/* #, #/$defs/name, ..: each target is one rule, so a schema may refer to itself. */
-static struct expr *referred(struct schema *s, const char *ref)
+const json_t *grammar_target(const json_t *root, const char *ref)
 {
     char part[256];
-    const json_t *at = s->root;
-    char name[300];
-    int n = snprintf(name, sizeof name, "$ref %u %s", s->number, ref);
-    if (ref[0] != '#' || n < 0 || (size_t)n >= sizeof name)
-        return unsupported(s, "a $ref to another document");
-    for (const char *p = ref + 1; *p == '/' && at;) {
+    const json_t *at = ref[0] == '#' ? root : NULL;
+    for (const char *p = ref + 1; at && *p == '/';) {
         size_t len = strcspn(++p, "/"), k = 0;
         if (len >= sizeof part)
-            return bad(s, "$ref");
+            return NULL;
         for (size_t i = 0; i < len; i++) { /* ~1 is a slash, ~0 a tilde (RFC 6901) */
             bool escape = p[i] == '~' && i + 1 < len && (p[i + 1] == '0' || p[i + 1] == '1');
             part[k++] = escape ? (p[i + 1] == '1' ? '/' : '~') : p[i];
@@ -439,6 +384,17 @@ static struct expr *referred(struct schema *s, const char *ref)
         at = json_is_array(at) ? json_array_get(at, strtoul(part, NULL, 10)) : json_object_get(at, part);
         p += len;
     }
+    return at;
+}
+
+/* #, #/$defs/name, ..: each target is one rule, so a schema may refer to itself. */
+static struct expr *referred(struct schema *s, const char *ref)
+{
+    char name[300];
+    const json_t *at = grammar_target(s->root, ref);
+    int n = snprintf(name, sizeof name, "$ref %u %s", s->number, ref);
+    if (ref[0] != '#' || n < 0 || (size_t)n >= sizeof name)
+        return unsupported(s, "a $ref to another document");
     if (!at)
         return bad(s, "$ref");
     int32_t rule = rule_named(s->g, span_str(name));
@@ -451,14 +407,72 @@ static struct expr *referred(struct schema *s, const char *ref)
     return expr_rule(s->g, rule);
 }
 
-static struct expr *any_of(struct schema *s, const json_t *schemas)
+/* --- schemas that hold together -------------------------------------------------------------------- */
+
+/* Does `schema` say more about the value than `key` does? */
+static bool says_more(const json_t *schema, const char *key)
+{
+    static const char *const silent[] = {"title",    "description", "default",    "examples",     "$comment",
+                                         "$schema",  "$id",         "$defs",      "readOnly",     "definitions",
+                                         "nullable", "writeOnly",   "deprecated", "discriminator"};
+    const char *name;
+    json_t *v;
+    json_object_foreach((json_t *)schema, name, v)
+    {
+        bool quiet = strcmp(name, key) == 0;
+        for (size_t i = 0; i < sizeof silent / sizeof *silent && !quiet; i++)
+            quiet = strcmp(name, silent[i]) == 0;
+        if (!quiet)
+            return true;
+    }
+    return false;
+}
+
+/* The value of both; `a` is given away. The merged schema is kept as long as expressions are made from it. */
+static struct expr *value_of_both(struct schema *s, json_t *a, const json_t *b)
+{
+    json_t *merged = grammar_merge(s->g, s->root, a, b);
+    struct expr *x = merged ? value_of(s, merged) : NULL;
+    json_decref(a);
+    json_decref(merged);
+    return x;
+}
+
+static json_t *schema_without(const json_t *schema, const char *key)
+{
+    json_t *copy = json_copy((json_t *)schema);
+    json_object_del(copy, key);
+    json_object_del(copy, "nullable"); /* said once, by the caller */
+    return copy;
+}
+
+static struct expr *all_of(struct schema *s, const json_t *schema)
+{
+    const json_t *all = json_object_get(schema, "allOf"), *one;
+    json_t *merged = schema_without(schema, "allOf");
+    size_t i;
+    json_array_foreach(all, i, one)
+    {
+        json_t *next = grammar_merge(s->g, s->root, merged, one);
+        json_decref(merged);
+        merged = next;
+    }
+    struct expr *x = json_array_size(all) == 0 ? bad(s, "allOf") : merged ? value_of(s, merged) : NULL;
+    json_decref(merged);
+    return x;
+}
+
+/* One of several; what else the schema says holds for each of them. */
+static struct expr *any_of(struct schema *s, const json_t *schema, const char *key)
 {
     struct expr *all = expr_new(s->g, X_ALT);
-    const json_t *one;
+    const json_t *schemas = json_object_get(schema, key), *one;
+    bool more = says_more(schema, key);
     size_t i;
     if (json_array_size(schemas) == 0)
-        return bad(s, "anyOf or oneOf");
-    json_array_foreach(schemas, i, one) all = add(s, all, value_of(s, one));
+        return bad(s, key);
+    json_array_foreach(schemas, i, one) all =
+        add(s, all, more ? value_of_both(s, schema_without(schema, key), one) : value_of(s, one));
     return all;
 }
 
@@ -472,30 +486,56 @@ static struct expr *untyped(struct schema *s, const json_t *schema)
     if (json_object_get(schema, "pattern") || json_object_get(schema, "format") ||
         json_object_get(schema, "minLength") || json_object_get(schema, "maxLength"))
         return string(s, schema);
-    return has_bounds(schema) ? unsupported(s, "a bound without a type") : json_rule(s, "value");
+    return grammar_has_bounds(schema) ? unsupported(s, "a bound without a type") : json_rule(s, "value");
+}
+
+/* Is `v` of one of the types? */
+static bool has_type(const json_t *types, const json_t *v)
+{
+    static const char *const names[] = {"object", "array", "string", "integer", "number", "boolean", "boolean", "null"};
+    const char *name = names[json_typeof(v)];
+    const json_t *one;
+    size_t i;
+    if (json_is_string(types))
+        return strcmp(json_string_value(types), name) == 0 ||
+               (json_is_integer(v) && strcmp(json_string_value(types), "number") == 0);
+    json_array_foreach(types, i, one) if (json_is_string(one) && has_type(one, v)) return true;
+    return !types;
+}
+
+/* enum or const: those of the values that the types allow. Other rules beside them would need checking here. */
+static struct expr *listed(struct schema *s, const json_t *schema)
+{
+    const json_t *one = json_object_get(schema, "const"), *values = json_object_get(schema, "enum");
+    const json_t *types = json_object_get(schema, "type"), *v;
+    struct expr *all = expr_new(s->g, X_ALT);
+    size_t i;
+    if (one)
+        return (values && !one_is_in(values, one)) || !has_type(types, one) ? bad(s, "const") : literal(s, one);
+    json_array_foreach(values, i, v) if (has_type(types, v)) all = add(s, all, literal(s, v));
+    return all && all->count == 0 ? bad(s, "enum") : all;
 }
 
 static struct expr *chosen(struct schema *s, const json_t *schema)
 {
-    const json_t *type = json_object_get(schema, "type"), *all_of = json_object_get(schema, "allOf"), *one;
+    const json_t *type = json_object_get(schema, "type"), *ref = json_object_get(schema, "$ref"), *one;
     size_t i;
-    if (json_object_get(schema, "$ref"))
-        return json_is_string(json_object_get(schema, "$ref"))
-                   ? referred(s, json_string_value(json_object_get(schema, "$ref")))
-                   : bad(s, "$ref");
-    if (json_object_get(schema, "const"))
-        return literal(s, json_object_get(schema, "const"));
-    if (json_object_get(schema, "enum"))
-        return one_of_literals(s, json_object_get(schema, "enum"));
-    if (json_object_get(schema, "anyOf") || json_object_get(schema, "oneOf")) {
-        const json_t *any = json_object_get(schema, "anyOf");
-        return json_object_get(schema, "properties") || all_of
-                   ? unsupported(s, "anyOf or oneOf beside properties or allOf")
-                   : any_of(s, any ? any : json_object_get(schema, "oneOf"));
+    if (ref && !json_is_string(ref))
+        return bad(s, "$ref");
+    if (ref && says_more(schema, "$ref")) {
+        const json_t *target = grammar_target(s->root, json_string_value(ref));
+        return target ? value_of_both(s, schema_without(schema, "$ref"), target) : bad(s, "$ref");
     }
-    if (all_of)
-        return json_array_size(all_of) == 1 && !type ? value_of(s, json_array_get(all_of, 0))
-                                                     : unsupported(s, "allOf of several schemas");
+    if (ref)
+        return referred(s, json_string_value(ref));
+    if (json_object_get(schema, "allOf"))
+        return all_of(s, schema);
+    if (json_object_get(schema, "anyOf"))
+        return any_of(s, schema, "anyOf");
+    if (json_object_get(schema, "oneOf"))
+        return any_of(s, schema, "oneOf");
+    if (json_object_get(schema, "const") || json_object_get(schema, "enum"))
+        return listed(s, schema);
     if (json_is_string(type))
         return typed(s, schema, json_string_value(type));
     if (!type)
