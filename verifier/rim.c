@@ -407,7 +407,8 @@ static bool read_hash(xmlNode *n, unsigned long i, uint8_t out[VERIFIER_RIM_HASH
     for (size_t k = 0; good && k < VERIFIER_RIM_HASH_LEN; k++) {
         int high = hex_digit(text[2 * k]), low = hex_digit(text[2 * k + 1]);
         good = high >= 0 && low >= 0;
-        out[k] = good ? (uint8_t)(high << 4 | low) : 0;
+        if (good)
+            out[k] = (uint8_t)((unsigned)high << 4 | (unsigned)low);
     }
     xmlFree(text);
     return good;

@@ -1,6 +1,7 @@
 """second.py - a second implementation of tunnel/PROTOCOL.md, written from that text alone: encodings (§ 2 to 7, 11, 13),
 hashes and trees (§ 5), signed objects and key sets (§ 7). check(folder) compares it with the vectors of § 16 in a
-folder and gives (passed, failures); sealed mode and key release: second_hpke.py, whole envelopes: second_envelope.py. Python's standard library and, for Ed25519, libcrypto through ctypes."""
+folder and gives (passed, failures); sealed mode and key release: second_hpke.py, whole
+envelopes: second_envelope.py. Python's standard library and, for Ed25519, libcrypto through ctypes."""
 
 import hashlib
 import importlib.util
