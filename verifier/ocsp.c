@@ -160,11 +160,18 @@ static enum verifier_err check_answer(struct verifier_chain *c, struct answer *a
     return VERIFIER_OK;
 }
 
+static enum verifier_err too_many(struct verifier_note *why)
+{
+    verifier_note_observed(why, "more than %d statuses of one certificate", VERIFIER_OCSP_ANSWERS_MAX);
+    verifier_note_required(why, "the newest alone");
+    return VERIFIER_E_OCSP_PARSE;
+}
+
 enum verifier_err verifier_ocsp_check(struct verifier_chain *c, size_t subject, const struct span *responses,
                                       size_t count, uint64_t now, struct verifier_note *why)
 {
     enum verifier_err silence = count == 0 ? VERIFIER_E_OCSP_MISSING : VERIFIER_E_OCSP_MISMATCH, err = VERIFIER_OK;
-    bool answered = false;
+    size_t answers = 0;
 
     if (subject + 1 >= c->count)
         return VERIFIER_E_INTERNAL;
@@ -175,17 +182,15 @@ enum verifier_err verifier_ocsp_check(struct verifier_chain *c, size_t subject, 
         enum verifier_err shape = read_answer(&a, responses[i]);
 
         if (!a.subject || !a.issuer)
-            err = VERIFIER_E_INTERNAL, answered = true;
+            err = VERIFIER_E_INTERNAL, answers++;
         else if (shape != VERIFIER_OK)
             silence = shape;
-        else if (names(&a)) {
-            answered = true;
-            err = check_answer(c, &a, now, why);
-        }
+        else if (names(&a))
+            err = ++answers > VERIFIER_OCSP_ANSWERS_MAX ? too_many(why) : check_answer(c, &a, now, why);
         OCSP_BASICRESP_free(a.basic);
     }
     ERR_clear_error(); /* what a stranger's bytes caused must not surface elsewhere */
-    return answered ? err : silence;
+    return answers > 0 ? err : silence;
 }
 
 bool verifier_ocsp_is_silence(enum verifier_err err)

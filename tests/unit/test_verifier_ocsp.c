@@ -235,6 +235,9 @@ START_TEST(every_answer_counts)
     ck_assert_int_eq(ask(first, 2, &c), VERIFIER_E_CERT_REVOKED);
     ck_assert_int_eq(ask(last, 2, &c), VERIFIER_E_CERT_REVOKED);
     ck_assert_int_eq(ask(mixed, 2, &c), VERIFIER_OK);
+    const struct span most[] = {yes, yes, far, yes, yes}, more[] = {yes, yes, yes, yes, yes};
+    ck_assert_int_eq(ask(most, 5, &c), VERIFIER_OK);
+    ck_assert_int_eq(ask(more, 5, &c), VERIFIER_E_OCSP_PARSE);
 }
 END_TEST
 
