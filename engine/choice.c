@@ -140,7 +140,8 @@ void choice_begin(struct engine *e, struct choice *c)
     pthread_mutex_unlock(&e->lock);
 }
 
-void choice_prompt_logits(struct engine *e, struct choice *c, uint32_t pos, uint32_t count, const float *logits)
+void choice_prompt_logits(struct engine *e, struct choice *c, uint32_t pos, uint32_t count, const float *logits,
+                          const struct sample_result *known)
 {
     struct tunnel_event *ev = e->event;
     struct sample_result r;
@@ -155,8 +156,11 @@ void choice_prompt_logits(struct engine *e, struct choice *c, uint32_t pos, uint
         uint32_t token = pos + i + 1;
         if (token != c->prompt_told || token >= c->prompt_len)
             continue; /* told before a preemption, or output */
-        sample_logprobs(&r, logits + (size_t)i * (size_t)e->info.vocab, (size_t)e->info.vocab, c->tokens[token],
-                        c->job->prompt_top);
+        if (known)
+            r = known[i];
+        else
+            sample_logprobs(&r, logits + (size_t)i * (size_t)e->info.vocab, (size_t)e->info.vocab, c->tokens[token],
+                            c->job->prompt_top);
         bytes += fill_record(e, &ev->logprob[ev->logprob_count++], &r);
         c->prompt_told++;
         if (ev->logprob_count == TUNNEL_LOGPROBS_MAX || bytes > RECORDS_BYTES / 2) {
@@ -292,10 +296,12 @@ static void ban_words(const struct choice *c, struct sample_params *p, int32_t *
     }
 }
 
-static void fill_params(const struct engine *e, const struct choice *c, struct sample_params *p,
-                        struct sample_bias *bias, int32_t *banned)
+void choice_wish(const struct engine *e, const struct choice *c, struct choice_wish *w, uint32_t *mask)
 {
     const struct tunnel_request *q = c->job->request;
+    struct sample_params *p = &w->params;
+    struct sample_bias *bias = w->bias;
+    int32_t *banned = w->banned;
     *p = (struct sample_params){.temperature = (float)q->temperature,
                                 .top_p = (float)q->top_p,
                                 .min_p = (float)q->min_p,
@@ -313,10 +319,10 @@ static void fill_params(const struct engine *e, const struct choice *c, struct s
     p->banned = banned;
     p->allowed = c->job->allowed;
     if (is_bound(c)) {
-        engine_grammar_mask(c->job->grammar, c->at, e->allowed);
+        engine_grammar_mask(c->job->grammar, c->at, mask);
         for (size_t i = 0; p->allowed && i < ((size_t)e->info.vocab + 31) / 32; i++)
-            e->allowed[i] &= p->allowed[i];
-        p->allowed = e->allowed;
+            mask[i] &= p->allowed[i];
+        p->allowed = mask;
     }
     ban_words(c, p, banned);
     if (c->generated >= q->min_tokens)
@@ -411,18 +417,21 @@ static bool accept_forced(struct engine *e, struct choice *c, enum tunnel_finish
 
 void choice_sample(struct engine *e, struct choice *c, float *logits)
 {
-    struct sample_params p;
-    struct sample_bias bias[TUNNEL_BIAS_MAX];
-    int32_t banned[TUNNEL_STOP_IDS_MAX + 64 + 2 * TUNNEL_BAD_WORDS_MAX];
+    struct choice_wish w;
     struct sample_result r;
+    choice_wish(e, c, &w, e->allowed);
+    sample_pick(&r, &w.params, &c->history, logits, (size_t)e->info.vocab, &e->scratch);
+    choice_take(e, c, &r);
+}
+
+void choice_take(struct engine *e, struct choice *c, const struct sample_result *r)
+{
     enum tunnel_finish why;
-    fill_params(e, c, &p, bias, banned);
-    sample_pick(&r, &p, &c->history, logits, (size_t)e->info.vocab, &e->scratch);
-    if (r.id < 0) { /* every id is forbidden */
+    if (r->id < 0) { /* every id is forbidden */
         choice_finish(e, c, TUNNEL_FINISH_STOP);
         return;
     }
-    if (accept_token(e, c, &r, &why) || accept_forced(e, c, &why))
+    if (accept_token(e, c, r, &why) || accept_forced(e, c, &why))
         choice_finish(e, c, why);
     else
         while (send_some(e, c))

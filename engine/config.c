@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kernels/device.h"
+
 /* --- the table ------------------------------------------------------------------------------------------------ */
 
 enum kind { TEXT, NUMBER, SIZE, DURATION, BOOL, LIST };
@@ -55,6 +57,7 @@ static const struct entry entries[] = {
     {"max-choices", "max_choices", NUMBER, AT(choices_max), 0, 1, 4096, "N", "answers of one request (128)"},
     {"max-logprobs", "max_logprobs", NUMBER, AT(max_logprobs), 0, 0, TUNNEL_TOP_MAX, "N", "alternatives a token (20)"},
     {"seed", "seed", TEXT_AT(seed), "N", "seed of requests that bring none (default: random)"},
+    {"device", "device", TEXT_AT(device), "cpu|cuda", "what computes (cpu)"},
     {"threads", "threads", NUMBER, AT(threads), 0, 0, 1024, "N", "threads that compute (default: one for each CPU)"},
     {"chat-template", "chat_template", TEXT_AT(chat_template), "FILE", "chat template (default: the model's)"},
     {"tool-call-parser", "tool_call_parser", TEXT_AT(tool_parser), "NAME",
@@ -363,6 +366,7 @@ static void set_defaults(struct config *c)
                          .auto_tools = true,
                          .sandbox = true,
                          .scheduling = "fcfs",
+                         .device = "cpu",
                          .runner = "generate"};
 }
 
@@ -376,6 +380,7 @@ static double parse_share(const char *text)
 
 static bool check_together(const struct config *c, char why[512])
 {
+    const char *reason;
     uint8_t digest[64];
     uint64_t seed;
     const struct entry any = {.max = UINT64_MAX};
@@ -390,6 +395,8 @@ static bool check_together(const struct config *c, char why[512])
         snprintf(why, 512, "owner: 128 hex digits are needed, got %zu characters", strlen(c->owner));
     else if (c->keyd.count == 0 || c->proxies.count == 0)
         snprintf(why, 512, "no peers: give at least one --keyd ADDR:PORT and one --proxy HOST:PORT");
+    else if (strcmp(c->device, "cpu") != 0 && !kern_device_find(c->device, &reason))
+        snprintf(why, 512, "device %s: %s", c->device, reason);
     else if (strcmp(c->scheduling, "fcfs") != 0 && strcmp(c->scheduling, "priority") != 0)
         snprintf(why, 512, "scheduling-policy: '%s' is neither fcfs nor priority", c->scheduling);
     else if (strcmp(c->runner, "generate") != 0 && strcmp(c->runner, "pooling") != 0)
@@ -501,6 +508,7 @@ void config_engine_options(const struct config *c, struct engine_options *out)
                                    .tool_parser = c->tool_parser[0] ? c->tool_parser : NULL,
                                    .reasoning_parser = c->reasoning_parser[0] ? c->reasoning_parser : NULL,
                                    .no_auto_tools = !c->auto_tools,
+                                   .device = strcmp(c->device, "cpu") == 0 ? NULL : c->device,
                                    .embeds = strcmp(c->runner, "pooling") == 0};
     char why[512]; /* checked when the configuration was read */
     (void)config_pooler(out, c->pooler, why);

@@ -23,6 +23,7 @@ struct config {
     struct config_list keyd, proxies, served;
     char chat_template[CONFIG_PATH_MAX];        /* file; empty: the model's own */
     char scheduling[16];                        /* fcfs, priority */
+    char device[16];                            /* cpu, cuda */
     char runner[16];                            /* generate, pooling */
     char memory_share[16];                      /* 0 to 1; empty: none given */
     char tool_parser[32], reasoning_parser[32]; /* empty: as the template shows */

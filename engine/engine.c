@@ -64,15 +64,15 @@ static void set_served(struct engine *e, const struct engine_options *in)
 
 /* --- memory for keys and values ----------------------------------------------------------------------------- */
 
-/* Half of what is free; or the share of the whole machine that was given, less what is taken already. */
-static uint64_t default_kv_bytes(const struct engine_options *o)
+/* Half of what is free, of a device nearly all; or the share of the whole that was given, less what is taken already.
+ */
+static uint64_t default_kv_bytes(const struct engine *e)
 {
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), spare = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * page;
-    uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * page;
-    double most = o->memory_share * (double)all, taken = (double)(all - spare);
-    if (o->memory_share > 0)
+    size_t all, spare = engine_model_memory(e->model, &all);
+    double most = e->options.memory_share * (double)all, taken = (double)(all - spare);
+    if (e->options.memory_share > 0)
         return most > taken ? (uint64_t)(most - taken) : 0;
-    return spare / 2;
+    return e->info.picks ? spare / 10 * 9 : spare / 2;
 }
 
 static uint32_t blocks_of(const struct engine *e, uint64_t tokens)
@@ -86,7 +86,7 @@ static enum engine_err size_pools(struct engine *e, int blocks[ENGINE_KV_GROUPS]
 {
     const struct engine_options *o = &e->options;
     const size_t *per_token = e->info.kv_bytes_per_token;
-    uint64_t bytes = o->kv_bytes ? o->kv_bytes : default_kv_bytes(o), size[ENGINE_KV_GROUPS], n[ENGINE_KV_GROUPS] = {0};
+    uint64_t bytes = o->kv_bytes ? o->kv_bytes : default_kv_bytes(e), size[ENGINE_KV_GROUPS], n[ENGINE_KV_GROUPS] = {0};
     for (int g = 0; g < ENGINE_KV_GROUPS; g++)
         size[g] = (uint64_t)per_token[g] * o->block_tokens;
     if (size[ENGINE_KV_SLIDING]) {
@@ -168,10 +168,12 @@ static enum engine_err open_memory(struct engine *e, struct engine_problem *why)
     e->event = calloc(1, sizeof *e->event);
     if (o->embeds)
         e->states = calloc((size_t)o->step_tokens * (size_t)e->info.embed, sizeof *e->states);
-    else
+    else if (e->info.picks && !picked_open(e, c.step_logits))
+        return engine_problem_set(why, ENGINE_E_MEMORY, "too little memory for a step's choices");
+    else if (!e->info.picks)
         e->logits = calloc((size_t)(c.step_logits + c.step_drafts) * (size_t)e->info.vocab, sizeof *e->logits);
     e->allowed = calloc(((size_t)e->info.vocab + 31) / 32, sizeof *e->allowed);
-    if (!e->rows || !e->seqs || !e->event || !(e->logits || e->states) || !e->allowed ||
+    if (!e->rows || !e->seqs || !e->event || !(e->logits || e->states || e->picked) || !e->allowed ||
         !sample_scratch_init(&e->scratch, (size_t)e->info.vocab))
         return engine_problem_set(why, ENGINE_E_MEMORY, "too little memory for a step's logits");
     e->stats.kv_blocks = (uint64_t)(blocks[0] ? blocks[0] : blocks[1]) - 1;
@@ -224,11 +226,14 @@ static enum engine_err open_model(struct engine *e, const struct engine_files *f
 {
     struct engine_model_options m = {.threads = e->options.threads,
                                      .context_max = (int)e->options.context_max,
-                                     .step_tokens_max = (int)e->options.step_tokens};
+                                     .step_tokens_max = (int)e->options.step_tokens,
+                                     .device = e->options.device};
     e->model = engine_model_open(files, true, &m, why);
     if (!e->model)
         return why->code;
     e->info = *engine_model_info(e->model);
+    if (e->info.picks && e->options.ngram.tokens > 0)
+        return engine_problem_set(why, ENGINE_E_UNSUPPORTED, "speculation is not there on a device; leave it out");
     if (e->options.pooling == ENGINE_POOLING_MODEL)
         e->options.pooling = pool_of_files(files, e->info.arch);
     if (e->options.context_max == 0 || e->options.context_max > (uint32_t)e->info.context_max)
@@ -324,6 +329,7 @@ void engine_close(struct engine *e)
     engine_tokenizer_close(e->tokenizer);
     engine_model_close(e->model);
     sample_scratch_release(&e->scratch);
+    picked_close(e);
     if (e->logits)
         secret_wipe(e->logits, (size_t)(e->sched.config.step_logits + e->sched.config.step_drafts) *
                                    (size_t)e->info.vocab * sizeof *e->logits);

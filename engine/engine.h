@@ -41,6 +41,7 @@ struct engine_options {
     uint32_t queue_max;          /* requests waiting before 429; 0: 1024 */
     uint32_t choices_max;        /* choices (prompts x n) of one request; 0: 128 */
     uint32_t logprobs_max;       /* --max-logprobs; 0: 20 */
+    const char *device;          /* --device: "cuda", or NULL: the processor; borrowed for the call */
     bool no_prefix_cache;        /* --no-enable-prefix-caching */
     bool by_priority;            /* --scheduling-policy priority */
     bool has_seed;               /* --seed: unseeded requests draw from this, in order of arrival */

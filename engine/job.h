@@ -108,6 +108,7 @@ struct engine {
     float *logits; /* NULL where vectors are served */
     float *states; /* NULL where text is served */
     struct sample_scratch scratch;
+    struct picked *picked;                         /* NULL: logits come to the host */
     uint32_t *allowed;                             /* owned scratch: a bit for each id */
     struct tunnel_event *event;                    /* scratch */
     struct {                                       /* smoothed times; 0: not seen yet */
@@ -146,12 +147,24 @@ void job_fail(struct engine *e, struct job *j, uint32_t status, const char *code
 void queue_push(struct queue *q, struct job *j);
 struct job *queue_pop(struct queue *q);
 
+/* Rules for one token; `params` borrows from the rest. */
+struct choice_wish {
+    struct sample_params params;
+    struct sample_bias bias[TUNNEL_BIAS_MAX];
+    int32_t banned[TUNNEL_STOP_IDS_MAX + 64 + 2 * TUNNEL_BAD_WORDS_MAX];
+};
+
 /* --- choice.c: what a choice says (step thread) --- */
 bool choice_open_split(struct choice *c); /* false when memory is short */
 /* START if it was not sent, then the echo of the prompt if that is asked for. */
 void choice_begin(struct engine *e, struct choice *c);
-/* Log-probabilities of the prompt from logits of positions pos .. pos+count-1. */
-void choice_prompt_logits(struct engine *e, struct choice *c, uint32_t pos, uint32_t count, const float *logits);
+/* Log-probabilities of the prompt from logits of positions pos .. pos+count-1, or as already `known` for each. */
+void choice_prompt_logits(struct engine *e, struct choice *c, uint32_t pos, uint32_t count, const float *logits,
+                          const struct sample_result *known);
+/* How the next token is to be chosen; `mask` is room for a bit for each id. */
+void choice_wish(const struct engine *e, const struct choice *c, struct choice_wish *w, uint32_t *mask);
+/* The next token was chosen: take it in, send what it makes certain. */
+void choice_take(struct engine *e, struct choice *c, const struct sample_result *r);
 /* Sample the next token from `logits` (used up), send what it makes certain. */
 void choice_sample(struct engine *e, struct choice *c, float *logits);
 /* Nothing more comes: the rest of the text, then FINISH. */
@@ -173,6 +186,12 @@ void pool_finish(struct engine *e, struct choice *c);
 void guess_tokens(const struct engine *e, struct choice *c);
 /* Sample from the logits of a row with guesses, as long as these turn out right. */
 void guess_check(struct engine *e, struct choice *c, const struct sched_row *row, float *logits);
+
+/* --- picked.c: models on a device choose tokens there (step thread) --- */
+bool picked_open(struct engine *e, size_t logit_rows); /* false when memory is short */
+void picked_close(struct engine *e);                   /* wipes */
+enum engine_err picked_step(struct engine *e, size_t rows);
+void picked_hand_out(struct engine *e, size_t rows);
 
 /* --- intake.c --- */
 void *engine_intake_main(void *engine);

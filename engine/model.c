@@ -111,9 +111,11 @@ const struct engine_model_info *engine_model_info(const struct engine_model *m)
     return &m->info;
 }
 
-size_t engine_model_memory(const struct engine_model *m)
+size_t engine_model_memory(const struct engine_model *m, size_t *all)
 {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     if (m->device)
-        return model_device_memory(m);
-    return (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+        return model_device_memory(m, all);
+    *all = (size_t)sysconf(_SC_PHYS_PAGES) * page;
+    return (size_t)sysconf(_SC_AVPHYS_PAGES) * page;
 }

@@ -45,8 +45,8 @@ MUST_CHECK struct engine_model *engine_model_open(const struct engine_files *fil
                                                   struct engine_problem *why);
 void engine_model_close(struct engine_model *m); /* NULL is fine; after every KV of it is closed */
 const struct engine_model_info *engine_model_info(const struct engine_model *m);
-/* Bytes that are free where keys and values will lie. */
-size_t engine_model_memory(const struct engine_model *m);
+/* Bytes that are free where keys and values will lie, of `*all` there. */
+size_t engine_model_memory(const struct engine_model *m, size_t *all);
 
 /* --- KV ------------------------------------------------------------------------------------------ */
 

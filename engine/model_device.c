@@ -306,9 +306,14 @@ void model_device_describe(const struct engine_model *m, struct engine_model_inf
     info->weight_bytes = m->device->weight_bytes;
 }
 
-size_t model_device_memory(const struct engine_model *m)
+/* What others have taken of the device does not count as there. */
+size_t model_device_memory(const struct engine_model *m, size_t *all)
 {
-    return m->device->ops->device_free(m->device->bridge);
+    struct bridge_stats stats;
+    size_t spare = m->device->ops->device_free(m->device->bridge);
+    engine_model_crossings(m, &stats);
+    *all = spare + stats.device_bytes;
+    return spare;
 }
 
 void engine_model_crossings(const struct engine_model *m, struct bridge_stats *out)

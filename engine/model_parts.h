@@ -59,7 +59,7 @@ bool model_device_open(struct engine_model *m, const char *name, bool exact, str
 bool model_device_load(struct engine_model *m, struct engine_problem *why); /* after model_layers_load() */
 void model_device_close(struct engine_model *m);
 void model_device_describe(const struct engine_model *m, struct engine_model_info *info);
-size_t model_device_memory(const struct engine_model *m);
+size_t model_device_memory(const struct engine_model *m, size_t *all);
 uint8_t *model_device_kv_take(const struct engine_model *m, size_t bytes); /* NULL when memory is short */
 void model_device_kv_give(const struct engine_model *m, uint8_t *base);
 void model_device_kv_zero(const struct engine_kv *kv, int group, int32_t block);

@@ -16,6 +16,8 @@
 struct chunk; /* one packed event that waits for room on its stream */
 struct stream;
 
+enum { NODE_LOAD_PATHS = 20 }; /* the model, and what a GPU's driver opens */
+
 struct node {
     const struct config *config;
     struct writer documents; /* the policy bundle as read */
@@ -24,7 +26,7 @@ struct node {
     pid_t tunnel_pid;
     struct tunnel_link *link;
     struct sandbox_config sandbox;
-    struct sandbox_path load_path;
+    struct sandbox_path load_path[NODE_LOAD_PATHS];
     int keep[4];
     unsigned stage;
     int wake_fd; /* eventfd: other threads have something for the loop */

@@ -48,7 +48,7 @@ static bool fork_attester(struct node *n)
     struct attester_config c = {.role = VERIFIER_ENGINE,
                                 .program = "airlock-engine",
                                 .version = AIRLOCK_VERSION,
-                                .kernels = ops->name,
+                                .kernels = strcmp(n->config->device, "cpu") == 0 ? ops->name : n->config->device,
                                 .producer = attester_producer(),
                                 .no_sandbox = !n->config->sandbox};
     char why[256];
@@ -126,10 +126,33 @@ static bool show_stage(struct node *n)
     return err == ATTESTER_OK || fail(n, "the attester does not confirm the sandbox", attester_err_name(err));
 }
 
+/* What CUDA's libraries open while the model is loaded; the nodes must exist already, since nothing can be started that
+ * would make them. Nothing is written: the cache of compiled kernels is off, and all of ours are loaded at once, for
+ * memory can be mapped executable only until the second stage. */
+static size_t allow_device(struct node *n, size_t count)
+{
+    static const char *const nodes[] = {"/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools",
+                                        "/dev/nvidia0",   "/dev/nvidia1",    "/dev/nvidia2",
+                                        "/dev/nvidia3",   "/dev/nvidia4",    "/dev/nvidia5",
+                                        "/dev/nvidia6",   "/dev/nvidia7",    "/dev/nvidia-caps"};
+    static const char *const files[] = {"/proc/driver/nvidia", "/sys/bus/pci", "/sys/devices", "/sys/module",
+                                        "/usr/local"};
+    _Static_assert(sizeof nodes / sizeof *nodes + sizeof files / sizeof *files < NODE_LOAD_PATHS, "room for all");
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
+        n->load_path[count++] = (struct sandbox_path){nodes[i], SANDBOX_READ | SANDBOX_DEVICE};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        n->load_path[count++] = (struct sandbox_path){files[i], SANDBOX_READ};
+    setenv("CUDA_CACHE_DISABLE", "1", 1);
+    setenv("CUDA_MODULE_LOADING", "EAGER", 1);
+    return count;
+}
+
 static bool enter_sandbox(struct node *n)
 {
     struct sandbox_problem why;
-    n->load_path = (struct sandbox_path){n->config->model, SANDBOX_READ};
+    bool device = strcmp(n->config->device, "cpu") != 0;
+    n->load_path[0] = (struct sandbox_path){n->config->model, SANDBOX_READ};
+    size_t paths = device ? allow_device(n, 1) : 1;
     n->keep[0] = n->attester.owner_fd;
     n->keep[1] = tunnel_link_fd(n->link);
     n->keep[2] = n->wake_fd;
@@ -137,8 +160,9 @@ static bool enter_sandbox(struct node *n)
                                          .required = ALWAYS | policy_node_policy(n->papers)->engine.sandbox_at_release,
                                          .keep = n->keep,
                                          .keep_count = 3,
-                                         .load = &n->load_path,
-                                         .load_count = 1};
+                                         .load = n->load_path,
+                                         .load_count = paths,
+                                         .device = device};
     if (n->config->sandbox && sandbox_enter(&n->sandbox, &why) != 0)
         return fail(n, "sandbox", why.text);
     return show_stage(n);

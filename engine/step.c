@@ -181,6 +181,7 @@ static bool run_model(struct engine *e, size_t rows)
     }
     uint64_t from = engine_now_us();
     bool ok = ENGINE_OK == (e->options.embeds ? engine_model_states(e->model, e->kv, e->seqs, (int)rows, e->states)
+                            : e->picked       ? picked_step(e, rows)
                                               : engine_model_step(e->model, e->kv, e->seqs, (int)rows, e->logits));
     note_pace(e, 1000 * (engine_now_us() - from), decoding, prompt);
     pthread_mutex_lock(&e->lock);
@@ -208,7 +209,7 @@ static void hand_out(struct engine *e, size_t rows)
             continue;
         }
         if (r->logits == SCHED_LOGITS_ALL) {
-            choice_prompt_logits(e, c, r->pos, r->count, logits);
+            choice_prompt_logits(e, c, r->pos, r->count, logits, NULL);
             last += (r->count - 1) * vocab;
             logits += r->count * vocab;
         } else if (r->logits == SCHED_LOGITS_LAST) {
@@ -283,6 +284,8 @@ static bool step(struct engine *e)
     sched_commit(&e->sched, e->rows, rows);
     if (e->options.embeds)
         pool_out(e, rows);
+    else if (e->picked)
+        picked_hand_out(e, rows);
     else
         hand_out(e, rows);
     end_finished(e);

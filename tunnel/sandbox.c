@@ -201,7 +201,7 @@ int sandbox_enter(const struct sandbox_config *c, struct sandbox_problem *why)
         return fail(why, SANDBOX_NO_NEW_PRIVS, "no_new_privs: %s", strerror(errno));
     if (restrict_files(c, true, why) != 0)
         return -1;
-    int err = sandbox_filter(c->profile, true);
+    int err = sandbox_filter(c->profile, true, c->device);
     return err == 0 ? 0 : lacking(c, why, SANDBOX_SECCOMP, "seccomp", err, "Boot a kernel with CONFIG_SECCOMP_FILTER");
 }
 
@@ -230,7 +230,7 @@ int sandbox_seal(const struct sandbox_config *c, struct sandbox_problem *why)
         return fail(why, SANDBOX_NO_DUMPS, "core limit and dumpable: %s", strerror(errno));
     if (restrict_files(c, false, why) != 0)
         return -1;
-    int err = sandbox_filter(c->profile, false);
+    int err = sandbox_filter(c->profile, false, c->device);
     if (err != 0 && lacking(c, why, SANDBOX_SECCOMP, "seccomp", err, "Boot a kernel with CONFIG_SECCOMP_FILTER"))
         return -1;
     unsigned missing = c->required & ~sandbox_stage();

@@ -63,7 +63,8 @@ struct sandbox_config {
     size_t serve_count;
     uid_t uid; /* to become in sandbox_seal() when started as root; 0: nobody (65534) */
     gid_t gid;
-    bool keep_uid;        /* stay root though started as root: SANDBOX_UNPRIVILEGED is then not on */
+    bool device;   /* SANDBOX_ENGINE: a GPU of NVIDIA's is used while serving: the ioctls of its driver, none else */
+    bool keep_uid; /* stay root though started as root: SANDBOX_UNPRIVILEGED is then not on */
     bool die_with_parent; /* SIGKILL when the parent dies */
 };
 

@@ -258,7 +258,21 @@ static int allow_loading(scmp_filter_ctx ctx)
     return rc;
 }
 
-static int fill(scmp_filter_ctx ctx, enum sandbox_profile profile, bool loading)
+/* The driver's ioctls: of type 'F' on /dev/nvidia0 and nvidiactl; on nvidia-uvm plain small numbers, and two to begin
+ * and end. No terminal's (type 'T') and no socket's are among them. The files must be open already. */
+static int allow_device(scmp_filter_ctx ctx)
+{
+    int rc = allow_when(ctx, SCMP_SYS(ioctl), 1, 0xff00, 'F' << 8);
+    if (rc == 0)
+        rc = allow_when(ctx, SCMP_SYS(ioctl), 1, 0xffffff00, 0);
+    if (rc == 0)
+        rc = allow_when(ctx, SCMP_SYS(ioctl), 1, UINT32_MAX, 0x30000001);
+    if (rc == 0)
+        rc = allow_when(ctx, SCMP_SYS(ioctl), 1, UINT32_MAX, 0x30000002);
+    return rc;
+}
+
+static int fill(scmp_filter_ctx ctx, enum sandbox_profile profile, bool loading, bool device)
 {
     int rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
     if (rc == 0)
@@ -271,15 +285,17 @@ static int fill(scmp_filter_ctx ctx, enum sandbox_profile profile, bool loading)
         rc = loading ? allow_loading(ctx) : allow_served(ctx);
     if (rc == 0)
         rc = allow_profile(ctx, profile);
+    if (rc == 0 && device && !loading)
+        rc = allow_device(ctx);
     return rc;
 }
 
-int sandbox_filter(enum sandbox_profile profile, bool loading)
+int sandbox_filter(enum sandbox_profile profile, bool loading, bool device)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!ctx)
         return ENOMEM;
-    int rc = fill(ctx, profile, loading);
+    int rc = fill(ctx, profile, loading, device);
     if (rc == 0)
         rc = seccomp_load(ctx);
     seccomp_release(ctx);

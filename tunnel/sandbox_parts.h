@@ -8,7 +8,7 @@
  * loading needs and what libc and OpenSSL read. 0 or an errno. */
 MUST_CHECK int sandbox_landlock(const struct sandbox_config *c, bool loading);
 
-/* Load the allow-list of `profile` into all threads. 0 or an errno. */
-MUST_CHECK int sandbox_filter(enum sandbox_profile profile, bool loading);
+/* Load the allow-list of `profile` into all threads, with a GPU's ioctls if `device`. 0 or an errno. */
+MUST_CHECK int sandbox_filter(enum sandbox_profile profile, bool loading, bool device);
 
 #endif

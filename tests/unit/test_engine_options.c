@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/config.h"
+#include "kernels/device.h"
 #include "unit/run.h"
 
 #define OWNER                                                                                                          \
@@ -132,8 +133,27 @@ START_TEST(what_is_in_force_can_be_read_back)
 }
 END_TEST
 
+START_TEST(devices_that_are_not_there_are_refused)
+{
+    struct engine_options o;
+    const char *reason;
+    ck_assert_msg(load("--device=cpu", NULL, NULL), "%s", why);
+    config_engine_options(&config, &o);
+    ck_assert(o.device == NULL);
+    ck_assert(!load("--device=abacus", NULL, NULL));
+    ck_assert(strstr(why, "abacus") && strstr(why, "cpu or cuda"));
+    if (kern_device_find("cuda", &reason)) {
+        ck_assert_msg(load("--device=cuda", NULL, NULL), "%s", why);
+        return;
+    }
+    ck_assert(!load("--device=cuda", NULL, NULL));
+    ck_assert(strstr(why, "built without CUDA") && strstr(why, "WITH_CUDA"));
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
+    tcase_add_test(t, devices_that_are_not_there_are_refused);
     tcase_add_test(t, the_later_wins);
     tcase_add_test(t, flags_reach_the_engine);
     tcase_add_loop_test(t, bad_values_are_refused_by_name, 0, (int)(sizeof bad / sizeof *bad));

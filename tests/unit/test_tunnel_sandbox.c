@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -66,11 +67,14 @@ static int in_child(int (*body)(void), bool ordinary)
     } while (0)
 #define REFUSED(call) ((errno = 0), (call) == -1 && (errno == EPERM || errno == EACCES))
 
+static bool with_device;
+
 static int lock_in(enum sandbox_profile profile, bool seal)
 {
     static struct sandbox_path load[1];
     load[0] = (struct sandbox_path){work, SANDBOX_READ};
-    struct sandbox_config c = {.profile = profile, .required = SOFT, .keep = &pair[1], .keep_count = 1};
+    struct sandbox_config c = {
+        .profile = profile, .required = SOFT, .keep = &pair[1], .keep_count = 1, .device = with_device};
     struct sandbox_problem why;
     c.load = load;
     c.load_count = 1;
@@ -221,6 +225,38 @@ static int loading_body(void)
     return line;
 }
 
+/* With a GPU the driver's ioctls reach the kernel (which knows none of them for this pair), no other does. */
+static int device_child(void)
+{
+    with_device = true;
+    NEED(lock_in(SANDBOX_ENGINE, true) == 0);
+    NEED(!REFUSED(ioctl(pair[1], 'F' << 8 | 0x2a)));
+    NEED(!REFUSED(ioctl(pair[1], 0xc020462bu)));
+    NEED(!REFUSED(ioctl(pair[1], 25)));
+    NEED(!REFUSED(ioctl(pair[1], 0x30000001)));
+    NEED(REFUSED(ioctl(2, TIOCSTI, "x")));
+    NEED(REFUSED(ioctl(pair[1], FIONBIO, &(int){1})));
+    NEED(REFUSED(ioctl(pair[1], SIOCATMARK, &(int){1})));
+    NEED(REFUSED(socket(AF_INET, SOCK_STREAM, 0)));
+    NEED(REFUSED(open("/dev/null", O_RDONLY)));
+    return 0;
+}
+
+static int no_device_child(void)
+{
+    NEED(lock_in(SANDBOX_ENGINE, true) == 0);
+    NEED(REFUSED(ioctl(pair[1], 'F' << 8 | 0x2a)));
+    NEED(REFUSED(ioctl(pair[1], 25)));
+    return 0;
+}
+
+START_TEST(a_gpu_adds_its_ioctls_alone)
+{
+    ck_assert_int_eq(in_child(device_child, _i), 0);
+    ck_assert_int_eq(in_child(no_device_child, _i), 0);
+}
+END_TEST
+
 START_TEST(loading_reaches_the_model_only)
 {
     ck_assert_int_eq(in_child(loading_body, _i == 1), 0);
@@ -340,6 +376,7 @@ static void add_tests(TCase *t)
 {
     tcase_add_unchecked_fixture(t, prepare, clean);
     tcase_add_loop_test(t, engine_is_locked_in, 0, 2);
+    tcase_add_loop_test(t, a_gpu_adds_its_ioctls_alone, 0, 2);
     tcase_add_loop_test(t, loading_reaches_the_model_only, 0, 2);
     tcase_add_loop_test(t, tunnel_dials_inet_only, 0, 2);
     tcase_add_loop_test(t, proxy_listens_but_opens_nothing, 0, 2);
