@@ -77,7 +77,7 @@ group_threads() {
     local t names="test_proxy_backend test_proxy_connect test_proxy_front test_proxy_shim test_engine_engine test_kernels_products"
     setup_build tsan $names
     for t in $names; do
-        TSAN_OPTIONS=exitcode=66 run_one "threads $t" "$TOP/build/tsan/tests/$t"
+        CK_TIMEOUT_MULTIPLIER=5 TSAN_OPTIONS=exitcode=66 run_one "threads $t" "$TOP/build/tsan/tests/$t"
         run_one "threads $t: no race" sh -c "! grep -a -A12 'WARNING: ThreadSanitizer' '$TOP/build/test-logs/threads_$t.log'"
     done
 }
