@@ -4,20 +4,31 @@
 
 #include <stdlib.h>
 
+#include "verifier/cache.h"
+
 struct policy_peers {
     bool ready;
     struct policy_documents documents;
     struct policy_rules rules;
     struct policy_seen seen;
+    struct verifier_cache *cache; /* of the evidence judged so far; owned */
 };
 
 struct policy_peers *policy_peers_open(void)
 {
-    return calloc(1, sizeof(struct policy_peers));
+    struct policy_peers *p = calloc(1, sizeof *p);
+    if (p)
+        p->cache = verifier_cache_new(0);
+    if (p && p->cache)
+        return p;
+    free(p);
+    return NULL;
 }
 
 void policy_peers_close(struct policy_peers *p)
 {
+    if (p)
+        verifier_cache_free(p->cache);
     free(p);
 }
 
@@ -63,7 +74,9 @@ bool policy_peers_judge(struct policy_peers *p, const struct verifier_input *in,
         out->refusal.code = VERIFIER_E_RULES;
         return false;
     }
-    struct verifier_claims *facts = verifier_check(in, &out->refusal);
+    struct verifier_input with_cache = *in;
+    with_cache.cache = p->cache;
+    struct verifier_claims *facts = verifier_check(&with_cache, &out->refusal);
     if (!facts)
         return false;
     bool good = policy_judge(facts, &p->rules, &p->seen, in->now, out);

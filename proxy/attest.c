@@ -46,7 +46,8 @@ bool attest_fetch(struct client *c, const uint8_t *engine, const char *model, un
                   struct attest_record *out, char why[CLIENT_WHY_MAX])
 {
     uint8_t nonce[32], challenge[AIRLOCK_CHALLENGE_MAX];
-    struct airlock_ask what = {.verifier = AIRLOCK_CLIENT,
+    struct airlock_ask what = {.size = sizeof what,
+                               .verifier = AIRLOCK_CLIENT,
                                .attester = engine ? AIRLOCK_ENGINE : AIRLOCK_PROXY,
                                .nonce = nonce,
                                .engines = !engine,
@@ -81,6 +82,7 @@ static struct airlock_span public_span(const struct writer *w)
 bool attest_judge(const struct attest_record *r, const struct attest_ask *ask, struct attest_outcome *out)
 {
     struct airlock_input in = {
+        .size = sizeof in,
         .envelope = public_span(&r->envelope),
         .challenge = public_span(&r->challenge),
         .spki = public_span(&r->spki),
@@ -90,11 +92,12 @@ bool attest_judge(const struct attest_record *r, const struct attest_ask *ask, s
         .attester = r->sealed ? AIRLOCK_ENGINE : AIRLOCK_PROXY,
         .now = r->now,
         .previous = ask->previous,
+        .cache = ask->cache,
         .collateral = {ask->collateral.data, ask->collateral.len},
     };
 
     memset(out, 0, sizeof *out);
-    out->verdict.result.engine = -1;
+    out->verdict = (struct airlock_verdict){.size = sizeof out->verdict, .result.engine = -1};
     out->answered = true;
     out->claims = airlock_check(&in, &out->verdict.result);
     out->accepted = out->claims && airlock_judge(out->claims, ask->rules, ask->seen, r->now, &out->verdict) == 0;
@@ -107,7 +110,7 @@ bool attest_connection(struct client *c, const struct attest_ask *ask, struct at
     char why[CLIENT_WHY_MAX] = "";
 
     memset(out, 0, sizeof *out);
-    out->verdict.result.engine = -1;
+    out->verdict = (struct airlock_verdict){.size = sizeof out->verdict, .result.engine = -1};
     if (attest_fetch(c, ask->engine, ask->model, ask->timeout_ms, &r, why))
         attest_judge(&r, ask, out);
     snprintf(out->why, sizeof out->why, "%s", why);

@@ -28,6 +28,7 @@ struct attest_ask {
     const char *model;                     /* engines that serve it; NULL: any */
     const struct airlock_seen *seen;       /* NULL: nothing was seen */
     const struct airlock_claims *previous; /* of this connection's last attestation, or NULL */
+    struct airlock_cache *cache;           /* of earlier attestations, or NULL; this thread's meanwhile */
     unsigned timeout_ms;
     struct span collateral; /* the caller's own (airlock.h); may be empty */
 };

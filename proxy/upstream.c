@@ -34,6 +34,7 @@ static void session_free(struct session *s)
         return;
     client_close(s->client);
     airlock_claims_free(s->claims);
+    airlock_cache_free(s->cache);
     free(s);
 }
 
@@ -76,6 +77,7 @@ static bool attest(struct upstream *u, struct session *s, struct upstream_refusa
                              .model = u->config.model,
                              .seen = &seen,
                              .previous = s->claims,
+                             .cache = s->cache,
                              .timeout_ms = u->config.attest_ms,
                              .collateral = u->config.collateral};
     struct attest_outcome out;
@@ -140,6 +142,7 @@ static struct session *dial(struct upstream *u, const struct client_url *url, co
 
     if (!s)
         return NULL;
+    s->cache = airlock_cache_new(0);
     s->client = client_open(u->config.tls, url, address, u->config.connect_ms, why->why);
     if (s->client && attest(u, s, why))
         return s;
@@ -204,6 +207,7 @@ bool upstream_seal(struct upstream *u, struct session *s, bool anew, struct upst
     struct attest_ask ask = {.engine = engine,
                              .rules = u->config.rules,
                              .seen = &seen,
+                             .cache = s->cache,
                              .timeout_ms = u->config.attest_ms,
                              .collateral = u->config.collateral};
     size_t count = airlock_claims_engine_count(s->claims);

@@ -39,6 +39,7 @@ struct session {
     struct sealed_target sealed; /* see upstream_seal() */
     struct client *client;
     struct airlock_claims *claims;
+    struct airlock_cache *cache;       /* for attesting again; may be NULL */
     uint64_t attested_at, valid_until; /* seconds since 1970 */
     bool simulated;
     struct session *next;

@@ -9,6 +9,7 @@
 #include "policy/judge.h"
 #include "policy/report.h"
 #include "verifier/bundle.h"
+#include "verifier/cache.h"
 #include "verifier/challenge.h"
 #include "verifier/check.h"
 #include "verifier/sealed.h"
@@ -18,6 +19,11 @@ struct airlock_claims {
 };
 struct airlock_rules {
     struct policy_rules inner;
+};
+
+/* The library behind a cache. */
+struct airlock_cache {
+    struct verifier_cache *inner; /* owned */
 };
 
 static struct span span_in(struct airlock_span s)
@@ -51,8 +57,8 @@ int airlock_challenge(const struct airlock_ask *ask, uint8_t *out, size_t cap, s
                                    .have_count = ask->have_count};
     struct writer w = writer_with_max(VERIFIER_CHALLENGE_MAX);
     *len = 0;
-    if (ask->verifier > AIRLOCK_KEYD || ask->attester > AIRLOCK_KEYD || ask->have_count > VERIFIER_HAVE_MAX ||
-        (ask->engines && ask->engines_max == 0))
+    if (ask->size != sizeof *ask || ask->verifier > AIRLOCK_KEYD || ask->attester > AIRLOCK_KEYD ||
+        ask->have_count > VERIFIER_HAVE_MAX || (ask->engines && ask->engines_max == 0))
         return -1;
     memcpy(c.nonce, ask->nonce, sizeof c.nonce);
     if (ask->have_count > 0)
@@ -105,15 +111,46 @@ static struct verifier_input input_in(const struct airlock_input *in, const stru
         .held = held,
         .held_count = in->held_count,
         .previous = in->previous ? in->previous->inner : NULL,
+        .cache = in->cache ? in->cache->inner : NULL,
     };
+}
+
+struct airlock_cache *airlock_cache_new(size_t bytes)
+{
+    struct airlock_cache *cache = calloc(1, sizeof *cache);
+    if (cache)
+        cache->inner = verifier_cache_new(bytes);
+    if (cache && cache->inner)
+        return cache;
+    free(cache);
+    return NULL;
+}
+
+void airlock_cache_free(struct airlock_cache *cache)
+{
+    if (cache)
+        verifier_cache_free(cache->inner);
+    free(cache);
+}
+
+/* Another size has fields that are not known here, or lacks some that are. */
+static struct airlock_claims *refuse_size(size_t size, size_t known, struct airlock_result *why)
+{
+    struct verifier_refusal refusal = {.code = VERIFIER_E_STRUCT_SIZE, .stage = 1, .engine = -1};
+    verifier_note_observed(&refusal.note, "a struct airlock_input of %zu bytes", size);
+    verifier_note_required(&refusal.note, "%zu bytes", known);
+    result_out(why, &refusal);
+    return NULL;
 }
 
 struct airlock_claims *airlock_check(const struct airlock_input *in, struct airlock_result *why)
 {
     struct verifier_refusal refusal = {.code = VERIFIER_E_INTERNAL, .stage = 1, .engine = -1};
     struct verifier_held held[VERIFIER_HAVE_MAX];
-    struct airlock_claims *claims = calloc(1, sizeof *claims);
     struct verifier_collateral collateral;
+    if (in->size != sizeof *in)
+        return refuse_size(in->size, sizeof *in, why);
+    struct airlock_claims *claims = calloc(1, sizeof *claims);
     enum verifier_err err = collateral_in(span_in(in->collateral), &collateral);
     if (err != VERIFIER_OK)
         refusal.code = err;
@@ -239,9 +276,12 @@ int airlock_judge(const struct airlock_claims *claims, const struct airlock_rule
                   const struct airlock_seen *seen, uint64_t now, struct airlock_verdict *out)
 {
     struct policy_verdict v;
+    if (out->size != sizeof *out)
+        return -1;
     struct policy_seen before = seen ? seen_in(seen) : (struct policy_seen){0};
     bool ok = policy_judge(claims->inner, &rules->inner, &before, now, &v);
-    *out = (struct airlock_verdict){.valid_until = v.valid_until,
+    *out = (struct airlock_verdict){.size = sizeof *out,
+                                    .valid_until = v.valid_until,
                                     .valid_by = v.valid_by,
                                     .simulated = v.simulated,
                                     .revocation_latency = v.revocation_latency,
@@ -299,12 +339,14 @@ struct airlock_sealed *airlock_sealed_request(const struct airlock_claims *claim
                                               uint8_t **body, size_t *len)
 {
     const struct verifier_node *node = &claims->inner->node;
-    struct airlock_sealed *s = calloc(1, sizeof *s);
     struct verifier_hpke hpke = {0};
     uint8_t enc[VERIFIER_KEY_LEN];
-    struct writer w = writer_with_max(ask->json.len + 2 * VERIFIER_SEALED_CHUNK_MAX);
     *body = NULL;
     *len = 0;
+    if (ask->size != sizeof *ask)
+        return NULL;
+    struct airlock_sealed *s = calloc(1, sizeof *s);
+    struct writer w = writer_with_max(ask->json.len + 2 * VERIFIER_SEALED_CHUNK_MAX);
     if (s && claims->inner->sealed && node->state.has_policy && seal(node, ask, &w, &hpke, enc) &&
         (*body = malloc(w.len)) != NULL) {
         memcpy(*body, w.data, w.len);
@@ -367,6 +409,8 @@ static enum verifier_err code_in(const char *name)
 char *airlock_report(const struct airlock_claims *claims, const struct airlock_verdict *verdict)
 {
     const struct airlock_result *r = &verdict->result;
+    if (verdict->size != sizeof *verdict)
+        return NULL;
     struct policy_verdict v = {
         .refusal = {.code = code_in(r->code), .stage = r->stage, .engine = r->engine, .inner_stage = r->inner_stage},
         .valid_until = verdict->valid_until,

@@ -8,7 +8,11 @@
  *
  * Send nothing before step 3 says yes, and nothing after `valid_until` without a new challenge. The library opens no
  * file or socket and reads no clock; it keeps no state between calls and may be used from any thread, one object from
- * one thread at a time. Every object it returns is yours and has its own free function; NULL is fine there. */
+ * one thread at a time. Every object it returns is yours and has its own free function; NULL is fine there.
+ *
+ * A struct that begins with `size` may grow at its end in later versions: set size to its sizeof, the rest to zero,
+ * then fill in what you use. A size that this library does not know is refused ("struct_size"): it would not know all
+ * that you ask for. The other structs never change. */
 #ifndef AIRLOCK_H
 #define AIRLOCK_H
 
@@ -42,6 +46,7 @@ enum airlock_role { AIRLOCK_CLIENT, AIRLOCK_PROXY, AIRLOCK_ENGINE, AIRLOCK_KEYD 
 /* --- 1. the challenge ------------------------------------------------------------------------- */
 
 struct airlock_ask {
+    size_t size;                               /* sizeof(struct airlock_ask) */
     enum airlock_role verifier, attester;      /* you and the far end: usually AIRLOCK_CLIENT, AIRLOCK_PROXY */
     const uint8_t *nonce;                      /* 32 random bytes, never used before */
     bool engines;                              /* show your engines (client to proxy only) */
@@ -51,7 +56,8 @@ struct airlock_ask {
     size_t have_count;                         /* at most 32 */
 };
 
-/* 0, with the challenge in out[0..*len); -1 when the request makes no sense or `cap` is too small. */
+/* 0, with the challenge in out[0..*len); -1 when the request makes no sense, its size is not known, or `cap` is too
+ * small. */
 AIRLOCK_API int airlock_challenge(const struct airlock_ask *ask, uint8_t *out, size_t cap, size_t *len);
 
 /* --- 2. evidence to facts --------------------------------------------------------------------- */
@@ -64,7 +70,16 @@ struct airlock_session {
 
 struct airlock_claims; /* facts; airlock_claims_free() */
 
+/* What earlier checks found out about bytes: that a certificate's key signed them, what a signed document says. Such
+ * facts hold at any time and under any rules, so a cache makes a verdict faster and never another one; what was refused
+ * is not remembered. Worth having when the same nodes are checked again and again. airlock_cache_free(). */
+struct airlock_cache;
+/* At most `bytes` of memory; 0: 4 MiB. NULL without memory. Use it from one thread at a time. */
+AIRLOCK_API struct airlock_cache *airlock_cache_new(size_t bytes);
+AIRLOCK_API void airlock_cache_free(struct airlock_cache *cache);
+
 struct airlock_input {
+    size_t size;                   /* sizeof(struct airlock_input) */
     struct airlock_span envelope;  /* the answer as received, at most 1 MiB */
     struct airlock_span challenge; /* the challenge as sent */
     struct airlock_span spki;      /* SubjectPublicKeyInfo (DER) of the key in the far end's certificate */
@@ -76,6 +91,7 @@ struct airlock_input {
     size_t held_count;
     struct airlock_span collateral; /* a file of `airlock collateral`; empty: only what the far end sends counts */
     const struct airlock_claims *previous; /* of the last attestation on this connection, or NULL */
+    struct airlock_cache *cache;           /* of earlier checks, is added to; or NULL */
 };
 
 /* Why. `code` is a stable word ("ok", "report_data_mismatch"), the texts are for people. */
@@ -88,7 +104,7 @@ struct airlock_result {
     const char *remedy; /* what to do about it; static */
 };
 
-/* Stages 1 to 8 and 10. NULL when refused; `why` may be NULL. Keeps nothing of `in`. */
+/* Stages 1 to 8 and 10. NULL when refused; `why` may be NULL. Keeps nothing of `in` but facts in its cache. */
 AIRLOCK_API struct airlock_claims *airlock_check(const struct airlock_input *in, struct airlock_result *why);
 AIRLOCK_API void airlock_claims_free(struct airlock_claims *claims);
 
@@ -125,6 +141,7 @@ struct airlock_seen {
 };
 
 struct airlock_verdict {
+    size_t size; /* sizeof(struct airlock_verdict), set before airlock_judge() */
     struct airlock_result result;
     uint64_t valid_until;        /* seconds since 1970; 0 when refused */
     const char *valid_by;        /* what ends then; static */
@@ -133,7 +150,8 @@ struct airlock_verdict {
     struct airlock_seen seen;    /* what to store */
 };
 
-/* Stages 9, 9 of each engine, 11. 0: accepted, -1: refused. `seen` NULL: nothing was seen. */
+/* Stages 9, 9 of each engine, 11. 0: accepted, -1: refused. `seen` NULL: nothing was seen. With a size that is not
+ * known -1, and nothing of `*out` is written. */
 AIRLOCK_API int airlock_judge(const struct airlock_claims *claims, const struct airlock_rules *rules,
                               const struct airlock_seen *seen, uint64_t now, struct airlock_verdict *out);
 
@@ -145,6 +163,7 @@ AIRLOCK_API int airlock_judge(const struct airlock_claims *claims, const struct 
 struct airlock_sealed; /* one request and its answer; airlock_sealed_free() */
 
 struct airlock_sealed_ask {
+    size_t size;                  /* sizeof(struct airlock_sealed_ask) */
     const char *endpoint, *model; /* "/v1/chat/completions"; both are seen by the proxy and must fit the body */
     uint32_t max_tokens;          /* at least what the body asks for */
     bool stream;
@@ -152,7 +171,7 @@ struct airlock_sealed_ask {
 };
 
 /* Seal a request to the engine of `claims` (judged good). `*body` is malloc'ed: free() it. NULL when the claims are not
- * of an engine with a sealing key, or without memory. Draws its own randomness. */
+ * of an engine with a sealing key, when the size is not known, or without memory. Draws its own randomness. */
 AIRLOCK_API struct airlock_sealed *airlock_sealed_request(const struct airlock_claims *claims,
                                                           const struct airlock_sealed_ask *ask, uint8_t **body,
                                                           size_t *len);
@@ -170,8 +189,8 @@ AIRLOCK_API void airlock_sealed_free(struct airlock_sealed *sealed); /* wipes it
 
 /* --- 4. for people ---------------------------------------------------------------------------- */
 
-/* Every stage with its value, as stable JSON; free() it. NULL without memory. `claims` NULL: airlock_check() refused;
- * put its result into verdict->result. */
+/* Every stage with its value, as stable JSON; free() it. NULL without memory, or when the verdict's size is not known.
+ * `claims` NULL: airlock_check() refused; put its result into verdict->result. */
 AIRLOCK_API char *airlock_report(const struct airlock_claims *claims, const struct airlock_verdict *verdict);
 AIRLOCK_API const char *airlock_version(void);
 

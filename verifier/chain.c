@@ -67,63 +67,52 @@ enum verifier_err verifier_chain_open(struct verifier_chain *out, const struct s
     return err;
 }
 
-/* PEM's line ends, and what may stand behind the last certificate. */
-static bool is_blank(uint8_t c)
-{
-    return c == '\0' || c == '\n' || c == '\r' || c == ' ';
-}
-
 static bool is_padding(struct span s)
 {
     for (size_t i = 0; i < s.len; i++)
-        if (!is_blank(s.data[i]))
+        if (s.data[i] != '\0' && s.data[i] != '\n' && s.data[i] != '\r' && s.data[i] != ' ')
             return false;
     return true;
-}
-
-static int base64_digit(uint8_t c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
 /* Base64 (RFC 7468: line ends anywhere, padding at the end) into `out`, which has room for 3/4 of it. The length, 0
  * when malformed. */
 static size_t unbase64(struct span text, uint8_t *out)
 {
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    enum { BLANK = 64, PAD, WRONG };
     size_t len = 0, digits = 0, pads = 0;
+    uint8_t kind[256];
     uint32_t bits = 0;
 
+    memset(kind, WRONG, sizeof kind);
+    for (uint8_t i = 0; i < 64; i++)
+        kind[(uint8_t)alphabet[i]] = i;
+    kind['\n'] = kind['\r'] = kind[' '] = BLANK;
+    kind['='] = PAD;
     for (size_t i = 0; i < text.len; i++) {
-        int digit = base64_digit(text.data[i]);
+        uint8_t k = kind[text.data[i]];
 
-        if (digit < 0 && text.data[i] == '=' && pads < 2)
-            pads++;
-        else if (digit < 0 ? !is_blank(text.data[i]) || text.data[i] == '\0' : pads > 0)
-            return 0;
-        if (digit < 0)
+        if (k == BLANK)
             continue;
-        bits = bits << 6 | (uint32_t)digit;
+        if (k == PAD ? ++pads > 2 : k == WRONG || pads > 0)
+            return 0;
+        if (k == PAD)
+            continue;
+        bits = bits << 6 | k;
         if (++digits % 4 == 0) {
             out[len++] = (uint8_t)(bits >> 16);
             out[len++] = (uint8_t)(bits >> 8);
             out[len++] = (uint8_t)bits;
         }
     }
-    if ((digits + pads) % 4 != 0)
+    if ((digits + pads) % 4 != 0 || (pads == 2 && (bits & 0xf) != 0) || (pads == 1 && (bits & 0x3) != 0))
         return 0;
-    if (pads == 2 && (bits & 0xf) == 0) {
+    if (pads == 2)
         out[len++] = (uint8_t)(bits >> 4);
-    } else if (pads == 1 && (bits & 0x3) == 0) {
+    if (pads == 1) {
         out[len++] = (uint8_t)(bits >> 10);
         out[len++] = (uint8_t)(bits >> 2);
-    } else if (pads > 0) {
-        return 0;
     }
     return len;
 }

@@ -190,7 +190,8 @@
 #define VERIFIER_ERRORS_OWN(X)                                                                                         \
     X(BUNDLE, "bundle", "The collateral file cannot be read; fetch or pack it again.")                                 \
     X(INTERNAL, "internal", "Our own fault or out of memory; nothing was decided, so it is refused. Try again.")       \
-    X(RULES, "rules", "The rules cannot be read; correct the file.")
+    X(RULES, "rules", "The rules cannot be read; correct the file.")                                                   \
+    X(STRUCT_SIZE, "struct_size", "The program was built for another libairlock; set every size, or update the older.")
 
 #define VERIFIER_ERRORS(X)                                                                                             \
     VERIFIER_ERRORS_SHAPE(X)                                                                                           \

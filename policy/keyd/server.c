@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tunnel/channel.h"
+#include "verifier/cache.h"
 #include "verifier/challenge.h"
 #include "verifier/check.h"
 
@@ -43,6 +44,7 @@ struct keyd_server {
     struct tunnel_budget budget[BUDGETS]; /* by a hash of the address */
     struct keyd_store *store;
     struct keyd_core *core;
+    struct verifier_cache *cache; /* of the evidence checked so far */
 };
 
 static uint64_t mono_ms(void)
@@ -152,7 +154,8 @@ struct keyd_server *keyd_server_open(const struct keyd_config *config, char why[
     if (!s)
         return NULL;
     s->tls = tunnel_tls_open();
-    if (s->tls && open_listeners(s, VERIFIER_ENGINE, config->engines, config->engine_count, why) &&
+    s->cache = verifier_cache_new(0);
+    if (s->tls && s->cache && open_listeners(s, VERIFIER_ENGINE, config->engines, config->engine_count, why) &&
         open_listeners(s, VERIFIER_PROXY, config->proxies, config->proxy_count, why))
         return s;
     keyd_server_close(s);
@@ -221,7 +224,8 @@ static void on_evidence(struct keyd_server *s, struct peer *p, const struct tunn
                                 .verifier = VERIFIER_KEYD,
                                 .attester = p->role,
                                 .now = now_s(),
-                                .previous = p->claims};
+                                .previous = p->claims,
+                                .cache = s->cache};
     struct verifier_claims *claims = verifier_check(&in, &why);
     if (!claims) {
         refuse(p, verifier_err_name(why.code), &why);
@@ -462,5 +466,6 @@ void keyd_server_close(struct keyd_server *s)
     for (size_t i = 0; i < s->listener_count; i++)
         close(s->listener[i].fd);
     tunnel_tls_close(s->tls);
+    verifier_cache_free(s->cache);
     free(s);
 }

@@ -135,7 +135,7 @@ static size_t certificates(struct span pem, struct span out[VERIFIER_CERTS_MAX])
 
 static struct item snp_item(void)
 {
-    static const char at[] = "snp/milan-v2-baremetal";
+    static const char at[] = "snp/genoa-v3-azure";
     struct item i = {.evidence = file(at, "report.bin"), .chain_count = 3, .now = 1788220800};
 
     i.chain[0] = file(at, "leaf.der"), i.chain[1] = file(at, "ask.der"), i.chain[2] = file(at, "ark.der");

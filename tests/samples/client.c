@@ -32,10 +32,11 @@ static size_t post(BIO *io, const char *path, const char *headers, const void *b
 static int verify(BIO *io, SSL *tls, const struct airlock_rules *rules, const char *model)
 {
     uint8_t nonce[32], challenge[AIRLOCK_CHALLENGE_MAX];
-    struct airlock_ask ask = {AIRLOCK_CLIENT, AIRLOCK_PROXY, nonce, true, model, 8, NULL, 0};
-    struct airlock_input in = {.verifier = AIRLOCK_CLIENT, .attester = AIRLOCK_PROXY, .now = (uint64_t)time(NULL)};
+    struct airlock_ask ask = {sizeof ask, AIRLOCK_CLIENT, AIRLOCK_PROXY, nonce, true, model, 8, NULL, 0};
+    struct airlock_input in = {
+        .size = sizeof in, .verifier = AIRLOCK_CLIENT, .attester = AIRLOCK_PROXY, .now = (uint64_t)time(NULL)};
     struct airlock_openssl room = {.spki = NULL};
-    struct airlock_verdict verdict = {.result.stage = 1};
+    struct airlock_verdict verdict = {.size = sizeof verdict, .result.stage = 1};
     in.challenge.data = challenge;
     in.envelope.data = (uint8_t *)buffer;
     if (RAND_bytes(nonce, sizeof nonce) != 1 ||

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from ctypes import (CDLL, POINTER, Structure, byref, c_bool, c_char, c_char_p, c_int, c_size_t, c_ssize_t, c_uint,
-                    c_uint32, c_uint64, c_void_p, create_string_buffer, string_at)
+                    c_uint32, c_uint64, c_void_p, create_string_buffer, sizeof, string_at)
 
 try:
     import httpx2 as httpx  # what the openai package rests on since its version 3
@@ -37,8 +37,8 @@ class Span(Structure):
 
 
 class Ask(Structure):
-    _fields_ = [("verifier", c_int), ("attester", c_int), ("nonce", c_char_p), ("engines", c_bool), ("model", c_char_p),
-                ("engines_max", c_uint), ("have", c_void_p), ("have_count", c_size_t)]
+    _fields_ = [("size", c_size_t), ("verifier", c_int), ("attester", c_int), ("nonce", c_char_p), ("engines", c_bool),
+                ("model", c_char_p), ("engines_max", c_uint), ("have", c_void_p), ("have_count", c_size_t)]
 
 
 class Session(Structure):
@@ -46,9 +46,9 @@ class Session(Structure):
 
 
 class Input(Structure):
-    _fields_ = [("envelope", Span), ("challenge", Span), ("spki", Span), ("exporter", c_char_p), ("session", Session),
-                ("verifier", c_int), ("attester", c_int), ("now", c_uint64), ("held", c_void_p),
-                ("held_count", c_size_t), ("collateral", Span), ("previous", c_void_p)]
+    _fields_ = [("size", c_size_t), ("envelope", Span), ("challenge", Span), ("spki", Span), ("exporter", c_char_p),
+                ("session", Session), ("verifier", c_int), ("attester", c_int), ("now", c_uint64), ("held", c_void_p),
+                ("held_count", c_size_t), ("collateral", Span), ("previous", c_void_p), ("cache", c_void_p)]
 
 
 class Result(Structure):
@@ -62,8 +62,8 @@ class Seen(Structure):
 
 
 class Verdict(Structure):
-    _fields_ = [("result", Result), ("valid_until", c_uint64), ("valid_by", c_char_p), ("simulated", c_bool),
-                ("revocation_latency", c_uint64), ("seen", Seen)]
+    _fields_ = [("size", c_size_t), ("result", Result), ("valid_until", c_uint64), ("valid_by", c_char_p),
+                ("simulated", c_bool), ("revocation_latency", c_uint64), ("seen", Seen)]
 
 
 def declare(library, name, result, *arguments):
@@ -196,8 +196,8 @@ class Connection:
 
 def verify(tls, rules, model):
     """The verdict on the far end of `tls`; accepted only when `valid_until` is not 0."""
-    ask = Ask(CLIENT, PROXY, os.urandom(32), True, model.encode() if model else None, 8, None, 0)
-    made, length, verdict = create_string_buffer(4096), c_size_t(), Verdict()
+    ask = Ask(sizeof(Ask), CLIENT, PROXY, os.urandom(32), True, model.encode() if model else None, 8, None, 0)
+    made, length, verdict = create_string_buffer(4096), c_size_t(), Verdict(sizeof(Verdict))
     if air.airlock_challenge(byref(ask), made, len(made), byref(length)) != 0:
         raise Unchecked("cannot make a challenge")
     challenge = made.raw[:length.value]
@@ -205,7 +205,7 @@ def verify(tls, rules, model):
     spki, now = tls.spki(), int(time.time())
     session = Session(tls_lib.SSL_version(tls.ssl) == TLS1_3, tls_lib.SSL_is_init_finished(tls.ssl) == 1,
                       tls_lib.SSL_session_reused(tls.ssl) != 0)
-    given = Input(Span(envelope, len(envelope)), Span(challenge, len(challenge)), Span(spki, len(spki)),
+    given = Input(sizeof(Input), Span(envelope, len(envelope)), Span(challenge, len(challenge)), Span(spki, len(spki)),
                   tls.exporter(challenge), session, CLIENT, PROXY, now)
     claims = air.airlock_check(byref(given), byref(verdict.result))
     if claims and air.airlock_judge(claims, rules, None, now, byref(verdict)) != 0:

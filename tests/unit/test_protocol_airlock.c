@@ -17,7 +17,8 @@ START_TEST(a_challenge_is_made_or_refused)
 {
     uint8_t out[AIRLOCK_CHALLENGE_MAX], have[2][AIRLOCK_DIGEST_LEN] = {{1}, {2}};
     size_t len;
-    struct airlock_ask ask = {.verifier = AIRLOCK_CLIENT,
+    struct airlock_ask ask = {.size = sizeof ask,
+                              .verifier = AIRLOCK_CLIENT,
                               .attester = AIRLOCK_PROXY,
                               .nonce = nonce,
                               .engines = true,
@@ -50,10 +51,12 @@ START_TEST(nonsense_is_refused_with_a_reason)
     static const uint8_t rubbish[] = {0xde, 0x00, 0x10, 0xc1};
     uint8_t challenge[AIRLOCK_CHALLENGE_MAX], exporter[32] = {0};
     size_t len;
-    struct airlock_ask ask = {.verifier = AIRLOCK_CLIENT, .attester = AIRLOCK_PROXY, .nonce = nonce};
+    struct airlock_ask ask = {
+        .size = sizeof ask, .verifier = AIRLOCK_CLIENT, .attester = AIRLOCK_PROXY, .nonce = nonce};
     struct airlock_result why;
     ck_assert_int_eq(airlock_challenge(&ask, challenge, sizeof challenge, &len), 0);
-    struct airlock_input in = {.envelope = {rubbish, sizeof rubbish},
+    struct airlock_input in = {.size = sizeof in,
+                               .envelope = {rubbish, sizeof rubbish},
                                .challenge = {challenge, len},
                                .exporter = exporter,
                                .verifier = AIRLOCK_CLIENT,
@@ -73,6 +76,30 @@ START_TEST(nonsense_is_refused_with_a_reason)
 }
 END_TEST
 
+/* A struct of another version of the header, at every place that takes one. */
+START_TEST(a_size_that_is_not_known_is_refused)
+{
+    uint8_t out[AIRLOCK_CHALLENGE_MAX];
+    size_t len;
+    struct airlock_ask ask = {.size = sizeof ask, .attester = AIRLOCK_PROXY, .nonce = nonce};
+    struct airlock_input in = {.size = sizeof in};
+    struct airlock_result why;
+    struct airlock_verdict verdict = {.size = sizeof verdict + 1, .valid_until = 7};
+    ck_assert_int_eq(airlock_challenge(&ask, out, sizeof out, &len), 0);
+    for (int i = 0; i < 3; i++) {
+        ask.size = i == 0 ? 0 : sizeof ask + (i == 1 ? 8 : (size_t)-8);
+        in.size = i == 0 ? 0 : sizeof in + (i == 1 ? 8 : (size_t)-8);
+        ck_assert_int_eq(airlock_challenge(&ask, out, sizeof out, &len), -1);
+        ck_assert_ptr_null(airlock_check(&in, &why));
+        ck_assert_str_eq(why.code, "struct_size");
+        ck_assert_ptr_null(airlock_check(&in, NULL));
+    }
+    ck_assert_int_eq(airlock_judge(NULL, NULL, NULL, 1, &verdict), -1);
+    ck_assert_uint_eq(verdict.valid_until, 7); /* untouched */
+    ck_assert_ptr_null(airlock_report(NULL, &verdict));
+}
+END_TEST
+
 START_TEST(rules_that_cannot_be_read_say_where)
 {
     static const char text[] = "simulated = true;\nownerz = [ ];\n";
@@ -86,7 +113,7 @@ END_TEST
 
 START_TEST(a_refusal_can_be_reported)
 {
-    struct airlock_verdict verdict = {.result = {.code = "no_lease", .stage = 9, .engine = -1}};
+    struct airlock_verdict verdict = {.size = sizeof verdict, .result = {.code = "no_lease", .stage = 9, .engine = -1}};
     char *report = airlock_report(NULL, &verdict);
     ck_assert_ptr_nonnull(report);
     ck_assert_ptr_nonnull(strstr(report, "\"code\": \"no_lease\""));
@@ -129,12 +156,17 @@ static struct airlock_claims *attest(struct writer *envelope)
 {
     struct world_session s;
     struct airlock_result why;
-    struct airlock_ask ask = {
-        .verifier = AIRLOCK_CLIENT, .attester = AIRLOCK_PROXY, .nonce = nonce, .engines = true, .engines_max = 4};
+    struct airlock_ask ask = {.size = sizeof ask,
+                              .verifier = AIRLOCK_CLIENT,
+                              .attester = AIRLOCK_PROXY,
+                              .nonce = nonce,
+                              .engines = true,
+                              .engines_max = 4};
     world_session(&s, VERIFIER_CLIENT, &w.proxy, 1, 4);
     ck_assert_int_eq(airlock_challenge(&ask, s.challenge, sizeof s.challenge, &s.challenge_len), 0);
     world_envelope(&w, &w.proxy, &s, NULL, envelope);
-    struct airlock_input in = {.envelope = span_out(writer_span(envelope)),
+    struct airlock_input in = {.size = sizeof in,
+                               .envelope = span_out(writer_span(envelope)),
                                .challenge = {s.challenge, s.challenge_len},
                                .spki = {s.spki, sizeof s.spki},
                                .exporter = s.exporter,
@@ -169,7 +201,8 @@ START_TEST(a_client_brings_collateral)
     world_open(&w);
     world_session(&s, VERIFIER_CLIENT, &w.proxy, 1, 4);
     world_envelope(&w, &w.proxy, &s, take_collateral_out, &envelope);
-    struct airlock_input in = {.envelope = span_out(writer_span(&envelope)),
+    struct airlock_input in = {.size = sizeof in,
+                               .envelope = span_out(writer_span(&envelope)),
                                .challenge = {s.challenge, s.challenge_len},
                                .spki = {s.spki, sizeof s.spki},
                                .exporter = s.exporter,
@@ -198,7 +231,7 @@ END_TEST
 START_TEST(a_client_gets_from_challenge_to_verdict)
 {
     struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX);
-    struct airlock_verdict verdict;
+    struct airlock_verdict verdict = {.size = sizeof verdict};
     uint8_t key[AIRLOCK_KEY_LEN], digest[AIRLOCK_DIGEST_LEN], measurement[48];
     uint32_t epoch;
     world_open(&w);
@@ -293,20 +326,27 @@ START_TEST(a_sealed_request_is_answered)
     struct airlock_result why;
     struct writer envelope = writer_with_max(VERIFIER_ENVELOPE_MAX), wire = writer_with_max(1u << 16),
                   got = writer_with_max(1u << 16);
-    struct airlock_sealed_ask ask = {
-        .endpoint = "/v1/completions", .model = "tiny", .max_tokens = 8, .json = span_out(span_str("{\"prompt\":1}"))};
+    struct airlock_sealed_ask ask = {.size = sizeof ask,
+                                     .endpoint = "/v1/completions",
+                                     .model = "tiny",
+                                     .max_tokens = 8,
+                                     .json = span_out(span_str("{\"prompt\":1}"))};
     uint8_t *body;
     size_t len;
     world_open(&w);
     world_session(&s, VERIFIER_CLIENT, &w.engine[0], 1, 0);
     world_envelope(&w, &w.engine[0], &s, NULL, &envelope);
-    struct airlock_input in = {.envelope = span_out(writer_span(&envelope)),
+    struct airlock_input in = {.size = sizeof in,
+                               .envelope = span_out(writer_span(&envelope)),
                                .challenge = {s.challenge, s.challenge_len},
                                .verifier = AIRLOCK_CLIENT,
                                .attester = AIRLOCK_ENGINE,
                                .now = w.now};
     struct airlock_claims *claims = airlock_check(&in, &why);
     ck_assert_msg(claims != NULL, "%s at stage %d", why.code, why.stage);
+    ask.size--;
+    ck_assert_ptr_null(airlock_sealed_request(claims, &ask, &body, &len));
+    ask.size++;
     for (unsigned status = 200; status <= 429; status += 229) {
         struct airlock_sealed *sealed = airlock_sealed_request(claims, &ask, &body, &len);
         ck_assert_ptr_nonnull(sealed);
@@ -354,6 +394,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_sealed_request_is_answered);
     tcase_add_test(t, a_challenge_is_made_or_refused);
     tcase_add_test(t, nonsense_is_refused_with_a_reason);
+    tcase_add_test(t, a_size_that_is_not_known_is_refused);
     tcase_add_test(t, rules_that_cannot_be_read_say_where);
     tcase_add_test(t, a_refusal_can_be_reported);
 }
