@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "verifier/base/codec.h"
+
 static void note_subject(struct verifier_note *why, const struct verifier_chain *c, size_t i, const char *what)
 {
     char name[160];
@@ -75,48 +77,6 @@ static bool is_padding(struct span s)
     return true;
 }
 
-/* Base64 (RFC 7468: line ends anywhere, padding at the end) into `out`, which has room for 3/4 of it. The length, 0
- * when malformed. */
-static size_t unbase64(struct span text, uint8_t *out)
-{
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    enum { BLANK = 64, PAD, WRONG };
-    size_t len = 0, digits = 0, pads = 0;
-    uint8_t kind[256];
-    uint32_t bits = 0;
-
-    memset(kind, WRONG, sizeof kind);
-    for (uint8_t i = 0; i < 64; i++)
-        kind[(uint8_t)alphabet[i]] = i;
-    kind['\n'] = kind['\r'] = kind[' '] = BLANK;
-    kind['='] = PAD;
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t k = kind[text.data[i]];
-
-        if (k == BLANK)
-            continue;
-        if (k == PAD ? ++pads > 2 : k == WRONG || pads > 0)
-            return 0;
-        if (k == PAD)
-            continue;
-        bits = bits << 6 | k;
-        if (++digits % 4 == 0) {
-            out[len++] = (uint8_t)(bits >> 16);
-            out[len++] = (uint8_t)(bits >> 8);
-            out[len++] = (uint8_t)bits;
-        }
-    }
-    if ((digits + pads) % 4 != 0 || (pads == 2 && (bits & 0xf) != 0) || (pads == 1 && (bits & 0x3) != 0))
-        return 0;
-    if (pads == 2)
-        out[len++] = (uint8_t)(bits >> 4);
-    if (pads == 1) {
-        out[len++] = (uint8_t)(bits >> 10);
-        out[len++] = (uint8_t)(bits >> 2);
-    }
-    return len;
-}
-
 /* Cut the next PEM certificate off `*text` and decode it to `out`; its length, 0 when something else stands there. */
 static size_t take_pem(struct span *text, uint8_t *out)
 {
@@ -130,7 +90,7 @@ static size_t take_pem(struct span *text, uint8_t *out)
     if (!stop)
         return 0;
     *text = span_of(stop + sizeof end - 1, text->len - (size_t)(stop + sizeof end - 1 - text->data));
-    return unbase64(span_of(start, (size_t)(stop - start)), out);
+    return codec_unbase64(span_of(start, (size_t)(stop - start)), out, (size_t)(stop - start));
 }
 
 enum verifier_err verifier_chain_open_pem(struct verifier_chain *out, struct span pem, size_t exact,

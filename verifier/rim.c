@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "verifier/base/codec.h"
 #include "verifier/chain.h"
 #include "verifier/ocsp.h"
 
@@ -87,24 +88,14 @@ static bool attribute_copy(xmlNode *n, const char *name, char *out, size_t cap)
     return good;
 }
 
-/* Base64 with white space in it; the length, or -1. */
-static int decode(xmlNode *n, uint8_t *out, size_t cap)
+/* The bytes that an element's text is in base64; how many, 0 when malformed. */
+static size_t decode(xmlNode *n, uint8_t *out, size_t cap)
 {
     xmlChar *text = n ? xmlNodeGetContent(n) : NULL;
-    size_t len = 0, pad = 0;
-    int decoded = -1;
+    size_t len = text ? codec_unbase64(span_str((const char *)text), out, cap) : 0;
 
-    if (!text)
-        return -1;
-    for (xmlChar *p = text; *p; p++)
-        if (*p != ' ' && *p != '\n' && *p != '\r' && *p != '\t')
-            text[len++] = *p;
-    while (pad < 2 && pad < len && text[len - 1 - pad] == '=')
-        pad++;
-    if (len > 0 && len % 4 == 0 && len / 4 * 3 <= cap)
-        decoded = EVP_DecodeBlock(out, text, (int)len);
     xmlFree(text);
-    return decoded < 0 ? -1 : decoded - (int)pad;
+    return len;
 }
 
 /* --- canonical form -------------------------------------------------------------------------------------- */
@@ -176,13 +167,13 @@ static bool read_certificates(xmlNode *key_info, struct signature *s)
         return false;
     at = data->children;
     while ((one = take(&at, "X509Certificate")) != NULL) {
-        int len;
+        size_t len;
         if (s->cert_count == VERIFIER_CERTS_MAX)
             return false;
         len = decode(one, s->cert[s->cert_count], VERIFIER_CERT_MAX);
-        if (len <= 0)
+        if (len == 0)
             return false;
-        s->der[s->cert_count] = span_of(s->cert[s->cert_count], (size_t)len);
+        s->der[s->cert_count] = span_of(s->cert[s->cert_count], len);
         s->cert_count++;
     }
     return at_end(at) && s->cert_count > 0;
@@ -387,15 +378,6 @@ static bool read_number(xmlNode *n, const char *name, unsigned long max, unsigne
     return good;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static bool read_hash(xmlNode *n, unsigned long i, uint8_t out[VERIFIER_RIM_HASH_LEN])
 {
     char name[32], *text;
@@ -403,13 +385,7 @@ static bool read_hash(xmlNode *n, unsigned long i, uint8_t out[VERIFIER_RIM_HASH
 
     snprintf(name, sizeof name, "Hash%lu", i);
     text = attribute(n, name, NS_HASH);
-    good = text && strlen(text) == 2 * VERIFIER_RIM_HASH_LEN;
-    for (size_t k = 0; good && k < VERIFIER_RIM_HASH_LEN; k++) {
-        int high = hex_digit(text[2 * k]), low = hex_digit(text[2 * k + 1]);
-        good = high >= 0 && low >= 0;
-        if (good)
-            out[k] = (uint8_t)((unsigned)high << 4 | (unsigned)low);
-    }
+    good = text && codec_unhex(span_str(text), out, VERIFIER_RIM_HASH_LEN);
     xmlFree(text);
     return good;
 }

@@ -5,6 +5,8 @@
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 
+#include "verifier/sha.h"
+
 /* --- keys ----------------------------------------------------------------------------------------- */
 
 static EVP_PKEY *key_of_params(const char *kind, OSSL_PARAM *params)
@@ -79,11 +81,15 @@ static bool holds(EVP_PKEY *key, enum verifier_chain_form form, struct span mess
     bool long_hash = form == VERIFIER_FORM_RSA_PSS_SHA384 || form == VERIFIER_FORM_ECDSA_SHA384;
     const EVP_MD *hash = long_hash ? EVP_sha384() : EVP_sha256();
     EVP_PKEY_CTX *ctx = key ? EVP_PKEY_CTX_new(key, NULL) : NULL;
-    uint8_t digest[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    bool good = ctx && EVP_Digest(message.data, message.len, digest, &len, hash, NULL) == 1 &&
-                EVP_PKEY_verify_init(ctx) == 1 && set_padding(ctx, form, hash) &&
-                EVP_PKEY_verify(ctx, signature.data, signature.len, digest, len) == 1;
+    uint8_t digest[48];
+    bool good;
+
+    if (long_hash)
+        verifier_sha384(digest, message);
+    else
+        verifier_sha256(digest, message);
+    good = ctx && EVP_PKEY_verify_init(ctx) == 1 && set_padding(ctx, form, hash) &&
+           EVP_PKEY_verify(ctx, signature.data, signature.len, digest, long_hash ? 48 : 32) == 1;
 
     EVP_PKEY_CTX_free(ctx);
     ERR_clear_error();

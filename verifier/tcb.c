@@ -5,6 +5,8 @@
 #include <strings.h>
 #include <time.h>
 
+#include "verifier/base/codec.h"
+
 /* --- names ---------------------------------------------------------------------------------------- */
 
 static const char *const status_names[VERIFIER_TCB_STATUSES] = {"",
@@ -103,28 +105,6 @@ static struct span scan_value(struct scan *s)
     return s->bad ? span_of(NULL, 0) : span_of(from, (size_t)(s->at - from));
 }
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static bool unhex(const char *text, size_t text_len, uint8_t *out, size_t len)
-{
-    if (text_len != 2 * len)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        int high = hex_digit((uint8_t)text[2 * i]), low = hex_digit((uint8_t)text[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
-}
-
 enum verifier_err verifier_tcb_split(struct span body, const char *name, struct span *value, uint8_t signature[64])
 {
     struct scan s = {.at = body.data, .end = body.data + body.len};
@@ -142,7 +122,7 @@ enum verifier_err verifier_tcb_split(struct span body, const char *name, struct 
             has_value = true;
         } else if (span_is(key, "signature") && !has_signature) {
             struct span hex = scan_string(&s);
-            has_signature = unhex((const char *)hex.data, hex.len, signature, 64);
+            has_signature = codec_unhex(hex, signature, 64);
         } else {
             return VERIFIER_E_PARSE;
         }
@@ -187,7 +167,7 @@ static void get_hex(struct document *d, json_t *o, const char *key, uint8_t *out
 {
     const char *text = get_text(d, o, key);
 
-    if (!unhex(text, strlen(text), out, len)) {
+    if (!codec_unhex(span_str(text), out, len)) {
         memset(out, 0, len);
         d->bad = true;
     }

@@ -377,7 +377,8 @@ static enum verifier_err code_of(const char *name)
 
 static enum verifier_err envelope_once(bool flawed)
 {
-    struct airlock_input in = {.envelope = span_out(writer_span(flawed ? &bad_envelope : &good_envelope)),
+    struct airlock_input in = {.size = sizeof in,
+                               .envelope = span_out(writer_span(flawed ? &bad_envelope : &good_envelope)),
                                .challenge = {session.challenge, session.challenge_len},
                                .spki = {session.spki, sizeof session.spki},
                                .exporter = session.exporter,
@@ -387,7 +388,7 @@ static enum verifier_err envelope_once(bool flawed)
                                .now = w.now};
     struct airlock_result why = {.code = "internal"};
     struct airlock_claims *claims = airlock_check(&in, &why);
-    struct airlock_verdict verdict = {.result = why};
+    struct airlock_verdict verdict = {.size = sizeof verdict, .result = why};
 
     bool good = claims && airlock_judge(claims, rules, NULL, w.now, &verdict) == 0;
     fail_at = 0; /* check allocates, too */

@@ -2,6 +2,7 @@
 #include <check.h>
 
 #include "unit/run.h"
+#include "verifier/base/codec.h"
 #include "verifier/base/reader.h"
 #include "verifier/base/secret.h"
 #include "verifier/base/utf8.h"
@@ -116,8 +117,42 @@ START_TEST(a_secret_is_zero_at_first_and_gone_at_last)
 }
 END_TEST
 
+START_TEST(hexadecimal)
+{
+    uint8_t out[4] = {0};
+    ck_assert(codec_unhex(span_str("00fFaB19"), out, 4));
+    ck_assert_mem_eq(out, "\x00\xff\xab\x19", 4);
+    ck_assert(!codec_unhex(span_str("00ffab1"), out, 4));
+    ck_assert(!codec_unhex(span_str("00ffab191"), out, 4));
+    ck_assert(!codec_unhex(span_str("00ffab1g"), out, 4));
+    ck_assert(codec_unhex(span_str(""), out, 0));
+}
+END_TEST
+
+/* RFC 4648 § 10, and what is not base64. */
+START_TEST(base64)
+{
+    static const struct {
+        const char *text, *want; /* NULL: refused */
+    } rows[] = {{"Zg==", "f"},         {"Zm8=", "fo"},         {"Zm9v", "foo"},       {"Zm9vYg==", "foob"},
+                {"Zm9vYmE=", "fooba"}, {"Zm9vYmFy", "foobar"}, {" Z\ng =\r\t=", "f"}, {"Zh==", NULL},
+                {"Zm9=", NULL},        {"Zg=", NULL},          {"Zg", NULL},          {"Z===", NULL},
+                {"Z", NULL},           {"Zg==Zg==", NULL},     {"Zm9v=", NULL},       {"Zm9v====", NULL},
+                {"Zm-v", NULL},        {"Zm9v\x01", NULL},     {"====", NULL},        {"Zm9vYmFyYg==", NULL}};
+    uint8_t out[6];
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t len = codec_unbase64(span_str(rows[i].text), out, sizeof out);
+        ck_assert_msg(len == (rows[i].want ? strlen(rows[i].want) : 0), "%s: %zu", rows[i].text, len);
+        ck_assert_msg(len == 0 || memcmp(out, rows[i].want, len) == 0, "%s", rows[i].text);
+    }
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
+    tcase_add_test(t, hexadecimal);
+    tcase_add_test(t, base64);
     tcase_add_test(t, numbers_round_trip_in_their_shortest_form);
     tcase_add_test(t, bytes_and_texts_round_trip_at_each_length_class);
     tcase_add_loop_test(t, numbers_that_must_be_refused, 0, (int)(sizeof refused / sizeof *refused));
