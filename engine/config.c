@@ -326,7 +326,7 @@ static const struct argp *make_argp(void)
         NULL,
         "airlock-engine - serves a model from inside a confidential machine; it has no network of its own.\v"
         "Order, the later wins: default, --config file ('_' for '-'), environment (AIRLOCK_ENGINE_MAX_MODEL_LEN and so "
-        "on), flags. SIGTERM drains, a second one ends at once.",
+        "on), flags. SIGTERM drains, a second one ends at once. `airlock-engine plan MODEL` says whether a model fits.",
         NULL,
         NULL,
         NULL};

@@ -1,6 +1,8 @@
 /* files.c - a model's files, read whole into anonymous memory. */
 #include "engine/files.h"
 
+#include "engine/gguf.h"
+#include "engine/safetensors.h"
 #include "engine/shards.h"
 
 #include <dirent.h>
@@ -93,7 +95,58 @@ static bool read_all(int fd, uint8_t *to, size_t len)
     return true;
 }
 
-static bool load_one(struct engine_files *files, int folder, const char *name, const char *path,
+/* --- what lies before the tensors' data -------------------------------------------------------------- */
+
+#define HEAD_STEP ((size_t)1 << 20)
+
+/* A GGUF file does not say how long its head is: read on until it parses, or is wrong for another reason. */
+static bool read_gguf_head(int fd, uint8_t *to, size_t len)
+{
+    for (size_t have = 0, want = HEAD_STEP; have < len; want *= 4) {
+        struct engine_problem why = {ENGINE_OK, ""};
+        size_t n = want < len ? want : len;
+        if (!read_all(fd, to + have, n - have))
+            return false;
+        have = n;
+        engine_gguf_close(engine_gguf_parse(span_of(to, have), &why));
+        if (why.code != ENGINE_E_TRUNCATED)
+            return true;
+    }
+    return true;
+}
+
+static bool read_safetensors_head(int fd, uint8_t *to, size_t len)
+{
+    uint64_t head = 0;
+    if (len < sizeof head)
+        return read_all(fd, to, len);
+    if (!read_all(fd, to, sizeof head))
+        return false;
+    memcpy(&head, to, sizeof head); /* we run on little-endian machines only */
+    if (head > ENGINE_SAFETENSORS_HEADER_MAX || head > len - sizeof head)
+        return true; /* its parser will say so */
+    return read_all(fd, to + sizeof head, (size_t)head);
+}
+
+static bool is_weights(const char *name)
+{
+    size_t len = strlen(name), ending = strlen(".safetensors");
+    return len > ending && strcmp(name + len - ending, ".safetensors") == 0;
+}
+
+static bool read_file(int fd, const char *name, uint8_t *to, size_t len, bool heads)
+{
+    size_t name_len = strlen(name), ending = strlen(".gguf");
+    if (heads && is_weights(name))
+        return read_safetensors_head(fd, to, len);
+    if (heads && name_len > ending && strcmp(name + name_len - ending, ".gguf") == 0)
+        return read_gguf_head(fd, to, len);
+    return read_all(fd, to, len);
+}
+
+/* --- files and folders ------------------------------------------------------------------------------- */
+
+static bool load_one(struct engine_files *files, int folder, const char *name, const char *path, bool heads,
                      struct engine_problem *why)
 {
     struct stat st;
@@ -104,7 +157,7 @@ static bool load_one(struct engine_files *files, int folder, const char *name, c
         engine_problem_set(why, ENGINE_E_IO, "cannot open %s: %s", name, fd < 0 ? strerror(errno) : "not a file");
     } else {
         uint8_t *memory = engine_files_add(files, path, (size_t)st.st_size, why);
-        ok = memory && read_all(fd, memory, (size_t)st.st_size);
+        ok = memory && read_file(fd, path, memory, (size_t)st.st_size, heads);
         if (memory && !ok)
             engine_problem_set(why, ENGINE_E_IO, "cannot read all of %s", name);
     }
@@ -125,14 +178,8 @@ static bool is_model_file(const char *name)
     return false;
 }
 
-static bool is_weights(const char *name)
-{
-    size_t len = strlen(name), ending = strlen(".safetensors");
-    return len > ending && strcmp(name + len - ending, ".safetensors") == 0;
-}
-
 /* One walk over the folder: its .safetensors files that the index names (all, without one), or all other files. */
-static bool load_entries(struct engine_files *files, DIR *folder, bool weights, struct engine_problem *why)
+static bool load_entries(struct engine_files *files, DIR *folder, bool weights, bool heads, struct engine_problem *why)
 {
     json_t *map = NULL;
     bool ok = !weights || engine_shards_index(files, &map, why);
@@ -141,18 +188,18 @@ static bool load_entries(struct engine_files *files, DIR *folder, bool weights, 
     for (struct dirent *entry; ok && (entry = readdir(folder));)
         if (is_model_file(entry->d_name) && entry->d_type != DT_DIR && is_weights(entry->d_name) == weights &&
             (!map || engine_shards_names(map, entry->d_name)))
-            ok = load_one(files, dirfd(folder), entry->d_name, entry->d_name, why);
+            ok = load_one(files, dirfd(folder), entry->d_name, entry->d_name, heads, why);
     json_decref(map);
     return ok;
 }
 
-static bool load_folder(struct engine_files *files, const char *path, struct engine_problem *why)
+static bool load_folder(struct engine_files *files, const char *path, bool heads, struct engine_problem *why)
 {
     DIR *folder = opendir(path);
     bool ok = folder != NULL;
     if (!ok)
         engine_problem_set(why, ENGINE_E_IO, "cannot open folder %s: %s", path, strerror(errno));
-    ok = ok && load_entries(files, folder, false, why) && load_entries(files, folder, true, why);
+    ok = ok && load_entries(files, folder, false, heads, why) && load_entries(files, folder, true, heads, why);
     if (folder)
         closedir(folder);
     if (ok && files->count == 0) {
@@ -163,7 +210,7 @@ static bool load_folder(struct engine_files *files, const char *path, struct eng
 }
 
 /* A part of a split set stands for the whole set. */
-static bool load_file(struct engine_files *files, const char *path, struct engine_problem *why)
+static bool load_file(struct engine_files *files, const char *path, bool heads, struct engine_problem *why)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     char *sibling = malloc(strlen(path) + 1);
@@ -173,17 +220,17 @@ static bool load_file(struct engine_files *files, const char *path, struct engin
     if (!ok)
         engine_problem_set(why, ENGINE_E_MEMORY, "no memory for a path");
     else if (!engine_shards_split_name(name, &no, &count))
-        ok = load_one(files, AT_FDCWD, path, name, why);
+        ok = load_one(files, AT_FDCWD, path, name, heads, why);
     else
         for (int i = 1; ok && i <= count; i++) {
             engine_shards_split_sibling(sibling, path, i);
-            ok = load_one(files, AT_FDCWD, sibling, sibling + (name - path), why);
+            ok = load_one(files, AT_FDCWD, sibling, sibling + (name - path), heads, why);
         }
     free(sibling);
     return ok;
 }
 
-bool engine_files_load(struct engine_files *out, const char *path, struct engine_problem *why)
+static bool load(struct engine_files *out, const char *path, bool heads, struct engine_problem *why)
 {
     struct stat st;
     bool ok = stat(path, &st) == 0;
@@ -192,10 +239,20 @@ bool engine_files_load(struct engine_files *out, const char *path, struct engine
     if (!ok)
         engine_problem_set(why, ENGINE_E_IO, "cannot open %s: %s", path, strerror(errno));
     else
-        ok = S_ISDIR(st.st_mode) ? load_folder(out, path, why) : load_file(out, path, why);
+        ok = S_ISDIR(st.st_mode) ? load_folder(out, path, heads, why) : load_file(out, path, heads, why);
     if (!ok)
         engine_files_release(out);
     return ok;
+}
+
+bool engine_files_load(struct engine_files *out, const char *path, struct engine_problem *why)
+{
+    return load(out, path, false, why);
+}
+
+bool engine_files_load_heads(struct engine_files *out, const char *path, struct engine_problem *why)
+{
+    return load(out, path, true, why);
 }
 
 void engine_files_discard(struct span part)

@@ -25,6 +25,8 @@ struct engine_files {
  * model.safetensors.index.json names, where there is one. False and `*why` when one cannot be read; `*out` is then
  * empty. */
 MUST_CHECK bool engine_files_load(struct engine_files *out, const char *path, struct engine_problem *why);
+/* The same, but of .gguf and .safetensors files only what lies before the tensors' data, which reads as zeros. */
+MUST_CHECK bool engine_files_load_heads(struct engine_files *out, const char *path, struct engine_problem *why);
 /* Add a file of `len` zero bytes for the caller to fill: returns its memory, owned by the set; NULL and `*why` when
  * the path is bad or repeated, or memory is short. */
 MUST_CHECK uint8_t *engine_files_add(struct engine_files *files, const char *path, size_t len,

@@ -1,8 +1,10 @@
-/* main.c - airlock-engine: options, then engine/node.c. */
+/* main.c - airlock-engine: the word plan, or options and then engine/node.c. */
 #include <argp.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/node.h"
+#include "engine/plan.h"
 
 const char *argp_program_version = "airlock-engine " AIRLOCK_VERSION;
 
@@ -10,6 +12,8 @@ int main(int argc, char **argv)
 {
     static struct config config;
     char why[512];
+    if (argc > 1 && strcmp(argv[1], "plan") == 0)
+        return plan_main(argc - 1, argv + 1);
     if (!config_load(&config, argc, argv, why)) {
         fprintf(stderr, "airlock-engine: %s\n", why);
         return NODE_EXIT_START;

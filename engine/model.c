@@ -40,7 +40,9 @@ static void describe(struct engine_model *m)
     i->kernels = m->ops->name;
     for (int g = 0; g < ENGINE_KV_GROUPS; g++)
         i->kv_bytes_per_token[g] = (size_t)m->group_layers[g] * position;
-    i->weight_bytes = kern_matrix_bytes(m->head.data ? &m->head : &m->embed);
+    i->weight_bytes = kern_matrix_bytes(m->head.rows ? &m->head : &m->embed);
+    i->laid_out_bytes = m->planned ? m->planned_bytes : m->weights.taken;
+    i->elements = m->elements;
     for (int l = 0; l < s->layers; l++)
         i->weight_bytes += layer_bytes(&m->layer[l], s);
     i->picks = m->device != NULL;
@@ -93,6 +95,31 @@ struct engine_model *engine_model_open(const struct engine_files *files, bool di
     engine_problem_set(why, local.code ? local.code : ENGINE_E_MEMORY, "%s", local.code ? local.text : "no memory");
     engine_model_close(m);
     return NULL;
+}
+
+bool engine_model_plan(const struct engine_files *files, const struct engine_model_options *options,
+                       struct engine_model_info *out, struct engine_problem *why)
+{
+    struct engine_model_options one = *options;
+    struct model_source source;
+    struct engine_model *m = calloc(1, sizeof *m);
+
+    one.threads = 1;
+    if (!m) {
+        engine_problem_set(why, ENGINE_E_MEMORY, "no memory");
+        return false;
+    }
+    m->planned = true;
+    bool ok = model_source_open(&source, &m->spec, files, why) && choose_limits(m, &one, why);
+    source.shapes_only = true;
+    ok = ok && model_layers_load(m, &source, false, why);
+    if (ok) {
+        describe(m);
+        *out = m->info;
+    }
+    model_source_release(&source);
+    engine_model_close(m);
+    return ok;
 }
 
 void engine_model_close(struct engine_model *m)

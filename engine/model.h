@@ -31,6 +31,8 @@ struct engine_model_info {
     int bos, eos;                                /* token ids, -1 when the file names none */
     size_t kv_bytes_per_token[ENGINE_KV_GROUPS]; /* 0: the model has no layer of that group */
     size_t weight_bytes;                         /* read from memory to decode one token */
+    size_t laid_out_bytes;                       /* of all matrices as the processor's kernels read them */
+    uint64_t elements;                           /* of all matrices */
     const char *kernels;                         /* the path in use: "ref", "avx2", "avx512", "cuda" */
     bool picks;                                  /* engine_model_step_pick() is there */
 };
@@ -43,6 +45,10 @@ struct engine_model;
 MUST_CHECK struct engine_model *engine_model_open(const struct engine_files *files, bool discard,
                                                   const struct engine_model_options *options,
                                                   struct engine_problem *why);
+/* What the model would be, from its files' heads alone (engine_files_load_heads() suffices): nothing is laid out, no
+ * weight is looked at. False and `*why` when opening it would be refused for its names, numbers or shapes. */
+MUST_CHECK bool engine_model_plan(const struct engine_files *files, const struct engine_model_options *options,
+                                  struct engine_model_info *out, struct engine_problem *why);
 void engine_model_close(struct engine_model *m); /* NULL is fine; after every KV of it is closed */
 const struct engine_model_info *engine_model_info(const struct engine_model *m);
 /* Bytes that are free where keys and values will lie, of `*all` there. */

@@ -52,7 +52,7 @@ static float *expert_vector(struct loader *l, int layer, const char *part, int e
     float *out = calloc((size_t)n, sizeof *out);
     if (!out || n % (int)quant->block != 0)
         fail(l, ENGINE_E_MEMORY, layer, part, "cannot be read");
-    else
+    else if (!l->m->planned)
         quant->decode(out, t.data.data, (size_t)n / quant->block);
     return out;
 }
@@ -103,6 +103,13 @@ static void matrix_part(struct loader *l, struct kern_matrix *out, const struct 
                              .head = l->m->spec.head_dim};
     struct giving giving = {.file = t->data, .stride = from.stride};
     bool exact = l->m->exact || !l->m->ops->integer;
+    l->m->elements += (uint64_t)rows * (uint64_t)cols;
+    if (l->m->planned) {
+        kern_matrix_shape(out, t->type, rows, cols, exact);
+        l->m->planned_bytes +=
+            (kern_matrix_bytes(out) + KERN_WEIGHTS_ALIGN - 1) / KERN_WEIGHTS_ALIGN * KERN_WEIGHTS_ALIGN;
+        return;
+    }
     bool as_read =
         l->discard && !reorder && t->file.data == t->data.data; /* in the file's order, by this matrix alone */
     if (!kern_matrix_pack(out, &from, rows, cols, exact, l->m->pool, &l->m->weights, as_read ? give_back : NULL,

@@ -34,6 +34,9 @@ struct engine_model {
     const struct kern_ops *ops;
     struct kern_pool *pool;
     bool exact;                  /* keys and values in f32 too */
+    bool planned;                /* shapes only: matrices and vectors hold nothing */
+    size_t planned_bytes;        /* that they would take */
+    uint64_t elements;           /* of all matrices */
     struct kern_weights weights; /* memory of every matrix */
     struct kern_matrix embed;    /* token embeddings; also the head when `head` is empty */
     struct kern_matrix head;

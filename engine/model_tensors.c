@@ -329,11 +329,14 @@ static bool find_packed_bias(struct model_source *s, int layer, const struct pac
     }
     size_t size = kern_quant_find((uint32_t)t->type)->bytes, n = (size_t)(t->dim[1] / p->step);
     const uint8_t *from = t->data.data + ((size_t)expert * (size_t)t->dim[1] + (size_t)p->first) * size;
+    *out = (struct model_tensor){.type = t->type, .cols = n, .rows = 1};
+    if (s->shapes_only)
+        return true;
     if (!scratch_fits(s, n * size, why))
         return false;
     for (size_t i = 0; i < n; i++)
         memcpy(s->scratch + i * size, from + i * (size_t)p->step * size, size);
-    *out = (struct model_tensor){.type = t->type, .cols = n, .rows = 1, .data = span_of(s->scratch, n * size)};
+    out->data = span_of(s->scratch, n * size);
     return true;
 }
 
@@ -355,6 +358,9 @@ static bool find_packed(struct model_source *s, int layer, const struct packed *
            slice = (size_t)t->dim[1] * blocks;
     const uint8_t *values = t->data.data + (size_t)expert * slice * PACKED_BLOCK,
                   *scales = e->data.data + (size_t)expert * slice;
+    *out = (struct model_tensor){.type = KERN_MXFP4, .cols = 32 * (uint64_t)blocks, .rows = rows};
+    if (s->shapes_only)
+        return true;
     if (!scratch_fits(s, len, why))
         return false;
     for (size_t r = 0; r < rows; r++)
@@ -362,11 +368,8 @@ static bool find_packed(struct model_source *s, int layer, const struct packed *
             size_t at = (r * (size_t)p->step + (size_t)p->first) * blocks + b;
             repack_block(s->scratch + (r * blocks + b) * MXFP4_BYTES, values + at * PACKED_BLOCK, scales[at]);
         }
-    *out = (struct model_tensor){.type = KERN_MXFP4,
-                                 .cols = 32 * (uint64_t)blocks,
-                                 .rows = rows,
-                                 .data = span_of(s->scratch, len),
-                                 .file = span_of(values, p->last ? slice * PACKED_BLOCK : 0)};
+    out->data = span_of(s->scratch, len);
+    out->file = span_of(values, p->last ? slice * PACKED_BLOCK : 0);
     return true;
 }
 

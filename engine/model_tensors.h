@@ -23,6 +23,7 @@ struct model_source {
     const char *arch;
     uint8_t *scratch; /* owned: a tensor that had to be put together */
     size_t scratch_len;
+    bool shapes_only; /* nothing is put together: such a tensor's `data` is empty */
 };
 
 /* Parse what `files` hold and fill `spec`. Release the source in either case. */

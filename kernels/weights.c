@@ -35,7 +35,7 @@ static struct kern_weights_chunk *open_chunk(size_t bytes)
 
 uint8_t *kern_weights_take(struct kern_weights *w, size_t bytes)
 {
-    bytes = (bytes + 63) / 64 * 64;
+    bytes = (bytes + KERN_WEIGHTS_ALIGN - 1) / KERN_WEIGHTS_ALIGN * KERN_WEIGHTS_ALIGN;
     if (bytes > SIZE_MAX / 4)
         return NULL;
     if (!w->chunk || bytes > w->chunk->bytes - w->used) {
@@ -48,6 +48,7 @@ uint8_t *kern_weights_take(struct kern_weights *w, size_t bytes)
     }
     uint8_t *at = w->chunk->data + w->used;
     w->used += bytes;
+    w->taken += bytes;
     return at;
 }
 
@@ -59,5 +60,5 @@ void kern_weights_release(struct kern_weights *w)
         free(w->chunk);
         w->chunk = next;
     }
-    w->used = 0;
+    w->used = w->taken = 0;
 }

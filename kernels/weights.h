@@ -6,11 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define KERN_WEIGHTS_ALIGN 64
+
 struct kern_weights_chunk;
 
 struct kern_weights {                 /* zero is empty and usable */
     struct kern_weights_chunk *chunk; /* owned */
     size_t used;                      /* of the first chunk */
+    size_t taken;                     /* bytes handed out, each rounded up to KERN_WEIGHTS_ALIGN */
 };
 
 /* `bytes` of zeros, 64-aligned, left out of core dumps; NULL when memory is short. Owned by `w`. */

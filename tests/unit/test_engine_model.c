@@ -1,9 +1,11 @@
 /* Does a model refuse files that do not fit its numbers, and calls that break its contract? Do long contexts, windows
- * and many sequences give a row the same bits however they are fed? */
+ * and many sequences give a row the same bits however they are fed? Is a plan what the model then takes? */
 #include <check.h>
 #include <stdio.h>
+#include <unistd.h>
 
-#include "engine/model.h"
+#include "engine/model_parts.h"
+#include "engine/plan.h"
 #include "unit/engine_gguf.h"
 #include "unit/run.h"
 
@@ -297,6 +299,98 @@ START_TEST(copied_blocks_continue_the_same)
 }
 END_TEST
 
+/* --- plans ------------------------------------------------------------------------------------------- */
+
+static const struct changes planned[] = {{.arch = "llama", .layers = 2}, {.arch = "gemma3", .layers = 7, .window = 64}};
+
+START_TEST(a_plan_is_what_the_model_takes)
+{
+    static const int blocks[ENGINE_KV_GROUPS] = {2, 2};
+    for (size_t i = 0; i < sizeof planned / sizeof *planned; i++) {
+        struct fixture f;
+        struct engine_model_options options = {.threads = 1};
+        struct engine_model_info plan;
+        struct engine_problem why = {ENGINE_OK, ""};
+        make_model(&f.files, &planned[i]);
+        ck_assert_msg(engine_model_plan(&f.files, &options, &plan, &why), "%s", why.text);
+        f.model = engine_model_open(&f.files, true, &options, &why);
+        f.kv = engine_kv_open(f.model, 16, blocks, &why);
+        ck_assert_ptr_nonnull(f.kv);
+        const struct engine_model_info *real = engine_model_info(f.model);
+        ck_assert_uint_gt(f.model->weights.taken, 0);
+        ck_assert_uint_eq(plan.laid_out_bytes, f.model->weights.taken);
+        ck_assert_uint_eq(plan.weight_bytes, real->weight_bytes);
+        ck_assert_uint_eq(plan.elements, real->elements);
+        ck_assert_int_eq(plan.window, real->window);
+        for (int g = 0; g < ENGINE_KV_GROUPS; g++)
+            ck_assert_uint_eq(16 * plan.kv_bytes_per_token[g], f.kv->block_bytes[g]);
+        fixture_close(&f);
+    }
+}
+END_TEST
+
+START_TEST(devices_of_plans)
+{
+    static const char *const bad[] = {"", "h100", "24X", "G", "-3G", "24GG", "1", "24GiBs", "nan", "1e30"};
+    struct plan_device d;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_assert_msg(!plan_device_find(&d, bad[i]), "%s", bad[i]);
+    ck_assert(plan_device_find(&d, "cpu") && !d.gpu && d.usable > 0 && d.usable < d.memory);
+    ck_assert(plan_device_find(&d, "1.5GiB") && d.memory == (uint64_t)3 << 29);
+    ck_assert(plan_device_find(&d, "h200-141") && d.gpu && d.memory == (uint64_t)143771 << 20);
+    ck_assert(strstr(plan_device_names(), "b200-192") && strstr(plan_device_names(), "rtx5090-32"));
+}
+END_TEST
+
+START_TEST(what_fits_is_exact)
+{
+    struct engine_files files;
+    struct plan_device d = {"test", UINT64_MAX, 1 << 20, false};
+    struct plan p;
+    struct engine_problem why = {ENGINE_OK, ""};
+    make_model(&files, &planned[1]);
+    ck_assert_msg(plan_make(&p, &d, &files, &why), "%s", why.text);
+    const size_t *kv = p.info.kv_bytes_per_token;
+    /* One sequence of the whole context: six layers keep a window of four blocks and two more; beside it one chunk. */
+    uint64_t one = CONTEXT * kv[ENGINE_KV_FULL] + 6 * 16 * kv[ENGINE_KV_SLIDING];
+    d.usable = p.weights + 2048 * kv[ENGINE_KV_SLIDING] + one;
+    ck_assert(plan_make(&p, &d, &files, &why) && p.fits == PLAN_FITS && p.at[0].kv == 0);
+    d.usable--;
+    ck_assert(plan_make(&p, &d, &files, &why) && p.fits == PLAN_TOO_LARGE);
+    engine_files_release(&files);
+}
+END_TEST
+
+static int plan_of(const char *path, const char *device)
+{
+    char *argv[] = {"plan", (char *)(uintptr_t)path, "--json", "--device", (char *)(uintptr_t)device, NULL};
+    return plan_main(5, argv);
+}
+
+START_TEST(the_word_plan_reads_heads_and_says_so_by_its_exit)
+{
+    char path[] = "/tmp/engine_plan.XXXXXX.gguf";
+    struct engine_files files, heads;
+    make_model(&files, &planned[0]);
+    int fd = mkstemps(path, 5);
+    ck_assert(write(fd, files.file[0].bytes.data, files.file[0].bytes.len) == (ssize_t)files.file[0].bytes.len);
+    ck_assert_int_eq(ftruncate(fd, 8 << 20), 0); /* more than is read at once */
+    ck_assert_int_eq(plan_of(path, "24G"), PLAN_FITS);
+    ck_assert_int_eq(plan_of(path, "300M"), PLAN_FITS);
+    ck_assert_int_eq(plan_of(path, "1M"), PLAN_TOO_LARGE);
+    ck_assert_int_eq(plan_of(path, "nothing"), PLAN_UNKNOWN);
+    ck_assert(engine_files_load_heads(&heads, path, NULL));
+    ck_assert_uint_eq(heads.file[0].bytes.len, 8 << 20);
+    engine_files_release(&heads);
+    ck_assert_int_eq(ftruncate(fd, 100), 0);
+    ck_assert_int_eq(plan_of(path, "24G"), PLAN_UNKNOWN);
+    close(fd);
+    ck_assert_int_eq(remove(path), 0);
+    ck_assert_int_eq(plan_of(path, "24G"), PLAN_UNKNOWN);
+    engine_files_release(&files);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, unfit_files_are_refused_by_name);
@@ -304,6 +398,10 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_row_is_the_same_however_it_is_fed);
     tcase_add_test(tests, a_row_with_a_window_is_the_same_however_it_is_fed);
     tcase_add_test(tests, copied_blocks_continue_the_same);
+    tcase_add_test(tests, a_plan_is_what_the_model_takes);
+    tcase_add_test(tests, devices_of_plans);
+    tcase_add_test(tests, what_fits_is_exact);
+    tcase_add_test(tests, the_word_plan_reads_heads_and_says_so_by_its_exit);
     tcase_add_test(tests, states_are_what_logits_are_made_from);
 }
 
