@@ -19,11 +19,13 @@ struct kern_acts {
     float *scale; /* [rows][stride / 32] */
     float *sum;   /* [rows][stride / 32] */
     float *half;  /* [rows][stride / 16] */
-    int32_t *neg; /* [rows][stride / 32]: minus the sum of q over each 32 */
+    /* Minus the sum of q over each 32 and each 16. */
+    int32_t *neg;      /* [rows][stride / 32] */
+    int32_t *neg_half; /* [rows][stride / 16] */
     /* x rounded to bf16: to nearest, ties to even; what f32 holds below 2^-126 is zero. */
     uint16_t *brain; /* [rows][stride] */
 };
-/* Zeroed, and readable up to the next multiple of 16 rows; false when memory is short. */
+/* Zeroed; false when memory is short. */
 bool kern_acts_init(struct kern_acts *a, int rows, int cols);
 void kern_acts_release(struct kern_acts *a); /* wipes: activations are prompts */
 
@@ -79,7 +81,7 @@ struct kern_ops {
     bool integer; /* has products for the integer forms; else matrices are laid out as F32 */
     /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps); y may be x. */
     void (*rmsnorm)(float *y, const float *x, const float *w, int n, float eps);
-    /* Fill q, scale, sum, half and neg of row `row` from its x. */
+    /* Fill q, scale, sum, half, neg and neg_half of row `row` from its x. */
     void (*quantize)(struct kern_acts *a, int row);
     /* Fill `brain` of row `row`; NULL: BF16 products read x. */
     void (*round)(struct kern_acts *a, int row);

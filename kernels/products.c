@@ -11,6 +11,7 @@
 #define ROWS_INLINE 4    /* up to so many rows are quantized by the caller: waking others costs more */
 #define STRIDE_EXTRA 64  /* the same column of many rows must not fall into one set of the first-level cache */
 
+/* Whole tiles of rows, so that every array starts on a line of the cache. */
 static size_t acts_elements(const struct kern_acts *a)
 {
     return (size_t)((a->rows + KERN_TILE - 1) / KERN_TILE * KERN_TILE) * (size_t)a->stride;
@@ -20,7 +21,7 @@ static size_t acts_bytes(const struct kern_acts *a)
 {
     size_t n = acts_elements(a);
     return n * (sizeof *a->x + sizeof *a->q + sizeof *a->brain) +
-           n / 32 * (sizeof *a->scale + sizeof *a->sum + 2 * sizeof *a->half + sizeof *a->neg);
+           n / 32 * (sizeof *a->scale + sizeof *a->sum + sizeof *a->neg + 2 * (sizeof *a->half + sizeof *a->neg_half));
 }
 
 bool kern_acts_init(struct kern_acts *a, int rows, int cols)
@@ -37,7 +38,8 @@ bool kern_acts_init(struct kern_acts *a, int rows, int cols)
     a->sum = a->scale + n / 32;
     a->half = a->sum + n / 32;
     a->neg = (int32_t *)(a->half + n / 16);
-    a->brain = (uint16_t *)(a->neg + n / 32);
+    a->neg_half = a->neg + n / 32;
+    a->brain = (uint16_t *)(a->neg_half + n / 16);
     a->q = (int8_t *)(a->brain + n);
     return true;
 }

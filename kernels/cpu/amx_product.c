@@ -6,75 +6,11 @@
  * through TDPBF16PS over 32 columns at a time, from the first block to the last. */
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/amx_tiles.h"
-#include "kernels/cpu/avx512_weights.h"
+#include "kernels/cpu/amx_unpack.h"
 
-#define ROWS 16   /* of a left-hand tile */
-#define BLOCKS 8  /* unpacked at a time */
-#define BYTES 512 /* of 32 columns x 16 rows */
+#define ROWS 16 /* of a left-hand tile */
 
 /* --- integers -------------------------------------------------------------------------------------- */
-
-struct unpacked {                             /* up to BLOCKS blocks of one tile of W */
-    _Alignas(64) uint8_t q[BLOCKS][BYTES];    /* unsigned values, [column / 4][row][4] */
-    _Alignas(64) float scale[2 * BLOCKS][16]; /* of a block, or of each half of it */
-    _Alignas(64) float min[2 * BLOCKS][16];
-};
-
-ALWAYS void unpack_block(enum kern_form form, const uint8_t *unit, int b, __m512i table, struct unpacked *u, int to)
-{
-    const struct kern_form_info *info = kern_form_info(form);
-    const uint8_t *block = unit + info->head + (size_t)b * info->block;
-    struct unit of = load_unit(form, unit);
-    __m512 scale, min;
-
-    for (int g = 0; g < 8; g++)
-        _mm512_store_si512(u->q[to] + 64 * g, load_group(form, block, g, table));
-    if (!is_halved(form)) {
-        load_scale(form, unit, of, b, &scale, &min);
-        _mm512_store_ps(u->scale[to], scale);
-        _mm512_store_ps(u->min[to], min);
-        return;
-    }
-    for (int half = 0; half < 2; half++) {
-        load_half_scale(form, unit, of, 32 * b + 16 * half, &scale, &min);
-        _mm512_store_ps(u->scale[2 * to + half], scale);
-        _mm512_store_ps(u->min[2 * to + half], min);
-    }
-}
-
-/* Blocks `first` .. `first + count - 1` of the tile at `data`. */
-#define UNPACK(name, form, unit_blocks)                                                                                \
-    static void name(const struct kern_matrix *w, const uint8_t *data, int first, int count, struct unpacked *u)       \
-    {                                                                                                                  \
-        __m512i table = load_table(form);                                                                              \
-        for (int i = 0; i < count; i++)                                                                                \
-            unpack_block(form, data + (size_t)((first + i) / (unit_blocks)) * w->unit_bytes,                           \
-                         (first + i) % (unit_blocks), table, u, i);                                                    \
-    }
-
-UNPACK(unpack_q4_0, KERN_FORM_Q4_0, 2)
-UNPACK(unpack_q4_1, KERN_FORM_Q4_1, 1)
-UNPACK(unpack_q5_0, KERN_FORM_Q5_0, 2)
-UNPACK(unpack_q5_1, KERN_FORM_Q5_1, 1)
-UNPACK(unpack_q8_0, KERN_FORM_Q8_0, 2)
-UNPACK(unpack_iq4_nl, KERN_FORM_IQ4_NL, 2)
-UNPACK(unpack_mxfp4, KERN_FORM_MXFP4, 4)
-UNPACK(unpack_q4_k, KERN_FORM_Q4_K, 8)
-UNPACK(unpack_q5_k, KERN_FORM_Q5_K, 8)
-UNPACK(unpack_q6_k, KERN_FORM_Q6_K, 8)
-UNPACK(unpack_q3_k, KERN_FORM_Q3_K, 8)
-UNPACK(unpack_q2_k, KERN_FORM_Q2_K, 8)
-UNPACK(unpack_iq4_xs, KERN_FORM_IQ4_XS, 8)
-
-typedef void unpack_function(const struct kern_matrix *w, const uint8_t *data, int first, int count,
-                             struct unpacked *u);
-static unpack_function *const unpacks[KERN_FORMS] = {
-    [KERN_FORM_Q4_0] = unpack_q4_0,     [KERN_FORM_Q4_1] = unpack_q4_1, [KERN_FORM_Q5_0] = unpack_q5_0,
-    [KERN_FORM_Q5_1] = unpack_q5_1,     [KERN_FORM_Q8_0] = unpack_q8_0, [KERN_FORM_IQ4_NL] = unpack_iq4_nl,
-    [KERN_FORM_MXFP4] = unpack_mxfp4,   [KERN_FORM_Q4_K] = unpack_q4_k, [KERN_FORM_Q5_K] = unpack_q5_k,
-    [KERN_FORM_Q6_K] = unpack_q6_k,     [KERN_FORM_Q3_K] = unpack_q3_k, [KERN_FORM_Q2_K] = unpack_q2_k,
-    [KERN_FORM_IQ4_XS] = unpack_iq4_xs,
-};
 
 /* Registers: 0, 1 sums; 2 left, 3 right of 32 columns; 4, 5 the same of 16. */
 static const struct tiles_config integer_config = {
@@ -103,28 +39,16 @@ ALWAYS void dot_tile(bool halved, const uint8_t *q, const struct kern_acts *a, s
 #undef DOT
 }
 
-/* How the integer sums of a form become floats. */
-struct scaling {
-    bool halved, min;
-    int shift; /* the sums start at minus the activations' sum times 2^shift; 0: at zero */
-};
-
 ALWAYS void scale_tile(struct scaling s, const struct unpacked *u, int which, const struct kern_acts *a, size_t at,
                        const int32_t sums[ROWS][16], __m512 total[ROWS])
 {
     __m512 scale = _mm512_load_ps(u->scale[which]), min = _mm512_load_ps(u->min[which]);
-    const float *sum = s.halved ? a->half + at / 16 : a->sum + at / 32;
-    size_t row_sums = (size_t)a->stride / (s.halved ? 16 : 32), row = (size_t)a->stride / 32;
+    size_t row = (size_t)a->stride / 32;
 #pragma GCC unroll 16
     for (size_t m = 0; m < ROWS; m++) {
-        __m512i dot = _mm512_load_si512(sums[m]);
-        if (s.shift > 0)
-            dot = _mm512_add_epi32(dot,
-                                   _mm512_slli_epi32(_mm512_set1_epi32(a->neg[at / 32 + m * row]), (unsigned)s.shift));
-        __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(a->scale[at / 32 + m * row]));
-        total[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both, total[m]);
-        if (s.min)
-            total[m] = _mm512_fmadd_ps(min, _mm512_set1_ps(sum[m * row_sums]), total[m]);
+        size_t block = at / 32 + m * row, half = at / 16 + 2 * m * row;
+        __m512i dot = _mm512_add_epi32(_mm512_load_si512(sums[m]), start_dot(s, a, block, half));
+        total[m] = add_dot(s, a, block, half, dot, scale, min, total[m]);
     }
 }
 
@@ -141,7 +65,7 @@ ALWAYS void add_blocks(struct scaling s, const struct unpacked *u, int blocks, c
         total[m] = _mm512_load_ps(carried[m]);
     for (int i = 0; i < blocks * parts; i++) {
         size_t col = at + (size_t)(i * KERN_BLOCK / parts);
-        dot_tile(s.halved, u->q[0] + i * BYTES / parts, a, col, i & 1, sums);
+        dot_tile(s.halved, u->q[0] + i * UNPACKED_BYTES / parts, a, col, i & 1, sums);
         scale_tile(s, u, i, a, col, (const int32_t(*)[16])sums[i & 1], total);
     }
 #pragma GCC unroll 16
@@ -149,20 +73,18 @@ ALWAYS void add_blocks(struct scaling s, const struct unpacked *u, int blocks, c
         _mm512_store_ps(carried[m], total[m]);
 }
 
-static void add_scaled(enum kern_form form, const struct unpacked *u, int blocks, const struct kern_acts *a, size_t row,
-                       size_t at, float carried[ROWS][16])
-{
-    if (is_halved(form))
-        add_blocks((struct scaling){true, true, 0}, u, blocks, a, row, at, carried);
-    else if (has_min(form))
-        add_blocks((struct scaling){false, true, 0}, u, blocks, a, row, at, carried);
-    else if (offset_shift(form) == 3)
-        add_blocks((struct scaling){false, false, 3}, u, blocks, a, row, at, carried);
-    else if (offset_shift(form) == 4)
-        add_blocks((struct scaling){false, false, 4}, u, blocks, a, row, at, carried);
-    else
-        add_blocks((struct scaling){false, false, 7}, u, blocks, a, row, at, carried);
-}
+/* One function a kind of scaling, not a form. */
+#define ADD(name, halved, min, shift)                                                                                  \
+    static void name(const struct unpacked *u, int blocks, const struct kern_acts *a, size_t row, size_t at,           \
+                     float carried[ROWS][16])                                                                          \
+    {                                                                                                                  \
+        add_blocks((struct scaling){halved, min, shift}, u, blocks, a, row, at, carried);                              \
+    }
+UNPACKED_KINDS(ADD)
+
+typedef void add_function(const struct unpacked *u, int blocks, const struct kern_acts *a, size_t row, size_t at,
+                          float carried[ROWS][16]);
+static add_function *const adds[] = {UNPACKED_TABLE};
 
 /* `groups` times 16 rows from `first`, at most PASS groups. */
 #define PASS 4
@@ -177,11 +99,12 @@ static void integer_tile(const struct kern_product *p, const struct kern_acts *a
 
     for (int i = 0; i < groups * ROWS; i++)
         _mm512_store_ps(carried[i / ROWS][i % ROWS], start);
-    for (int b = 0; b < blocks; b += BLOCKS) {
-        int count = blocks - b < BLOCKS ? blocks - b : BLOCKS;
-        unpacks[w->form](w, data, b, count, &u);
+    for (int b = 0; b < blocks; b += UNPACKED_BLOCKS) {
+        int count = blocks - b < UNPACKED_BLOCKS ? blocks - b : UNPACKED_BLOCKS;
+        kern_amx_unpack(w, data, b, count, &u);
         for (int g = 0; g < groups; g++)
-            add_scaled(w->form, &u, count, a, (size_t)(first + g * ROWS), (size_t)(b * KERN_BLOCK), carried[g]);
+            adds[unpacked_kind(w->form)](&u, count, a, (size_t)(first + g * ROWS), (size_t)(b * KERN_BLOCK),
+                                         carried[g]);
     }
     for (int i = 0; i < groups * ROWS; i++)
         kern_avx512_finish(p, tile, first + i, _mm512_load_ps(carried[i / ROWS][i % ROWS]));

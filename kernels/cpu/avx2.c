@@ -55,6 +55,8 @@ static void quantize(struct kern_acts *a, int row)
         a->half[2 * at] = scale * low;
         a->half[2 * at + 1] = scale * high;
         a->neg[at] = -(int32_t)(low + high);
+        a->neg_half[2 * at] = -(int32_t)low;
+        a->neg_half[2 * at + 1] = -(int32_t)high;
     }
 }
 

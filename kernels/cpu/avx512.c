@@ -40,6 +40,8 @@ void kern_avx512_quantize(struct kern_acts *a, int row)
         a->half[2 * at] = scale * (float)sl;
         a->half[2 * at + 1] = scale * (float)sh;
         a->neg[at] = -(sl + sh);
+        a->neg_half[2 * at] = -sl;
+        a->neg_half[2 * at + 1] = -sh;
     }
 }
 

@@ -40,62 +40,36 @@ ALWAYS void dots(enum kern_form form, const struct at *at, int tiles, int rows, 
     }
 }
 
-ALWAYS void block_32(enum kern_form form, const struct at *at, int tiles, int rows, __m512i table,
-                     const struct kern_acts *a, size_t row, size_t col, struct sums *sum)
+/* All 32 columns of a block, or half `half` of it where 16 share a scale. */
+ALWAYS void block_part(enum kern_form form, const struct at *at, int tiles, int rows, int half, __m512i table,
+                       const struct kern_acts *a, size_t row, size_t col, struct sums *sum)
 {
+    const struct scaling s = scaling_of(form);
     size_t stride = (size_t)a->stride, first = (row * stride + col) / 32;
+    int from = 4 * half, to = s.halved ? from + 4 : 8;
     __m512i dot[TILES][ROWS];
     __m512 scale[TILES], min[TILES];
 #pragma GCC unroll 6
     for (int m = 0; m < rows; m++)
 #pragma GCC unroll 2
-        for (int t = 0; t < tiles; t++)
-            dot[t][m] = has_min(form) ? _mm512_setzero_si512()
-                                      : _mm512_slli_epi32(_mm512_set1_epi32(a->neg[first + (size_t)m * stride / 32]),
-                                                          offset_shift(form));
-    dots(form, at, tiles, rows, 0, 8, table, a, row, col, dot);
+        for (int t = 0; t < tiles; t++) {
+            size_t i = first + (size_t)m * stride / 32;
+            dot[t][m] = start_dot(s, a, i, 2 * i + (size_t)half);
+        }
+    dots(form, at, tiles, rows, from, to, table, a, row, col, dot);
 #pragma GCC unroll 2
     for (int t = 0; t < tiles; t++)
-        load_scale(form, at->head[t], at->unit[t], at->b, &scale[t], &min[t]);
+        if (s.halved)
+            load_half_scale(form, at->head[t], at->unit[t], 32 * at->b + 16 * half, &scale[t], &min[t]);
+        else
+            load_scale(form, at->head[t], at->unit[t], at->b, &scale[t], &min[t]);
 #pragma GCC unroll 6
     for (int m = 0; m < rows; m++)
 #pragma GCC unroll 2
         for (int t = 0; t < tiles; t++) {
             size_t i = first + (size_t)m * stride / 32;
-            __m512 both = _mm512_mul_ps(scale[t], _mm512_set1_ps(a->scale[i]));
-            sum->of[t][m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][m]), both, sum->of[t][m]);
-            if (has_min(form))
-                sum->of[t][m] = _mm512_fmadd_ps(min[t], _mm512_set1_ps(a->sum[i]), sum->of[t][m]);
+            sum->of[t][m] = add_dot(s, a, i, 2 * i + (size_t)half, dot[t][m], scale[t], min[t], sum->of[t][m]);
         }
-}
-
-ALWAYS void block_16_16(enum kern_form form, const struct at *at, int tiles, int rows, const struct kern_acts *a,
-                        size_t row, size_t col, struct sums *sum)
-{
-    size_t stride = (size_t)a->stride;
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; half++) {
-        __m512i dot[TILES][ROWS];
-        __m512 scale[TILES], min[TILES];
-#pragma GCC unroll 6
-        for (int m = 0; m < rows; m++)
-#pragma GCC unroll 2
-            for (int t = 0; t < tiles; t++)
-                dot[t][m] = _mm512_setzero_si512();
-        dots(form, at, tiles, rows, 4 * half, 4 * half + 4, _mm512_setzero_si512(), a, row, col, dot);
-#pragma GCC unroll 2
-        for (int t = 0; t < tiles; t++)
-            load_half_scale(form, at->head[t], at->unit[t], 32 * at->b + 16 * half, &scale[t], &min[t]);
-#pragma GCC unroll 6
-        for (int m = 0; m < rows; m++)
-#pragma GCC unroll 2
-            for (int t = 0; t < tiles; t++) {
-                size_t i = ((row + (size_t)m) * stride + col) / 32;
-                __m512 both = _mm512_mul_ps(scale[t], _mm512_set1_ps(a->scale[i]));
-                sum->of[t][m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t][m]), both, sum->of[t][m]);
-                sum->of[t][m] = _mm512_fmadd_ps(min[t], _mm512_set1_ps(a->half[2 * i + (size_t)half]), sum->of[t][m]);
-            }
-    }
 }
 
 ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern_matrix *w, int tile, int tiles,
@@ -119,10 +93,9 @@ ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern
 #pragma GCC unroll 2
             for (int t = 0; t < tiles; t++)
                 at.block[t] = at.head[t] + head + (size_t)b * block_bytes;
+            block_part(form, &at, tiles, rows, 0, table, a, row, col, sum);
             if (is_halved(form))
-                block_16_16(form, &at, tiles, rows, a, row, col, sum);
-            else
-                block_32(form, &at, tiles, rows, table, a, row, col, sum);
+                block_part(form, &at, tiles, rows, 1, table, a, row, col, sum);
         }
     }
 }

@@ -76,12 +76,17 @@ ALWAYS struct unit load_unit(enum kern_form form, const uint8_t *head)
 /* log2 of the offset of forms without a min: their dots start at minus that times the sum of the activations. */
 ALWAYS unsigned offset_shift(enum kern_form form)
 {
-    return form == KERN_FORM_Q4_0 ? 3 : form == KERN_FORM_Q5_0 || form == KERN_FORM_MXFP4 ? 4 : 7;
+    return form == KERN_FORM_Q3_K                              ? 2
+           : form == KERN_FORM_Q4_0                            ? 3
+           : form == KERN_FORM_Q5_0 || form == KERN_FORM_MXFP4 ? 4
+           : form == KERN_FORM_Q6_K                            ? 5
+                                                               : 7;
 }
 
 ALWAYS bool has_min(enum kern_form form)
 {
-    return form == KERN_FORM_Q4_1 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K;
+    return form == KERN_FORM_Q4_1 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q4_K || form == KERN_FORM_Q5_K ||
+           form == KERN_FORM_Q2_K;
 }
 
 /* Scale and min (0 without one) of block `b` of the unit (forms with one scale for 32). */
@@ -101,7 +106,7 @@ ALWAYS void load_scale(enum kern_form form, const uint8_t *head, struct unit u, 
         *min = halves(head + 32);
 }
 
-/* Scale and min of 16 columns. */
+/* The same of 16 columns. */
 ALWAYS void load_half_scale(enum kern_form form, const uint8_t *head, struct unit u, int at, __m512 *scale, __m512 *min)
 {
     if (form == KERN_FORM_Q2_K) {
@@ -110,7 +115,7 @@ ALWAYS void load_half_scale(enum kern_form form, const uint8_t *head, struct uni
         return;
     }
     *scale = _mm512_mul_ps(u.d, bytes_i8(head + 64 + at));
-    *min = _mm512_mul_ps(*scale, _mm512_set1_ps(form == KERN_FORM_Q6_K ? -32 : -4));
+    *min = _mm512_setzero_ps();
 }
 
 /* What nibbles stand for, with the offset that makes it unsigned. */
@@ -128,6 +133,35 @@ ALWAYS __m512i broadcast4(const int8_t *p)
     int32_t four;
     memcpy(&four, p, sizeof four);
     return _mm512_set1_epi32(four);
+}
+
+/* How the integer sums of a form become floats. */
+struct scaling {
+    bool halved, min;
+    unsigned shift; /* offset_shift(), where there is no min */
+};
+
+ALWAYS struct scaling scaling_of(enum kern_form form)
+{
+    return (struct scaling){is_halved(form), has_min(form), has_min(form) ? 0 : offset_shift(form)};
+}
+
+/* Where the integer sum of activations starts whose scale is number `at`, or whose half is number `half`. */
+ALWAYS __m512i start_dot(struct scaling s, const struct kern_acts *a, size_t at, size_t half)
+{
+    if (s.min)
+        return _mm512_setzero_si512();
+    return _mm512_slli_epi32(_mm512_set1_epi32(s.halved ? a->neg_half[half] : a->neg[at]), s.shift);
+}
+
+ALWAYS __m512 add_dot(struct scaling s, const struct kern_acts *a, size_t at, size_t half, __m512i dot, __m512 scale,
+                      __m512 min, __m512 sum)
+{
+    __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(a->scale[at]));
+    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), both, sum);
+    if (s.min)
+        sum = _mm512_fmadd_ps(min, _mm512_set1_ps(s.halved ? a->half[half] : a->sum[at]), sum);
+    return sum;
 }
 
 #endif

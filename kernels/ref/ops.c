@@ -34,7 +34,9 @@ static void ref_quantize(struct kern_acts *a, int row)
         a->sum[at] = scale * (halves[0] + halves[1]);
         a->half[2 * at] = scale * halves[0];
         a->half[2 * at + 1] = scale * halves[1];
-        a->neg[at] = -(int32_t)(halves[0] + halves[1]);
+        a->neg_half[2 * at] = -(int32_t)halves[0];
+        a->neg_half[2 * at + 1] = -(int32_t)halves[1];
+        a->neg[at] = a->neg_half[2 * at] + a->neg_half[2 * at + 1];
     }
 }
 

@@ -65,6 +65,7 @@ static void quantize_agrees(const struct kern_ops *ops)
     }
     ck_assert(memcmp(a.q, b.q, 3 * (size_t)a.stride) == 0);
     ck_assert(memcmp(a.neg, b.neg, 3 * (size_t)a.stride / 32 * sizeof *a.neg) == 0);
+    ck_assert(memcmp(a.neg_half, b.neg_half, 3 * (size_t)a.stride / 16 * sizeof *a.neg_half) == 0);
     ck_assert_float_lt(off_by(a.scale, b.scale, 3 * a.stride / 32), 1e-7f);
     ck_assert_float_lt(off_by(a.sum, b.sum, 3 * a.stride / 32), 1e-6f);
     ck_assert_float_lt(off_by(a.half, b.half, 3 * a.stride / 16), 1e-6f);
