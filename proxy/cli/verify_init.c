@@ -219,7 +219,7 @@ static void write_platforms(const struct verify_init *in, struct writer *w)
 
     writer_str(
         w, "# Processor lines and the least firmware versions (0 = any). Milan is refused unless it is named here:\n"
-           "# attacks that extract its keys are public.\n  platforms = (");
+           "  # attacks that extract its keys are public.\n  platforms = (");
     for (size_t i = 0; i < node_count(in); i++) {
         const struct verifier_hw *hw = &node_at(in, i)->hw;
         if (has_product_before(in, i))

@@ -101,6 +101,23 @@ def the_python_client():
     proves_then_sends([sys.executable, SAMPLES / "client.py"])
 
 
+def an_acceptance_file_from_what_was_seen():
+    """`airlock verify --init URL`: the file accepts that proxy and says what nobody verified."""
+    tool, url = TOP / "build" / "demo" / "bin" / "airlock", stack.info["proxy_urls"][0]
+    airlock = lambda *words: subprocess.run([tool, *map(str, words)], capture_output=True, text=True, timeout=60)
+    made, kept = stack.dir / "made.conf", stack.dir / "kept"
+    done = airlock("verify", "--init", made, url, "--simulated", "--save", f"{kept}/")
+    assert done.returncode == 0, done.stderr
+    text = made.read_text()
+    assert text.count("# observed, not verified") >= 5, text
+    for target in (url, kept):
+        done = airlock("verify", target, "--acceptance", made, "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["verdict"]["ok"], done.stdout
+    assert airlock("verify", kept, "--acceptance", other_engine()).returncode == 1
+    assert airlock("verify", "--init", made, url).returncode == 2  # never over an old one
+    assert airlock("verify", "https://127.0.0.1:9", "--acceptance", made).returncode == 2
+
+
 OPENAI = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -182,7 +199,7 @@ def main():
         print(f"SKIP the clients, which chat: {why}")
         run(tests)
     with Stack(model) as stack:
-        run([*tests, the_c_client, the_python_client, the_transport_below_openai])
+        run([*tests, an_acceptance_file_from_what_was_seen, the_c_client, the_python_client, the_transport_below_openai])
 
 
 main()
