@@ -18,6 +18,7 @@ enum verifier_fact {
     VERIFIER_FACT_SIGNED = 1, /* key (and form), signed object; no value */
     VERIFIER_FACT_DOCUMENT,   /* Intel's signed JSON, parsed: json_t */
     VERIFIER_FACT_RIM,        /* a reference file: see rim.c */
+    VERIFIER_FACT_STATUS,     /* issuer, an OCSP response that counts as its: see ocsp.c */
 };
 
 struct verifier_cache;

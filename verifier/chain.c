@@ -133,8 +133,7 @@ void verifier_chain_use(struct verifier_chain *c, struct verifier_cache *cache)
     c->cache = cache;
 }
 
-/* The cache to use; NULL without memory. */
-static struct verifier_cache *cache_of(struct verifier_chain *c)
+struct verifier_cache *verifier_chain_cache(struct verifier_chain *c)
 {
     if (!c->cache)
         c->cache = c->own = verifier_cache_new(0);
@@ -234,7 +233,7 @@ static enum verifier_err check_validity(struct verifier_chain *c, uint64_t now, 
 enum verifier_err verifier_chain_check(struct verifier_chain *c, enum verifier_chain_form form, uint64_t now,
                                        struct verifier_note *why)
 {
-    struct verifier_cache *cache = cache_of(c);
+    struct verifier_cache *cache = verifier_chain_cache(c);
     enum verifier_err err = cache ? check_links(c, cache, form, why) : VERIFIER_E_INTERNAL;
 
     if (err == VERIFIER_OK)
@@ -247,7 +246,7 @@ enum verifier_err verifier_chain_check(struct verifier_chain *c, enum verifier_c
 bool verifier_chain_signed(struct verifier_chain *c, size_t i, enum verifier_chain_form form, struct span whole,
                            struct span message, struct span signature)
 {
-    struct verifier_cache *cache = cache_of(c);
+    struct verifier_cache *cache = verifier_chain_cache(c);
 
     if (!cache || !verifier_cache_check(cache, &c->cert[i], form, whole, message, signature))
         return false;
@@ -259,7 +258,7 @@ enum verifier_err verifier_chain_ecdsa(struct verifier_chain *c, size_t i, enum 
                                        struct span message, struct span rs)
 {
     const struct verifier_public *key = &c->cert[i].key;
-    struct verifier_cache *cache = cache_of(c);
+    struct verifier_cache *cache = verifier_chain_cache(c);
 
     if (key->kind != (curve == VERIFIER_P256 ? VERIFIER_KEY_P256 : VERIFIER_KEY_P384))
         return VERIFIER_E_UNSUPPORTED_ALG;
@@ -291,7 +290,7 @@ static enum verifier_err check_crl(struct verifier_chain *c, const struct verifi
                                    enum verifier_chain_form form, uint64_t now, struct verifier_note *why)
 {
     const struct verifier_cert *issuer = &c->cert[subject + 1];
-    struct verifier_cache *cache = cache_of(c);
+    struct verifier_cache *cache = verifier_chain_cache(c);
 
     if (!cache || !verifier_cert_is_form(crl->algorithm, form) ||
         !verifier_cache_check(cache, issuer, form, crl->whole, crl->signed_part, crl->signature))

@@ -32,6 +32,8 @@ void verifier_chain_close(struct verifier_chain *c);
 /* Facts about these certificates are known to, and go to, `cache` (NULL: to one that ends with the chain). The cache is
  * borrowed until verifier_chain_close(). */
 void verifier_chain_use(struct verifier_chain *c, struct verifier_cache *cache);
+/* That cache; NULL without memory. */
+struct verifier_cache *verifier_chain_cache(struct verifier_chain *c);
 
 /* The last certificate must be an anchor of this kind: VERIFIER_E_UNTRUSTED_ROOT. */
 MUST_CHECK enum verifier_err verifier_chain_anchor(struct verifier_chain *c, enum verifier_anchor_kind kind,

@@ -582,6 +582,8 @@ static bool run(struct check *c, struct evidence *ev)
 {
     const struct verifier_input *in = c->in;
     struct evidence *outer = &ev[0], *inner = &ev[1];
+    if (in->envelope.len > VERIFIER_ENVELOPE_MAX)
+        return shape(c, "envelope", VERIFIER_E_SIZE);
     const uint8_t *copy = keep(c, in->envelope);
     if (!copy)
         return refuse(c, 1, VERIFIER_E_INTERNAL);

@@ -16,7 +16,8 @@ enum verifier_err verifier_device_verify(struct verifier_device_claims *out, str
 
     memset(out, 0, sizeof *out);
     if (err == VERIFIER_OK)
-        err = verifier_gpu_status(&gpu, chain, chain_count, collateral->ocsp, collateral->ocsp_count, now, why);
+        err = verifier_gpu_status(&gpu, chain, chain_count, collateral->ocsp, collateral->ocsp_count, collateral->cache,
+                                  now, why);
     if (err != VERIFIER_OK)
         return err;
     out->is_switch = gpu.is_switch;
@@ -51,7 +52,7 @@ static void read_rims(struct rims *out, const struct verifier_collateral *collat
         enum verifier_err err = verifier_rim_read(&out->rim[out->count], collateral->rims[i], cache, now, why);
 
         if (err == VERIFIER_OK)
-            err = verifier_rim_status(&out->rim[out->count], collateral->ocsp, collateral->ocsp_count, now, why);
+            err = verifier_rim_status(&out->rim[out->count], collateral->ocsp, collateral->ocsp_count, cache, now, why);
         if (err == VERIFIER_OK)
             out->count++;
         else

@@ -244,13 +244,14 @@ enum verifier_err verifier_gpu_verify(struct verifier_gpu *out, struct span repo
 /* --- revocation ------------------------------------------------------------------------------------------------- */
 
 enum verifier_err verifier_gpu_status(struct verifier_gpu *out, const struct span *chain, size_t chain_count,
-                                      const struct span *responses, size_t count, uint64_t now,
-                                      struct verifier_note *why)
+                                      const struct span *responses, size_t count, struct verifier_cache *cache,
+                                      uint64_t now, struct verifier_note *why)
 {
     struct verifier_chain c = {0};
     enum verifier_err err = verifier_chain_open(&c, chain, chain_count, CERTS, why);
     size_t good = 0;
 
+    verifier_chain_use(&c, cache);
     for (size_t i = 1; err == VERIFIER_OK && i + 1 < CERTS; i++) {
         err = verifier_ocsp_check(&c, i, responses, count, now, why);
         good += err == VERIFIER_OK;

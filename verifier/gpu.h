@@ -36,8 +36,8 @@ MUST_CHECK enum verifier_err verifier_gpu_verify(struct verifier_gpu *out, struc
  * itself signs. Lowers out->expires. VERIFIER_OK: nothing speaks against the device, and out->status_good tells whether
  * each of the three was answered for. Else ocsp.h's reasons. */
 MUST_CHECK enum verifier_err verifier_gpu_status(struct verifier_gpu *out, const struct span *chain, size_t chain_count,
-                                                 const struct span *responses, size_t count, uint64_t now,
-                                                 struct verifier_note *why);
+                                                 const struct span *responses, size_t count,
+                                                 struct verifier_cache *cache, uint64_t now, struct verifier_note *why);
 /* A reference file fits a version of the report: VERIFIER_E_RIM_VERSION_MISMATCH. */
 MUST_CHECK enum verifier_err verifier_gpu_rim_fits(const struct verifier_rim *rim, const char *version,
                                                    struct verifier_note *why);

@@ -3,13 +3,16 @@
 #include <openssl/err.h>
 #include <openssl/ocsp.h>
 #include <openssl/x509v3.h>
+#include <stdlib.h>
 
 struct answer {
-    OCSP_BASICRESP *basic;       /* owned */
-    OCSP_SINGLERESP *single;     /* its only one; borrowed from it */
-    X509 *subject, *issuer;      /* borrowed from the chain */
-    uint64_t from, to;           /* thisUpdate, nextUpdate */
-    uint64_t delegate_not_after; /* UINT64_MAX: signed by the issuer itself */
+    OCSP_BASICRESP *basic;   /* owned */
+    OCSP_SINGLERESP *single; /* its only one; borrowed from it */
+    X509 *subject, *issuer;  /* borrowed from the chain */
+    uint64_t from, to;       /* thisUpdate, nextUpdate */
+    struct window {
+        uint64_t from, to;
+    } signer; /* when a delegate's certificate holds; always, for the issuer itself */
 };
 
 /* --- reading ------------------------------------------------------------------------------------- */
@@ -71,13 +74,19 @@ static bool is_ecdsa(const X509_ALGOR *alg)
     return nid == NID_ecdsa_with_SHA256 || nid == NID_ecdsa_with_SHA384 || nid == NID_ecdsa_with_SHA512;
 }
 
+static enum verifier_err check_window(const struct window *w, uint64_t now)
+{
+    if (now < w->from)
+        return VERIFIER_E_CERT_NOT_YET_VALID;
+    return now > w->to ? VERIFIER_E_CERT_EXPIRED : VERIFIER_OK;
+}
+
 /* A certificate of the responder: made by the very issuer, for signing answers, and valid now. What its own revocation
  * is worth is the issuer's business (id-pkix-ocsp-nocheck): it lives shortly. */
 static enum verifier_err check_delegate(struct answer *a, X509 *delegate, uint64_t now)
 {
     const X509_ALGOR *alg = NULL;
     uint32_t flags = X509_get_extension_flags(delegate);
-    uint64_t from, to;
 
     X509_get0_signature(NULL, &alg, delegate);
     if (X509_NAME_cmp(X509_get_issuer_name(delegate), X509_get_subject_name(a->issuer)) != 0 || !is_ecdsa(alg) ||
@@ -87,13 +96,10 @@ static enum verifier_err check_delegate(struct answer *a, X509 *delegate, uint64
         !(X509_get_extended_key_usage(delegate) & XKU_OCSP_SIGN) ||
         !(X509_get_key_usage(delegate) & KU_DIGITAL_SIGNATURE))
         return VERIFIER_E_OCSP_DELEGATE;
-    if (!verifier_chain_seconds(X509_get0_notBefore(delegate), &from) ||
-        !verifier_chain_seconds(X509_get0_notAfter(delegate), &to))
+    if (!verifier_chain_seconds(X509_get0_notBefore(delegate), &a->signer.from) ||
+        !verifier_chain_seconds(X509_get0_notAfter(delegate), &a->signer.to))
         return VERIFIER_E_OCSP_PARSE;
-    a->delegate_not_after = to;
-    if (now < from)
-        return VERIFIER_E_CERT_NOT_YET_VALID;
-    return now > to ? VERIFIER_E_CERT_EXPIRED : VERIFIER_OK;
+    return check_window(&a->signer, now);
 }
 
 static enum verifier_err check_signer(struct answer *a, uint64_t now)
@@ -142,21 +148,45 @@ static enum verifier_err check_content(struct answer *a, uint64_t now, struct ve
     return reason == OCSP_REVOKED_STATUS_CERTIFICATEHOLD ? VERIFIER_E_OCSP_HOLD : VERIFIER_E_CERT_REVOKED;
 }
 
-static enum verifier_err check_answer(struct verifier_chain *c, struct answer *a, uint64_t now,
-                                      struct verifier_note *why)
+/* What is remembered of a response: that this issuer, or a delegate that it made, signed it, and when the delegate's
+ * certificate holds. */
+static void remember(struct verifier_chain *c, struct span issuer, struct span response, const struct answer *a)
 {
-    enum verifier_err err = check_signer(a, now);
+    struct window *copy = malloc(sizeof *copy);
 
+    if (!copy)
+        return;
+    *copy = a->signer;
+    verifier_cache_add(verifier_chain_cache(c), VERIFIER_FACT_STATUS, issuer, response, copy, sizeof *copy, free);
+}
+
+static enum verifier_err check_answer(struct verifier_chain *c, size_t subject, struct answer *a, struct span response,
+                                      uint64_t now, struct verifier_note *why)
+{
+    struct verifier_cache *cache = verifier_chain_cache(c);
+    struct span issuer = c->cert[subject + 1].whole;
+    enum verifier_err err;
+    void *known;
+
+    if (!cache)
+        return VERIFIER_E_INTERNAL;
+    if (verifier_cache_find(cache, VERIFIER_FACT_STATUS, issuer, response, &known)) {
+        a->signer = *(const struct window *)known;
+        err = check_window(&a->signer, now);
+    } else {
+        err = check_signer(a, now);
+    }
     if (err == VERIFIER_OK)
         err = check_content(a, now, why);
     if (err != VERIFIER_OK)
         return err;
     if (a->to < c->expires)
         c->expires = a->to;
-    if (a->delegate_not_after < c->expires)
-        c->expires = a->delegate_not_after;
+    if (a->signer.to < c->expires)
+        c->expires = a->signer.to;
     if (a->from < c->issued)
         c->issued = a->from;
+    remember(c, issuer, response, a);
     return VERIFIER_OK;
 }
 
@@ -178,7 +208,7 @@ enum verifier_err verifier_ocsp_check(struct verifier_chain *c, size_t subject, 
     for (size_t i = 0; i < count && err == VERIFIER_OK; i++) {
         struct answer a = {.subject = verifier_chain_x509(c, subject),
                            .issuer = verifier_chain_x509(c, subject + 1),
-                           .delegate_not_after = UINT64_MAX};
+                           .signer = {0, UINT64_MAX}};
         enum verifier_err shape = read_answer(&a, responses[i]);
 
         if (!a.subject || !a.issuer)
@@ -186,7 +216,8 @@ enum verifier_err verifier_ocsp_check(struct verifier_chain *c, size_t subject, 
         else if (shape != VERIFIER_OK)
             silence = shape;
         else if (names(&a))
-            err = ++answers > VERIFIER_OCSP_ANSWERS_MAX ? too_many(why) : check_answer(c, &a, now, why);
+            err = ++answers > VERIFIER_OCSP_ANSWERS_MAX ? too_many(why)
+                                                        : check_answer(c, subject, &a, responses[i], now, why);
         OCSP_BASICRESP_free(a.basic);
     }
     ERR_clear_error(); /* what a stranger's bytes caused must not surface elsewhere */

@@ -339,7 +339,7 @@ static void remember(struct verifier_cache *cache, struct span xml, const struct
 /* --- revocation ------------------------------------------------------------------------------------------------ */
 
 enum verifier_err verifier_rim_status(struct verifier_rim *rim, const struct span *responses, size_t count,
-                                      uint64_t now, struct verifier_note *why)
+                                      struct verifier_cache *cache, uint64_t now, struct verifier_note *why)
 {
     struct verifier_chain c = {0};
     struct span der[CERTS];
@@ -351,6 +351,7 @@ enum verifier_err verifier_rim_status(struct verifier_rim *rim, const struct spa
     if (count == 0)
         return VERIFIER_OK;
     err = open_certificates(&c, rim, der, why);
+    verifier_chain_use(&c, cache);
     for (size_t i = 0; err == VERIFIER_OK && i + 1 < CERTS; i++) {
         err = verifier_ocsp_check(&c, i, responses, count, now, why);
         good += err == VERIFIER_OK;

@@ -41,6 +41,6 @@ MUST_CHECK enum verifier_err verifier_rim_read(struct verifier_rim *out, struct 
  * against it, and rim->status_good tells whether each of the three below the root was answered for. Else
  * VERIFIER_E_RIM_CERT_REVOKED or ocsp.h's reasons. */
 MUST_CHECK enum verifier_err verifier_rim_status(struct verifier_rim *rim, const struct span *responses, size_t count,
-                                                 uint64_t now, struct verifier_note *why);
+                                                 struct verifier_cache *cache, uint64_t now, struct verifier_note *why);
 
 #endif

@@ -115,12 +115,53 @@ static void open_chain(struct verifier_chain *c, const struct party *const *part
 static enum verifier_err ask(const struct span *responses, size_t n, struct verifier_chain *c)
 {
     const struct party *const both[] = {&subject, &issuer};
+    static struct verifier_cache *cache; /* of all that was asked before: a fact known must not change an answer */
+    struct verifier_chain warm;
     enum verifier_err err;
     open_chain(c, both, 2);
     err = verifier_ocsp_check(c, 0, responses, n, NOW, NULL);
     verifier_chain_close(c);
+    if (!cache)
+        cache = verifier_cache_new(1u << 16);
+    for (int i = 0; i < 2; i++) {
+        open_chain(&warm, both, 2);
+        verifier_chain_use(&warm, cache);
+        ck_assert_int_eq(verifier_ocsp_check(&warm, 0, responses, n, NOW, NULL), err);
+        ck_assert(warm.expires == c->expires && warm.issued == c->issued);
+        verifier_chain_close(&warm);
+    }
     return err;
 }
+
+/* What a known response says is held against the clock again, and so is its delegate's certificate. */
+START_TEST(a_known_response_grows_old)
+{
+    const struct party *const both[] = {&subject, &issuer};
+    struct verifier_cache *cache = verifier_cache_new(0);
+    struct says longest = {&subject, &issuer, &delegate, V_OCSP_CERTSTATUS_GOOD, 0, -DAY, 300 * DAY};
+    uint8_t der[ANSWER_MAX];
+    struct span one = span_of(der, answer(&longest, der));
+    const struct {
+        uint64_t now;
+        enum verifier_err want;
+    } rows[] = {{NOW, VERIFIER_OK},
+                {NOW - 2 * DAY, VERIFIER_E_OCSP_NOT_YET_VALID},
+                {NOW + 200 * DAY, VERIFIER_E_CERT_EXPIRED}, /* the delegate's */
+                {NOW - 200 * DAY, VERIFIER_E_CERT_NOT_YET_VALID},
+                {NOW, VERIFIER_OK}};
+    size_t count;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct verifier_chain c;
+        open_chain(&c, both, 2);
+        verifier_chain_use(&c, cache);
+        ck_assert_int_eq(verifier_ocsp_check(&c, 0, &one, 1, rows[i].now, NULL), rows[i].want);
+        verifier_chain_close(&c);
+        (void)verifier_cache_size(cache, &count);
+        ck_assert_uint_eq(count, 1);
+    }
+    verifier_cache_free(cache);
+}
+END_TEST
 
 static enum verifier_err ask_one(struct says s)
 {
@@ -259,13 +300,14 @@ START_TEST(a_device_needs_three_answers)
         struct says s = {&chain[i + 1], &chain[i + 2], &chain[i + 2], V_OCSP_CERTSTATUS_GOOD, 0, -DAY, (i + 1) * DAY};
         answers[i] = span_of(der[i], answer(&s, der[i]));
     }
-    ck_assert_int_eq(verifier_gpu_status(&gpu, certs, 5, answers, 3, NOW, NULL), VERIFIER_OK);
+    ck_assert_int_eq(verifier_gpu_status(&gpu, certs, 5, answers, 3, NULL, NOW, NULL), VERIFIER_OK);
     ck_assert(gpu.status_good && gpu.status_at == NOW - DAY && gpu.expires == NOW + DAY);
-    ck_assert_int_eq(verifier_gpu_status(&gpu, certs, 5, answers, 2, NOW, NULL), VERIFIER_OK);
+    ck_assert_int_eq(verifier_gpu_status(&gpu, certs, 5, answers, 2, NULL, NOW, NULL), VERIFIER_OK);
     ck_assert(!gpu.status_good);
-    ck_assert_int_eq(verifier_gpu_status(&gpu, certs, 5, NULL, 0, NOW, NULL), VERIFIER_OK);
+    ck_assert_int_eq(verifier_gpu_status(&gpu, certs, 5, NULL, 0, NULL, NOW, NULL), VERIFIER_OK);
     ck_assert(!gpu.status_good && gpu.status_at == UINT64_MAX);
-    ck_assert_int_eq(verifier_gpu_status(&gpu, certs, 5, answers, 3, NOW + 2 * DAY, NULL), VERIFIER_E_OCSP_EXPIRED);
+    ck_assert_int_eq(verifier_gpu_status(&gpu, certs, 5, answers, 3, NULL, NOW + 2 * DAY, NULL),
+                     VERIFIER_E_OCSP_EXPIRED);
     ck_assert(!gpu.status_good);
     for (int i = 0; i < 5; i++) {
         EVP_PKEY_free(chain[i].key);
@@ -296,23 +338,23 @@ START_TEST(a_reference_file_needs_three_answers)
         s.to = (i + 1) * DAY;
         answers[i] = span_of(der[i], answer(&s, der[i]));
     }
-    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NOW, NULL), VERIFIER_OK);
+    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NULL, NOW, NULL), VERIFIER_OK);
     ck_assert(rim.status_good && rim.status_at == NOW - DAY && rim.expires == NOW + DAY);
-    ck_assert_int_eq(verifier_rim_status(&rim, answers + 1, 2, NOW, NULL), VERIFIER_OK);
+    ck_assert_int_eq(verifier_rim_status(&rim, answers + 1, 2, NULL, NOW, NULL), VERIFIER_OK);
     ck_assert(!rim.status_good);
-    ck_assert_int_eq(verifier_rim_status(&rim, NULL, 0, NOW, NULL), VERIFIER_OK);
+    ck_assert_int_eq(verifier_rim_status(&rim, NULL, 0, NULL, NOW, NULL), VERIFIER_OK);
     ck_assert(!rim.status_good && rim.status_at == UINT64_MAX);
-    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NOW + 2 * DAY, NULL), VERIFIER_E_OCSP_EXPIRED);
+    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NULL, NOW + 2 * DAY, NULL), VERIFIER_E_OCSP_EXPIRED);
     ck_assert(!rim.status_good);
     s.about = &chain[0];
     s.of = s.signer = &chain[1];
     s.status = V_OCSP_CERTSTATUS_REVOKED;
     answers[0] = span_of(revoked, answer(&s, revoked));
-    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NOW, NULL), VERIFIER_E_RIM_CERT_REVOKED);
+    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NULL, NOW, NULL), VERIFIER_E_RIM_CERT_REVOKED);
     ck_assert(!rim.status_good);
     s.status = V_OCSP_CERTSTATUS_UNKNOWN;
     answers[0] = span_of(revoked, answer(&s, revoked));
-    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NOW, NULL), VERIFIER_E_OCSP_UNKNOWN);
+    ck_assert_int_eq(verifier_rim_status(&rim, answers, 3, NULL, NOW, NULL), VERIFIER_E_OCSP_UNKNOWN);
     for (int i = 0; i < 4; i++) {
         EVP_PKEY_free(chain[i].key);
         X509_free(chain[i].cert);
@@ -324,6 +366,7 @@ static void add(TCase *t)
 {
     tcase_add_unchecked_fixture(t, setup, NULL);
     tcase_add_test(t, good_answers_by_delegate_and_issuer);
+    tcase_add_test(t, a_known_response_grows_old);
     tcase_add_test(t, each_reason_has_its_code);
     tcase_add_test(t, damaged_answers);
     tcase_add_test(t, two_answers_in_one_response);
