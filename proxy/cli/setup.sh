@@ -54,6 +54,7 @@ build_progress() {
 }
 
 # setup_build KIND [TARGET...]: configure once and build into build/KIND. Kinds:
+#   cuda: a release with the CUDA device
 #   release: what is shipped · demo: with simulated evidence · asan, tsan: the demo's under sanitizers
 #   clang: with clang, warnings as errors · fuzz: libFuzzer programs
 setup_build() {
@@ -63,6 +64,7 @@ setup_build() {
     case $kind in
     release) options="" ;;
     demo) options="-DAIRLOCK_SIMULATED=ON" ;;
+    cuda) options="-DWITH_CUDA=ON" ;;
     asan) options="$checked -DCMAKE_C_FLAGS_DEBUG=-O1 -DAIRLOCK_SANITIZE=address,undefined" ;;
     tsan) options="$checked -DCMAKE_C_FLAGS_DEBUG=-O1 -DAIRLOCK_SANITIZE=thread" ;;
     clang) options="$checked -DCMAKE_C_FLAGS_DEBUG=-O0 -DCMAKE_C_COMPILER=clang-14 -DCMAKE_C_FLAGS=-Werror" ;;
