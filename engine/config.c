@@ -72,6 +72,7 @@ static const struct entry entries[] = {
     {"speculative-config", "speculative_config", TEXT_AT(speculative), "JSON",
      "{\"method\": \"ngram\", \"num_speculative_tokens\": 4, \"prompt_lookup_max\": 5, \"prompt_lookup_min\": 2}: "
      "guess tokens from the text itself (default: none)"},
+    {"log", "log", TEXT_AT(log), "FILE", "keep the hash-chained log without content there (see airlock log)"},
     {"drain-time", "drain_time", DURATION, AT(drain_s), 0, 1, 86400, "TIME", "for running requests at SIGTERM (30s)"},
 #ifdef AIRLOCK_SIMULATED
     {"sandbox", "sandbox", BOOL, AT(sandbox), 0, 0, 0, NULL, "lock the process in (yes); simulated builds only"},

@@ -17,6 +17,7 @@ struct config_list {
 
 struct config {
     char model[CONFIG_PATH_MAX];      /* a .gguf file, a folder, or a sealed folder */
+    char log[CONFIG_PATH_MAX];        /* the node's own log; empty: kept nowhere */
     char policy[CONFIG_PATH_MAX];     /* the bundle: the owner's keysets, then the signed policy */
     char collateral[CONFIG_PATH_MAX]; /* a file of `airlock collateral` to go along with evidence; empty: none */
     char owner[129];                  /* digest of the owner's first keyset, hex */

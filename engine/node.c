@@ -172,6 +172,7 @@ static void clean_up(struct node *n)
     tunnel_link_close(n->link);
     if (n->attester.pid > 0)
         close(n->attester.owner_fd);
+    node_log_close(n);
     reap(n->attester.pid);
     reap(n->tunnel_pid);
     writer_release(&n->documents);
@@ -188,7 +189,7 @@ enum node_exit node_run(const struct config *config)
         return NODE_EXIT_FAILED;
     }
     n->config = config;
-    n->wake_fd = -1;
+    n->wake_fd = n->log_fd = -1;
     n->status = NODE_EXIT_START;
     pthread_mutex_init(&n->out_lock, NULL);
     sigaction(SIGTERM, &action, NULL);

@@ -91,12 +91,13 @@ static void ask(struct node *n, uint64_t now)
 {
     uint8_t nonce[32];
     uint32_t keyd;
-    struct policy_ask no_log = {0};
+    struct policy_ask log = {0};
     struct writer w = writer_with_max(TUNNEL_ASK_MAX);
     if (!pick_keyd(n, &keyd))
         return;
     randombytes_buf(nonce, sizeof nonce);
-    policy_node_ask(n->papers, nonce, now, &no_log, &w);
+    node_log_ask(n, &log);
+    policy_node_ask(n->papers, nonce, now, &log, &w);
     if (writer_ok(&w) && tunnel_link_ask(n->link, keyd, writer_span(&w)))
         n->asked_ms = now;
     writer_release(&w);
@@ -281,6 +282,7 @@ static void begin_serving(struct node *n)
         return;
     }
     n->serving = true;
+    node_log_serving(n);
     node_say("serving %s: %s", engine_served(n->engine, 0), engine_load_options(n->engine));
     send_rules(n);
 }

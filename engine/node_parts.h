@@ -8,6 +8,7 @@
 #include "engine/artefact.h"
 #include "engine/engine.h"
 #include "engine/node.h"
+#include "policy/log.h"
 #include "policy/node.h"
 #include "tunnel/attest/attester.h"
 #include "tunnel/link.h"
@@ -39,6 +40,9 @@ struct node {
     bool granted;                 /* at least once */
     uint8_t shown_policy[64];     /* digest of the policy that the attester shows */
     _Atomic int64_t clock_offset; /* trusted seconds minus monotonic ones; INT64_MIN: no trusted time */
+
+    struct policy_log log;
+    int log_fd; /* -1: the lines are kept nowhere */
 
     /* the model */
     pthread_t load_thread;
@@ -74,6 +78,13 @@ void node_wake(struct node *n);
 bool node_start(struct node *n);
 /* The second stage of the sandbox, shown to the attester. */
 bool node_seal(struct node *n);
+
+/* --- node_log.c --- */
+/* After the attester, before the sandbox. */
+bool node_log_open(struct node *n);
+void node_log_close(struct node *n);
+void node_log_serving(struct node *n);
+void node_log_ask(struct node *n, struct policy_ask *out);
 
 /* --- node_keys.c --- */
 bool node_keys_open(struct node *n);

@@ -156,10 +156,11 @@ static bool enter_sandbox(struct node *n)
     n->keep[0] = n->attester.owner_fd;
     n->keep[1] = tunnel_link_fd(n->link);
     n->keep[2] = n->wake_fd;
+    n->keep[3] = n->log_fd;
     n->sandbox = (struct sandbox_config){.profile = SANDBOX_ENGINE,
                                          .required = ALWAYS | policy_node_policy(n->papers)->engine.sandbox_at_release,
                                          .keep = n->keep,
-                                         .keep_count = 3,
+                                         .keep_count = n->log_fd < 0 ? 3 : 4,
                                          .load = n->load_path,
                                          .load_count = paths,
                                          .device = device};
@@ -194,7 +195,7 @@ bool node_start(struct node *n)
     n->request = malloc(sizeof *n->request);
     if (!n->request)
         return fail(n, "start", "out of memory");
-    if (!fork_attester(n) || !start_tunnel(n))
+    if (!fork_attester(n) || !start_tunnel(n) || !node_log_open(n))
         return false;
     n->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (n->wake_fd < 0)

@@ -20,8 +20,8 @@ enum engine_toolcall_format {
     ENGINE_TOOLCALL_LLAMA3,  /* the whole answer is {"name": .., "parameters": {..}}, maybe after <|python_tag|> */
     ENGINE_TOOLCALL_HERMES,  /* <tool_call>{"name": .., "arguments": {..}}</tool_call>, any number */
     ENGINE_TOOLCALL_MISTRAL, /* [TOOL_CALLS][{"name": .., "arguments": {..}}, ..] or [TOOL_CALLS]name[ARGS]{..} */
-    ENGINE_TOOLCALL_PYTHON,  /* the whole answer is [name(key=value, ..), ..] */
-    ENGINE_TOOLCALL_HARMONY  /* <|channel|>commentary to=functions.name ..<|message|>{..}<|call|>; reasoning too */
+    ENGINE_TOOLCALL_HARMONY, /* <|channel|>commentary to=functions.name ..<|message|>{..}<|call|>; reasoning too */
+    ENGINE_TOOLCALL_PYTHON   /* the whole answer is [name(key=value, ..), ..] */
 };
 
 struct engine_toolcall_style {

@@ -4,9 +4,12 @@ import base64
 import json
 import math
 import os
+import pathlib
 import struct
+import subprocess
+import tempfile
 
-from stack import Stack, error_of, run, tiny_model
+from stack import BIN, Stack, error_of, run, tiny_model
 
 stack = None
 
@@ -49,13 +52,32 @@ def what_cannot_be_served_is_refused_by_name():
     assert status == 400 and error_of(data)["param"] == "model", (status, data)
 
 
+def the_engines_log_is_a_chain_without_content():
+    path = pathlib.Path(os.environ["AIRLOCK_ENGINE_LOG"])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["event"] for line in lines][:3] == ["start", "lease", "serving"], lines
+    assert [line["i"] for line in lines] == list(range(1, len(lines) + 1)), lines
+    assert "nodes hum" not in path.read_text()
+    checked = subprocess.run([BIN / "airlock", "log", path], capture_output=True, text=True)
+    assert checked.returncode == 0 and f"lines = {len(lines)}" in checked.stdout, checked
+    broken = pathlib.Path(str(path) + ".broken")
+    broken.write_text(path.read_text().replace('"start"', '"stare"'))
+    assert subprocess.run([BIN / "airlock", "log", broken], capture_output=True).returncode != 0
+
+
 def main():
-    global stack
     os.environ["AIRLOCK_ENGINE_RUNNER"] = "pooling"
     os.environ["AIRLOCK_ENGINE_POOLER_CONFIG"] = '{"pooling_type": "MEAN"}'
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["AIRLOCK_ENGINE_LOG"] = folder + "/engine.log"
+        serve()
+
+
+def serve():
+    global stack
     with Stack(tiny_model()) as stack:
         run([vectors_have_length_one_and_tell_texts_apart, numbers_base64_and_ids_say_the_same,
-             what_cannot_be_served_is_refused_by_name])
+             what_cannot_be_served_is_refused_by_name, the_engines_log_is_a_chain_without_content])
 
 
 main()
