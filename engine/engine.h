@@ -85,7 +85,7 @@ uint64_t engine_submit(struct engine *e, const struct tunnel_request *request, c
 /* The client is gone: the job stops before the next step and its blocks are freed. Its last event is an ERROR with
  * status 499. A number of a job that has ended is ignored. */
 void engine_cancel(struct engine *e, uint64_t job);
-/* Make no more tokens for this job for now (its reader is slow), or go on. */
+/* `hold`: its reader is slow; the job keeps its blocks and makes no tokens until it is called with false. */
 void engine_hold(struct engine *e, uint64_t job, bool hold);
 
 /* Refuse new requests with 503 from now on; running ones go on. */

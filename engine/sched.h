@@ -49,7 +49,7 @@ struct sched_seq {
     bool all_logits;         /* logits of every position, so nothing is looked up; the owner clears it */
     bool compute_all;        /* nothing is looked up */
     uint32_t drafts;         /* guesses that the owner has put behind tokens[len]; len + drafts <= len_max */
-    bool hold;               /* not computed for now */
+    bool hold;               /* not computed until the owner clears it; keeps its blocks */
     struct sched_seq *after; /* not admitted before that one has computed what it knew when added; the owner clears it
                                 when that one goes */
 
