@@ -102,11 +102,12 @@ group_fuzz() {
         fi
     done
     [ $long = 1 ] || return 0
+    local seconds=${FUZZ_SECONDS:-600} # of each target
     setup_build fuzz
     for t in "$TOP"/build/fuzz/tests/fuzz_*; do
         name=$(basename "$t")
         mkdir -p "$TOP/build/fuzz-corpus/$name"
-        TEST_TIMEOUT=700 run_one "fuzz(10 min) $name" "$t" -max_total_time=600 -timeout=10 -rss_limit_mb=2048 \
+        TEST_TIMEOUT=$((seconds + 100)) run_one "fuzz($seconds s) $name" "$t" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
             "$TOP/build/fuzz-corpus/$name" "$TOP/tests/fuzz/corpus/${name#fuzz_}"
     done
 }

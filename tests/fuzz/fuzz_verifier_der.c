@@ -14,7 +14,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct verifier_pck pck;
     struct der d = der_over(in);
 
-    (void)!verifier_pck_parse(&pck, in);
+    if (verifier_pck_parse(&pck, in) == VERIFIER_OK &&
+        (!memmem(data, size, pck.ppid, sizeof pck.ppid) || !memmem(data, size, pck.fmspc, sizeof pck.fmspc) ||
+         !memmem(data, size, pck.cpusvn, sizeof pck.cpusvn) || !memmem(data, size, pck.pceid, sizeof pck.pceid)))
+        abort(); /* what it says stands in it */
     (void)!verifier_event_log_replay(&log, in, VERIFIER_LOG_RTMR);
     (void)!verifier_event_log_replay(&log, in, VERIFIER_LOG_PCR);
     while (der_any(&d, &content) != 0)

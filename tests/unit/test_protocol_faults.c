@@ -7,17 +7,14 @@
 #include <libxml/parser.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/sha.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "unit/run.h"
 #include "unit/world.h"
+#include "vectors/evidence.h"
 #include "verifier/airlock.h"
-#include "verifier/anchors/test.h"
 #include "verifier/device.h"
 
 /* --- allocations that fail ------------------------------------------------------------------------------------ */
@@ -97,71 +94,20 @@ static char *xml_strdup(const char *text)
     return p;
 }
 
-/* --- evidence --------------------------------------------------------------------------------------------------------
- */
-
-static struct span file(const char *item, const char *name)
-{
-    static uint8_t memory[64][8192];
-    static unsigned next;
-    uint8_t *data = memory[next++];
-    char path[512];
-    FILE *f;
-    size_t len;
-
-    ck_assert_uint_le(next, 64);
-    snprintf(path, sizeof path, "%s/%s/%s", OWN_EVIDENCE, item, name);
-    f = fopen(path, "rb");
-    ck_assert_msg(f != NULL, "%s", path);
-    len = fread(data, 1, sizeof memory[0], f);
-    fclose(f);
-    ck_assert_uint_gt(len, 0);
-    ck_assert_uint_lt(len, sizeof memory[0]);
-    return span_of(data, len);
-}
-
-static size_t certificates(struct span pem, struct span out[VERIFIER_CERTS_MAX])
-{
-    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
-    size_t n = 0;
-    X509 *x;
-
-    while (n < VERIFIER_CERTS_MAX && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
-        unsigned char *der = NULL;
-        int len = i2d_X509(x, &der);
-        out[n++] = span_of(der, (size_t)len);
-        X509_free(x);
-    }
-    ERR_clear_error();
-    BIO_free(bio);
-    return n;
-}
-
-static void inject(struct span root, enum verifier_anchor_kind kind, const char *line)
-{
-    struct verifier_anchor anchor = {.kind = kind, .simulated = true};
-    uint8_t digest[32];
-
-    snprintf(anchor.line, sizeof anchor.line, "%s", line);
-    SHA256(root.data, root.len, digest);
-    ck_assert(verifier_anchors_inject(digest, &anchor));
-}
+/* --- evidence ---------------------------------------------------------------------------------------------- */
 
 static struct {
-    enum verifier_tee tee;
-    struct span evidence, flawed, chain[VERIFIER_CERTS_MAX];
-    size_t chain_count;
-    struct verifier_collateral given;
+    struct evidence e;
+    struct span flawed;
     struct verifier_hw good;
 } hw;
-#define NOW 1780272000 /* 2026-06-01 */
 
 static enum verifier_err hw_once(bool flawed)
 {
     struct verifier_hw_rules rules = verifier_hw_rules_default();
     struct verifier_hw out;
-    enum verifier_err err = verifier_hw_verify(&out, hw.tee, flawed ? hw.flawed : hw.evidence, hw.chain, hw.chain_count,
-                                               &hw.given, NOW, &rules, NULL);
+    enum verifier_err err = verifier_hw_verify(&out, hw.e.tee, flawed ? hw.flawed : hw.e.bytes, hw.e.chain,
+                                               hw.e.chain_count, &hw.e.given, EVIDENCE_NOW, &rules, NULL);
 
     if (err == VERIFIER_OK && hw.good.expires == 0)
         hw.good = out;
@@ -225,100 +171,52 @@ static void each_n(const char *what, enum verifier_err (*once)(bool flawed), enu
     }
 }
 
+static void each_of(const char *what, enum evidence_kind kind, const char *item, const char *file,
+                    enum verifier_err flaw)
+{
+    evidence_open(&hw.e, kind);
+    hw.flawed = evidence_file(item, file);
+    each_n(what, hw_once, flaw);
+}
+
 START_TEST(snp)
 {
-    hw.tee = VERIFIER_TEE_SNP;
-    hw.evidence = file("snp/milan-v3-vcek", "report.bin");
-    hw.flawed = file("snp/milan-v3-vcek", "report_another_key.bin");
-    hw.chain[0] = file("snp/milan-v3-vcek", "leaf.der");
-    hw.chain[1] = file("snp/milan-v3-vcek", "ask.der");
-    hw.chain[2] = file("snp/milan-v3-vcek", "ark.der");
-    hw.chain_count = 3;
-    hw.given.crls[0] = file("snp/milan-v3-vcek", "ark.crl");
-    hw.given.crl_count = 1;
-    inject(hw.chain[2], VERIFIER_ANCHOR_AMD, "Milan");
-    each_n("SNP", hw_once, VERIFIER_E_BAD_SIGNATURE);
+    each_of("SNP", EVIDENCE_SNP, "snp/milan-v3-vcek", "report_another_key.bin", VERIFIER_E_BAD_SIGNATURE);
 }
 END_TEST
 
-static void open_intel(const char *item)
-{
-    struct span root[VERIFIER_CERTS_MAX];
-
-    hw.given.tcb_info = file(item, "tcb_info.json");
-    hw.given.qe_identity = file(item, "qe_identity.json");
-    hw.given.tcb_chain_count = certificates(file(item, "chain.pem"), hw.given.tcb_chain);
-    hw.given.qe_chain_count = hw.given.tcb_chain_count;
-    memcpy(hw.given.qe_chain, hw.given.tcb_chain, sizeof hw.given.qe_chain);
-    hw.given.crls[0] = file(item, "root_ca.crl");
-    hw.given.crls[1] = file(item, "pck.crl");
-    hw.given.crl_count = 2;
-    ck_assert_uint_eq(certificates(file(item, "root_ca.pem"), root), 1);
-    inject(root[0], VERIFIER_ANCHOR_INTEL, "");
-    OPENSSL_free((void *)(uintptr_t)root[0].data);
-}
-
 START_TEST(tdx)
 {
-    hw.tee = VERIFIER_TEE_TDX;
-    hw.evidence = file("tdx/v5-td15", "quote.bin");
-    hw.flawed = file("tdx/v4-td10", "quote_qe_signer.bin");
-    open_intel("tdx/v5-td15");
-    each_n("TDX", hw_once, VERIFIER_E_QE_IDENTITY_MISMATCH);
-    for (size_t i = 0; i < hw.given.tcb_chain_count; i++)
-        OPENSSL_free((void *)(uintptr_t)hw.given.tcb_chain[i].data);
+    each_of("TDX", EVIDENCE_TDX, "tdx/v4-td10", "quote_qe_signer.bin", VERIFIER_E_QE_IDENTITY_MISMATCH);
 }
 END_TEST
 
 START_TEST(azure)
 {
-    hw.tee = VERIFIER_TEE_AZURE;
-    hw.evidence = file("vtpm/azure-snp", "evidence.bin");
-    hw.flawed = file("vtpm/azure-snp", "evidence_signed_by_another_key.bin");
-    hw.chain[0] = file("vtpm/azure-snp", "leaf.der");
-    hw.chain[1] = file("vtpm/azure-snp", "ask.der");
-    hw.chain[2] = file("vtpm/azure-snp", "ark.der");
-    hw.chain_count = 3;
-    hw.given.crls[0] = file("vtpm/azure-snp", "ark.crl");
-    hw.given.crl_count = 1;
-    inject(hw.chain[2], VERIFIER_ANCHOR_AMD, "Genoa");
-    each_n("vTPM", hw_once, VERIFIER_E_BAD_SIGNATURE);
+    each_of("vTPM", EVIDENCE_AZURE, "vtpm/azure-snp", "evidence_signed_by_another_key.bin", VERIFIER_E_BAD_SIGNATURE);
 }
 END_TEST
 
 START_TEST(nitro)
 {
-    struct span root[VERIFIER_CERTS_MAX];
-
-    hw.tee = VERIFIER_TEE_NITRO;
-    hw.evidence = file("nitro/enclave", "document.cbor");
-    hw.flawed = file("nitro/enclave", "document_signed_by_another_key.cbor");
-    ck_assert_uint_eq(certificates(file("nitro/enclave", "root.pem"), root), 1);
-    inject(root[0], VERIFIER_ANCHOR_NITRO, "");
-    OPENSSL_free((void *)(uintptr_t)root[0].data);
-    each_n("Nitro", hw_once, VERIFIER_E_BAD_SIGNATURE);
+    each_of("Nitro", EVIDENCE_NITRO, "nitro/enclave", "document_signed_by_another_key.cbor", VERIFIER_E_BAD_SIGNATURE);
 }
 END_TEST
 
-/* --- accelerators
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- accelerators ---------------------------------------------------------------------------------------------- */
 
-static struct {
-    struct span report, chain[VERIFIER_CERTS_MAX];
-    size_t chain_count;
-    uint8_t nonce[32];
-    struct verifier_collateral good, flawed;
-} gpu;
+static struct evidence gpu;
+static struct verifier_collateral flawed_files;
 
 static enum verifier_err gpu_once(bool flawed)
 {
-    const struct verifier_collateral *given = flawed ? &gpu.flawed : &gpu.good;
+    const struct verifier_collateral *given = flawed ? &flawed_files : &gpu.given;
     struct verifier_device_claims claims;
     enum verifier_err err =
-        verifier_device_verify(&claims, gpu.report, gpu.chain, gpu.chain_count, gpu.nonce, given, NOW, NULL);
+        verifier_device_verify(&claims, gpu.bytes, gpu.chain, gpu.chain_count, gpu.nonce, given, EVIDENCE_NOW, NULL);
 
     if (err == VERIFIER_OK)
-        err = verifier_devices_compare(&claims, &gpu.report, 1, given, NOW, NULL);
+        err = verifier_devices_compare(&claims, &gpu.bytes, 1, given, EVIDENCE_NOW, NULL);
     fail_at = 0;
     return err;
 }
@@ -327,30 +225,17 @@ START_TEST(accelerator)
 {
     struct verifier_collateral none = {0};
     struct verifier_device_claims claims;
-    struct span root[VERIFIER_CERTS_MAX];
 
-    gpu.report = file("nvgpu/gh100", "report.bin");
-    memcpy(gpu.nonce, gpu.report.data + 4, sizeof gpu.nonce);
-    gpu.chain_count = certificates(file("nvgpu/gh100", "cert_chain.pem"), gpu.chain);
-    gpu.good.rims[0] = file("nvgpu/gh100", "vbios_rim.xml");
-    gpu.good.rims[1] = file("nvgpu/gh100", "driver_rim.xml");
-    gpu.good.rim_count = 2;
-    gpu.flawed = gpu.good;
-    gpu.flawed.rims[1] = file("nvgpu/gh100", "rim_file_signed_by_another_key.xml");
-    ck_assert_uint_eq(certificates(file("nvgpu/gh100", "device_root.pem"), root), 1);
-    inject(root[0], VERIFIER_ANCHOR_NVIDIA_DEVICE, "");
-    OPENSSL_free((void *)(uintptr_t)root[0].data);
-    ck_assert_uint_eq(certificates(file("nvgpu/gh100", "rim_root.pem"), root), 1);
-    inject(root[0], VERIFIER_ANCHOR_NVIDIA_RIM, "");
-    OPENSSL_free((void *)(uintptr_t)root[0].data);
+    evidence_open(&gpu, EVIDENCE_GPU);
+    flawed_files = gpu.given;
+    flawed_files.rims[1] = evidence_file("nvgpu/gh100", "rim_file_signed_by_another_key.xml");
     each_n("GPU", gpu_once, VERIFIER_E_RIM_SIGNATURE);
     /* and without any file it is a refusal, not a comparison with nothing */
     ck_assert_int_eq(
-        verifier_device_verify(&claims, gpu.report, gpu.chain, gpu.chain_count, gpu.nonce, &none, NOW, NULL),
+        verifier_device_verify(&claims, gpu.bytes, gpu.chain, gpu.chain_count, gpu.nonce, &none, EVIDENCE_NOW, NULL),
         VERIFIER_OK);
-    ck_assert_int_eq(verifier_devices_compare(&claims, &gpu.report, 1, &none, NOW, NULL), VERIFIER_E_RIM_MISSING);
-    for (size_t i = 0; i < gpu.chain_count; i++)
-        OPENSSL_free((void *)(uintptr_t)gpu.chain[i].data);
+    ck_assert_int_eq(verifier_devices_compare(&claims, &gpu.bytes, 1, &none, EVIDENCE_NOW, NULL),
+                     VERIFIER_E_RIM_MISSING);
 }
 END_TEST
 
