@@ -215,16 +215,43 @@ static double log_sum(const float *logits, size_t vocab, float most)
 
 /* --- log-probabilities --------------------------------------------------------------------------------- */
 
+static inline void raise(vector *most, vector x)
+{
+    *most = choose(x > *most, x, *most); /* NaN compares false */
+}
+
+/* The greatest of `count` values; minus infinity when there is none. */
+static float greatest(const float *v, size_t count)
+{
+    vector m[4] = {spread(-INFINITY), spread(-INFINITY), spread(-INFINITY), spread(-INFINITY)};
+    float most = -INFINITY;
+    size_t i = 0;
+    for (; i + 4 * LANES <= count; i += 4 * LANES)
+        for (size_t k = 0; k < 4; k++)
+            raise(&m[k], load(v + i + k * LANES));
+    for (size_t k = 1; k < 4; k++)
+        raise(&m[0], m[k]);
+    for (size_t k = 0; k < LANES; k++)
+        most = m[0][k] > most ? m[0][k] : most;
+    for (; i < count; i++)
+        most = v[i] > most ? v[i] : most;
+    return most;
+}
+
 /* The most likely id, the lowest of equals; -1 when every logit is minus infinity or NaN. */
 static int32_t most_likely(const float *logits, size_t vocab)
 {
     int32_t best = -1;
     float most = -INFINITY;
-    for (size_t i = 0; i < vocab; i++)
-        if (logits[i] > most) {
-            most = logits[i];
-            best = (int32_t)i;
-        }
+    for (size_t from = 0; from < vocab; from += BLOCK) {
+        size_t count = vocab - from < BLOCK ? vocab - from : BLOCK;
+        float here = greatest(logits + from, count);
+        if (!(here > most))
+            continue;
+        most = here;
+        for (best = (int32_t)from; logits[best] != here; best++)
+            continue;
+    }
     return best;
 }
 

@@ -55,6 +55,28 @@ START_TEST(greedy_takes_the_lowest_of_equals)
 }
 END_TEST
 
+START_TEST(greedy_looks_at_all_of_a_large_vocabulary)
+{
+    enum { MANY = 2531 };
+    static const int at[] = {0, 1023, 1024, 2047, MANY - 1};
+    static float logits[MANY];
+    struct sample_params p = plain();
+    struct sample_result r;
+    struct sample_scratch large;
+    p.temperature = 0;
+    ck_assert(sample_scratch_init(&large, MANY));
+    for (size_t k = sizeof at / sizeof *at; k-- > 0;) {
+        for (int i = 0; i < MANY; i++)
+            logits[i] = i % 7 == 3 ? NAN : -5;
+        for (size_t same = k; same < sizeof at / sizeof *at; same++)
+            logits[at[same]] = -1;
+        sample_pick(&r, &p, NULL, logits, MANY, &large);
+        ck_assert_int_eq(r.id, at[k]);
+    }
+    sample_scratch_release(&large);
+}
+END_TEST
+
 START_TEST(logprobs_are_of_the_raw_distribution)
 {
     struct sample_params p = plain();
@@ -346,6 +368,7 @@ static void add_tests(TCase *t)
 {
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_test(t, greedy_takes_the_lowest_of_equals);
+    tcase_add_test(t, greedy_looks_at_all_of_a_large_vocabulary);
     tcase_add_test(t, logprobs_are_of_the_raw_distribution);
     tcase_add_test(t, limits_and_penalties);
     tcase_add_test(t, seeds_repeat_and_positions_differ);
