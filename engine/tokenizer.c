@@ -239,19 +239,45 @@ static int by_score(const void *a, const void *b)
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
+#define SPLITS_AT_ONCE 16
+
+struct split {
+    struct span left, right;
+    uint64_t left_hash, right_hash;
+};
+
+static bool add_splits(struct engine_tokenizer *t, const struct split *split, int count, int32_t id, uint32_t rank)
+{
+    for (int i = 0; i < count; i++) {
+        const struct split *s = &split[i];
+        int32_t left = text_index_finish(&t->by_text, t->names, s->left, s->left_hash);
+        int32_t right = left < 0 ? -1 : text_index_finish(&t->by_text, t->names, s->right, s->right_hash);
+        if (right >= 0 && !pair_index_add(&t->pairs, (struct pair){left, right, id, rank}))
+            return false;
+    }
+    return true;
+}
+
 /* Every way to split a piece into two pieces is a merge, as good as the piece's score. */
 static bool index_splits(struct engine_tokenizer *t, int32_t id, uint32_t rank)
 {
     struct span name = t->names[id];
+    struct split split[SPLITS_AT_ONCE];
     size_t at = 0, len;
+    int count = 0;
     for (tokenizer_char(name, 0, &len), at = len; at < name.len; at += len) {
-        int32_t left = text_index_find(&t->by_text, t->names, span_of(name.data, at));
-        int32_t right = left < 0 ? -1 : text_index_find(&t->by_text, t->names, span_of(name.data + at, name.len - at));
-        if (right >= 0 && !pair_index_add(&t->pairs, (struct pair){left, right, id, rank}))
-            return false;
+        struct split *s = &split[count++];
+        *s = (struct split){.left = span_of(name.data, at), .right = span_of(name.data + at, name.len - at)};
+        s->left_hash = text_index_start(&t->by_text, s->left);
+        s->right_hash = text_index_start(&t->by_text, s->right);
+        if (count == SPLITS_AT_ONCE) {
+            if (!add_splits(t, split, count, id, rank))
+                return false;
+            count = 0;
+        }
         (void)tokenizer_char(name, at, &len);
     }
-    return true;
+    return add_splits(t, split, count, id, rank);
 }
 
 static bool index_scores(struct engine_tokenizer *t, const struct engine_vocab *v, struct engine_problem *why)

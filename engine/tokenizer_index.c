@@ -59,6 +59,18 @@ static struct text_slot *text_slot(const struct text_index *index, const struct 
     }
 }
 
+uint64_t text_index_start(const struct text_index *index, struct span text)
+{
+    uint64_t hash = hash_text(text);
+    __builtin_prefetch(&index->slots[hash & index->mask]);
+    return hash;
+}
+
+int32_t text_index_finish(const struct text_index *index, const struct span *texts, struct span text, uint64_t hash)
+{
+    return text_slot(index, texts, text, hash)->id;
+}
+
 int32_t text_index_find(const struct text_index *index, const struct span *texts, struct span text)
 {
     return text_slot(index, texts, text, hash_text(text))->id;

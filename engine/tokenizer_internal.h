@@ -65,6 +65,10 @@ struct engine_tokenizer {
 bool text_index_init(struct text_index *index, size_t count);
 /* The id with exactly this text, or -1. */
 int32_t text_index_find(const struct text_index *index, const struct span *texts, struct span text);
+/* The same in two halves, so that several look-ups wait for memory together: the hash, which also asks for the slot,
+ * then the id. */
+uint64_t text_index_start(const struct text_index *index, struct span text);
+int32_t text_index_finish(const struct text_index *index, const struct span *texts, struct span text, uint64_t hash);
 /* False when the text is there already. */
 bool text_index_add(struct text_index *index, const struct span *texts, int32_t id);
 bool pair_index_init(struct pair_index *index, size_t count);
