@@ -308,7 +308,11 @@ void verify_init_write(const struct verify_init *in, struct writer *out)
 {
     write_head(in, out);
     write_owner(in, out);
-    writer_str(out, "\n# Software, by what the hardware measures.\nprograms = {\n");
+    writer_str(
+        out,
+        "\n# Software, by what the hardware measures. tee = \"tdx\": rtmr0 to rtmr3 may be pinned beside it. tee =\n"
+        "# \"azure\": the measurement is the paravisor's, so at least one register of the guest's TPM must be.\n"
+        "programs = {\n");
     write_role(in, out, VERIFIER_PROXY);
     write_role(in, out, VERIFIER_ENGINE);
     writer_str(out, "};\n");
