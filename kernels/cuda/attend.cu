@@ -248,31 +248,28 @@ void cuda_attend(struct kern_device *d, const struct kern_device_attend *a)
 /* --- blocks --------------------------------------------------------------------------------------------------------
  */
 
-/* Words: a block's elements come in multiples of 16. */
-static __global__ void fill_words(uint32_t *to, const uint32_t *from, size_t words)
+/* Sixteen bytes at a time: a tile's 16 positions make every block a multiple of that. */
+static __global__ void fill_block(uint4 *to, const uint4 *from, size_t count)
 {
-    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < words; i += (size_t)gridDim.x * THREADS)
-        to[i] = from ? from[i] : 0;
+    const uint4 zero = {0, 0, 0, 0};
+    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < count; i += (size_t)gridDim.x * THREADS)
+        to[i] = from ? from[i] : zero;
 }
 
-static uint32_t *block_at(const struct kern_device *d, void *base, size_t block_elems, int32_t block)
+static void launch_fill(struct kern_device *d, void *base, size_t block_elems, int32_t to, int32_t from)
 {
-    return (uint32_t *)base + (size_t)block * block_elems / (d->exact ? 1 : 2);
-}
-
-static void fill_block(struct kern_device *d, void *base, size_t block_elems, int32_t to, const uint32_t *from)
-{
-    size_t words = block_elems / (d->exact ? 1 : 2), blocks = (words + THREADS - 1) / THREADS;
-    launch(d, fill_words, dim3((unsigned)(blocks < 1024 ? blocks : 1024)), THREADS, block_at(d, base, block_elems, to),
-           from, words);
+    size_t count = block_elems * (d->exact ? sizeof(float) : sizeof(f16)) / sizeof(uint4);
+    size_t blocks = (count + THREADS - 1) / THREADS;
+    launch(d, fill_block, dim3((unsigned)(blocks < 4096 ? blocks : 4096)), THREADS, (uint4 *)base + (size_t)to * count,
+           from < 0 ? (const uint4 *)NULL : (const uint4 *)base + (size_t)from * count, count);
 }
 
 void cuda_kv_zero(struct kern_device *d, void *base, size_t block_elems, int32_t block)
 {
-    fill_block(d, base, block_elems, block, NULL);
+    launch_fill(d, base, block_elems, block, -1);
 }
 
 void cuda_kv_copy(struct kern_device *d, void *base, size_t block_elems, int32_t to, int32_t from)
 {
-    fill_block(d, base, block_elems, to, block_at(d, base, block_elems, from));
+    launch_fill(d, base, block_elems, to, from);
 }

@@ -22,6 +22,9 @@ struct dim3 {
     {
     }
 };
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
 struct cudaLaunchConfig_t {
     dim3 gridDim, blockDim;
     size_t dynamicSmemBytes;

@@ -275,6 +275,7 @@ static const size_t STACK = (256 << 10) + 4096 + 448; /* no power of two: stacks
 static fiber fibers[FIBERS], home;
 static unsigned char *stacks;
 static unsigned current, threads, left; /* left: of the block, not done */
+static bool backwards;                  /* threads go in this order in every other launch: no result may depend on it */
 static barrier whole;
 static warp warps[FIBERS / 32];
 static const std::function<void()> *body;
@@ -327,7 +328,7 @@ static void release(barrier *b)
 static void go_on(fiber *from)
 {
     for (unsigned n = 0; n < threads && left > 0; n++) {
-        current = current + 1 < threads ? current + 1 : 0;
+        current = backwards ? (current + threads - 1) % threads : (current + 1) % threads;
         fiber *f = &fibers[current];
         if (f->done || (f->waits && f->waits->round == f->round))
             continue;
@@ -409,7 +410,7 @@ static void run_block(unsigned count)
         if (i % 32 == 0)
             warps[i / 32].together = barrier{0, threads - i < 32 ? threads - i : 32, 0};
     }
-    current = threads - 1;
+    current = backwards ? 0 : threads - 1;
     go_on(&home);
 }
 
@@ -423,6 +424,7 @@ void emulated_run(dim3 grid, dim3 block, const std::function<void()> &thread)
         stacks = (unsigned char *)at;
     }
     body = &thread;
+    backwards = !backwards;
     gridDim = grid;
     blockDim = block;
     for (unsigned y = 0; y < grid.y; y++)

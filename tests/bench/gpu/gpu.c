@@ -1,6 +1,7 @@
 /* gpu.c - on a GPU: does the device give the processor's logits and text on small random models, and how fast are
  * decode, prefill and single ops on the shapes of Llama-3.2-1B and Gemma-3-270M? Rows as ./airlock bench prints them.
- * Usage: gpu check | gpu time. Exit: 0, 1 when a check failed, 3 when there is no device. */
+ * Usage: gpu check | gpu time | gpu smoke (time, with everything small). Exit: 0, 1 when a check failed, 3 when there
+ * is no device. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,8 @@
 #include "engine/forward_device.h"
 
 enum { BLOCK = 16, PROMPT = 40, GREEDY = 48, NO_DEVICE = 3 };
+
+static int shrink = 1; /* what sizes and repetitions of timings are divided by */
 
 static double now(void)
 {
@@ -311,6 +314,7 @@ static double median(double *v, int n)
 static void time_decode(struct engine_model *m, const char *name, int batch, double copy)
 {
     enum { STEPS = 40, CONTEXT = 512, MAX = 32, EACH = (CONTEXT + STEPS) / BLOCK + 2 };
+    int steps = shrink > 1 ? 10 : STEPS;
     struct engine_kv *kv = open_kv(m, batch * EACH);
     struct engine_step_seq seqs[MAX];
     struct engine_pick picks[MAX];
@@ -320,14 +324,14 @@ static void time_decode(struct engine_model *m, const char *name, int batch, dou
     int32_t token[MAX];
     double took[STEPS];
     char which[64];
-    for (int s = 0; s < STEPS; s++) {
+    for (int s = 0; s < steps; s++) {
         for (int i = 0; i < batch; i++) {
             token[i] = s ? out[i].id : i + 1;
             seqs[i] = sequence(&token[i], 1, CONTEXT + s, ENGINE_LOGITS_LAST);
             seqs[i].blocks[0] = seqs[i].blocks[1] = blocks_in_order + i * EACH;
             picks[i] = (struct engine_pick){.params = &p, .out = &out[i]};
         }
-        if (s == STEPS - 1)
+        if (s == steps - 1)
             bridge_stats(m->device->bridge, &before);
         double from = now();
         if (engine_model_step_pick(m, kv, seqs, batch, picks) != ENGINE_OK) {
@@ -337,7 +341,7 @@ static void time_decode(struct engine_model *m, const char *name, int batch, dou
         took[s] = now() - from;
     }
     bridge_stats(m->device->bridge, &after);
-    double step = median(took + 8, STEPS - 8), floor = (double)m->device->weight_bytes / copy;
+    double step = median(took + 8, steps - 8), floor = (double)m->device->weight_bytes / copy;
     snprintf(which, sizeof which, "decode %d at 512", batch);
     row(name, which, batch / step, "tok/s; reference: weights at copy bandwidth", batch / floor);
     snprintf(which, sizeof which, "decode %d, crossings of the last step", batch);
@@ -396,16 +400,17 @@ static void wait_for(const struct timing *t)
         call;                                                                                                          \
         wait_for(t);                                                                                                   \
         double from_ = now();                                                                                          \
-        for (int i_ = 0; i_ < (times); i_++)                                                                           \
+        int times_ = (times) / shrink + 1;                                                                             \
+        for (int i_ = 0; i_ < times_; i_++)                                                                            \
             call;                                                                                                      \
         wait_for(t);                                                                                                   \
-        out = (now() - from_) / (times);                                                                               \
+        out = (now() - from_) / times_;                                                                                \
     } while (0)
 
 /* Bytes a second of a copy from device to device, read and written. */
 static double time_copy(const struct timing *t)
 {
-    const size_t elems = (size_t)256 << 20; /* of two bytes */
+    const size_t elems = ((size_t)256 << 20) / (size_t)shrink; /* of two bytes */
     void *base = t->ops->take(t->b, 2 * elems * 2);
     double s;
     TIME(t, s, 20, t->ops->kv_copy(t->d, base, elems, 1, 0));
@@ -424,7 +429,7 @@ static void time_gemm(const struct timing *t, double copy)
     static const int shapes[][3] = {{1, 16384, 2048},   {8, 16384, 2048},    {32, 16384, 2048},
                                     {512, 16384, 2048}, {2048, 16384, 2048}, {32, 128256, 2048}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        int rows = shapes[i][0], n = shapes[i][1], k = shapes[i][2];
+        int rows = shapes[i][0], n = shapes[i][1] / shrink, k = shapes[i][2] / shrink;
         struct kern_device_rows w = take_rows(t, n, k), in = take_rows(t, rows, k);
         float *y = t->ops->take(t->b, (size_t)rows * (size_t)n * 4);
         char which[64];
@@ -445,7 +450,7 @@ static void time_gemm(const struct timing *t, double copy)
 static void time_experts(const struct timing *t)
 {
     for (int rows = 1; rows <= 32; rows *= 8) {
-        int n = 16384, k = 2048;
+        int n = 16384 / shrink, k = 2048 / shrink;
         struct kern_device_rows w = take_rows(t, n, k), in = take_rows(t, rows, k);
         size_t slots = (size_t)rows;
         struct kern_device_routes r = {rows,
@@ -472,16 +477,16 @@ static void time_experts(const struct timing *t)
 
 static void time_rows(const struct timing *t, double copy)
 {
-    enum { ROWS = 2048, N = 2048, FFN = 8192 };
-    struct kern_device_rows normed = take_rows(t, ROWS, N), hidden = take_rows(t, ROWS, FFN);
-    float *x = t->ops->take(t->b, (size_t)ROWS * 2 * FFN * 4), *w = t->ops->take(t->b, N * 4);
+    const int rows = 2048 / shrink, n = 2048 / shrink, ffn = 8192 / shrink;
+    struct kern_device_rows normed = take_rows(t, rows, n), hidden = take_rows(t, rows, ffn);
+    float *x = t->ops->take(t->b, (size_t)rows * 2 * (size_t)ffn * 4), *w = t->ops->take(t->b, (size_t)n * 4);
     double s;
-    TIME(t, s, 50, t->ops->rmsnorm(t->d, &normed, x, w, NULL, ROWS, 1e-5f));
-    row("ops", "rmsnorm 2048 x 2048", 1e-9 * ROWS * (double)N * 6 / s, "GB/s; reference: copy", 1e-9 * copy);
-    TIME(t, s, 50, t->ops->join(t->d, x, x + (size_t)ROWS * N, w, ROWS, N, 1e-5f));
-    row("ops", "norm and add 2048 x 2048", 1e-9 * ROWS * (double)N * 12 / s, "GB/s; reference: copy", 1e-9 * copy);
-    TIME(t, s, 50, t->ops->gate(t->d, &hidden, x, ROWS, KERN_GATE_SILU));
-    row("ops", "gate 2048 x 8192", 1e-9 * ROWS * (double)FFN * 10 / s, "GB/s; reference: copy", 1e-9 * copy);
+    TIME(t, s, 50, t->ops->rmsnorm(t->d, &normed, x, w, NULL, rows, 1e-5f));
+    row("ops", "rmsnorm 2048 x 2048", 1e-9 * rows * (double)n * 6 / s, "GB/s; reference: copy", 1e-9 * copy);
+    TIME(t, s, 50, t->ops->join(t->d, x, x + (size_t)rows * (size_t)n, w, rows, n, 1e-5f));
+    row("ops", "norm and add 2048 x 2048", 1e-9 * rows * (double)n * 12 / s, "GB/s; reference: copy", 1e-9 * copy);
+    TIME(t, s, 50, t->ops->gate(t->d, &hidden, x, rows, KERN_GATE_SILU));
+    row("ops", "gate 2048 x 8192", 1e-9 * rows * (double)ffn * 10 / s, "GB/s; reference: copy", 1e-9 * copy);
     t->ops->give(t->b, x);
 }
 
@@ -521,19 +526,20 @@ static void time_attend(const struct timing *t, double copy, int sequences, int 
 
 static void time_pick(const struct timing *t, const char *which, struct kern_device_pick p)
 {
-    enum { ROWS = 32, VOCAB = 128256 };
+    enum { ROWS = 32 };
+    const int vocab = 128256 / shrink;
+    const size_t all = (size_t)ROWS * (size_t)vocab;
     struct kern_device_pick host[ROWS];
-    float *logits = t->ops->take(t->b, (size_t)ROWS * VOCAB * 4), *work = t->ops->take(t->b, (size_t)ROWS * VOCAB * 4);
-    float *noisy = malloc((size_t)ROWS * VOCAB * 4);
+    float *logits = t->ops->take(t->b, all * 4), *work = t->ops->take(t->b, all * 4), *noisy = malloc(all * 4);
     void *out = t->ops->take(t->b, 4096), *there = t->ops->take(t->b, sizeof host);
     double s;
-    for (uint32_t i = 0; i < ROWS * VOCAB; i++)
+    for (uint32_t i = 0; i < all; i++)
         noisy[i] = 8 * noise(i);
     for (uint32_t i = 0; i < ROWS; i++)
         host[i] = p;
-    t->ops->send(t->b, BRIDGE_CONTROL, logits, noisy, (size_t)ROWS * VOCAB * 4);
+    t->ops->send(t->b, BRIDGE_CONTROL, logits, noisy, all * 4);
     t->ops->send(t->b, BRIDGE_CONTROL, there, host, sizeof host);
-    TIME(t, s, 10, t->ops->pick(t->d, out, 0, logits, work, VOCAB, there, there, ROWS));
+    TIME(t, s, 10, t->ops->pick(t->d, out, 0, logits, work, vocab, there, there, ROWS));
     row("ops", which, 1e3 * s, "ms for 32 rows of 128256", 0);
     t->ops->give(t->b, logits);
     t->ops->give(t->b, work);
@@ -560,7 +566,7 @@ static double time_ops(void)
     time_rows(&t, copy);
     time_attend(&t, copy, 1, 1, 1024);
     time_attend(&t, copy, 32, 1, 1024);
-    time_attend(&t, copy, 1, 2048, 2048);
+    time_attend(&t, copy, 1, 2048 / shrink, 2048 / shrink);
     time_pick(&t, "greedy", greedy);
     full.temperature = 1;
     time_pick(&t, "temperature", full);
@@ -577,17 +583,18 @@ static int measure(void)
 {
     double copy = time_ops();
     for (size_t i = 0; i < sizeof real / sizeof *real; i++) {
+        const struct shape *f = shrink > 1 ? &tiny[i] : &real[i];
         double from = now();
-        struct engine_model *m = open_model(&real[i], "cuda", false, 2048);
+        struct engine_model *m = open_model(f, "cuda", false, 2048 / shrink);
         if (!m)
             return NO_DEVICE;
-        row(real[i].name, "weights made, laid out and sent", now() - from, "s", 0);
-        row(real[i].name, "weights on the device", 1e-9 * (double)m->device->weight_bytes, "GB", 0);
-        time_prefill(m, real[i].name, 512);
-        time_prefill(m, real[i].name, 2048);
-        time_decode(m, real[i].name, 1, copy);
-        time_decode(m, real[i].name, 8, copy);
-        time_decode(m, real[i].name, 32, copy);
+        row(f->name, "weights made, laid out and sent", now() - from, "s", 0);
+        row(f->name, "weights on the device", 1e-9 * (double)m->device->weight_bytes, "GB", 0);
+        time_prefill(m, f->name, 512 / shrink);
+        time_prefill(m, f->name, 2048 / shrink);
+        time_decode(m, f->name, 1, copy);
+        time_decode(m, f->name, 8, copy);
+        time_decode(m, f->name, 32, copy);
         model_device_close(m);
     }
     return 0;
@@ -601,6 +608,9 @@ int main(int argc, char **argv)
         return check();
     if (argc == 2 && strcmp(argv[1], "time") == 0)
         return measure();
-    fprintf(stderr, "usage: gpu check | gpu time\n");
+    shrink = 32;
+    if (argc == 2 && strcmp(argv[1], "smoke") == 0)
+        return measure();
+    fprintf(stderr, "usage: gpu check | gpu time | gpu smoke\n");
     return 2;
 }
