@@ -60,34 +60,11 @@ static void quantize(struct kern_acts *a, int row)
     }
 }
 
-static __m256 sigmoid(__m256 x)
-{
-    __m256 one = _mm256_set1_ps(1);
-    return _mm256_div_ps(one, _mm256_add_ps(one, kern_avx2_exp(_mm256_sub_ps(_mm256_setzero_ps(), x))));
-}
-
-static __m256 gate_8(__m256 g, __m256 u, enum kern_gate kind)
-{
-    __m256 one = _mm256_set1_ps(1);
-    if (kind == KERN_GATE_SILU)
-        return _mm256_mul_ps(_mm256_mul_ps(g, sigmoid(g)), u);
-    if (kind == KERN_GATE_GELU) {
-        __m256 inner = _mm256_fmadd_ps(_mm256_mul_ps(g, g), _mm256_set1_ps(0.044715f), one);
-        inner = _mm256_mul_ps(_mm256_mul_ps(inner, g), _mm256_set1_ps(0.7978845608028654f));
-        __m256 half = _mm256_mul_ps(_mm256_set1_ps(0.5f), g);
-        return _mm256_mul_ps(_mm256_mul_ps(half, _mm256_add_ps(one, kern_avx2_tanh(inner))), u);
-    }
-    g = _mm256_min_ps(g, _mm256_set1_ps(7));
-    u = _mm256_max_ps(_mm256_min_ps(u, _mm256_set1_ps(7)), _mm256_set1_ps(-7));
-    __m256 s = sigmoid(_mm256_mul_ps(g, _mm256_set1_ps(1.702f)));
-    return _mm256_mul_ps(_mm256_mul_ps(g, s), _mm256_add_ps(u, one));
-}
-
 static void gate(float *y, const float *g, const float *u, int n, enum kern_gate kind)
 {
     int i = 0;
     for (; n - i >= 8; i += 8)
-        _mm256_storeu_ps(y + i, gate_8(_mm256_loadu_ps(g + i), _mm256_loadu_ps(u + i), kind));
+        _mm256_storeu_ps(y + i, vector_gate(_mm256_loadu_ps(g + i), _mm256_loadu_ps(u + i), kind));
     if (i < n)
         kern_ops_ref.gate(y + i, g + i, u + i, n - i, kind);
 }
@@ -131,28 +108,6 @@ static void kv_store(void *keys, void *values, const float *k, const float *v, i
     }
 }
 
-static float exp_one(float x)
-{
-    return _mm256_cvtss_f32(kern_avx2_exp(_mm256_set1_ps(x)));
-}
-
-static void merge(struct kern_part *into, const struct kern_part *other, int dim)
-{
-    if (other->sum <= 0)
-        return;
-    bool empty = into->sum <= 0;
-    float max = empty ? other->max : fmaxf(into->max, other->max);
-    float mine = empty ? 0 : exp_one(into->max - max), theirs = exp_one(other->max - max);
-    into->sum = into->sum * mine + other->sum * theirs;
-    into->max = max;
-    for (int d = 0; d < dim; d += 8) {
-        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(other->out + d), _mm256_set1_ps(theirs));
-        if (!empty)
-            v = _mm256_fmadd_ps(_mm256_loadu_ps(into->out + d), _mm256_set1_ps(mine), v);
-        _mm256_storeu_ps(into->out + d, v);
-    }
-}
-
 static void add(float *y, const float *x, int n)
 {
     for (int i = 0; i < n; i++) /* the compiler makes vectors of it */
@@ -175,7 +130,7 @@ const struct kern_ops kern_ops_avx2 = {
     .rope = rope,
     .kv_store = kv_store,
     .attend = kern_avx2_attend,
-    .merge = merge,
+    .merge = vector_merge,
     .add = add,
     .scale = scale,
 };

@@ -50,14 +50,14 @@ static void soften(struct work *w, int r)
         __m256i out = _mm256_or_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(a->first[r]), position),
                                       _mm256_cmpgt_epi32(position, _mm256_set1_epi32(a->last[r])));
         if (a->softcap > 0)
-            s = _mm256_mul_ps(_mm256_set1_ps(a->softcap), kern_avx2_tanh(_mm256_div_ps(s, _mm256_set1_ps(a->softcap))));
+            s = _mm256_mul_ps(_mm256_set1_ps(a->softcap), vector_tanh(_mm256_div_ps(s, _mm256_set1_ps(a->softcap))));
         s = _mm256_blendv_ps(s, hidden, _mm256_castsi256_ps(out));
         most = _mm256_max_ps(most, s);
         _mm256_store_ps(&w->score[r][i], s);
     }
     float max = kern_avx2_max(most);
     for (int i = w->from * KERN_KV_TOKENS; i < (w->to + 1) * KERN_KV_TOKENS; i += 8) {
-        __m256 p = kern_avx2_exp(_mm256_sub_ps(_mm256_load_ps(&w->score[r][i]), _mm256_set1_ps(max)));
+        __m256 p = vector_exp(_mm256_sub_ps(_mm256_load_ps(&w->score[r][i]), _mm256_set1_ps(max)));
         sum = _mm256_add_ps(sum, p);
         _mm256_store_ps(&w->score[r][i], p);
     }

@@ -45,35 +45,12 @@ void kern_avx512_quantize(struct kern_acts *a, int row)
     }
 }
 
-static __m512 sigmoid(__m512 x)
-{
-    __m512 one = _mm512_set1_ps(1);
-    return _mm512_div_ps(one, _mm512_add_ps(one, kern_avx512_exp(_mm512_sub_ps(_mm512_setzero_ps(), x))));
-}
-
-static __m512 gate_16(__m512 g, __m512 u, enum kern_gate kind)
-{
-    __m512 one = _mm512_set1_ps(1);
-    if (kind == KERN_GATE_SILU)
-        return _mm512_mul_ps(_mm512_mul_ps(g, sigmoid(g)), u);
-    if (kind == KERN_GATE_GELU) {
-        __m512 inner = _mm512_fmadd_ps(_mm512_mul_ps(g, g), _mm512_set1_ps(0.044715f), one);
-        inner = _mm512_mul_ps(_mm512_mul_ps(inner, g), _mm512_set1_ps(0.7978845608028654f));
-        __m512 half = _mm512_mul_ps(_mm512_set1_ps(0.5f), g);
-        return _mm512_mul_ps(_mm512_mul_ps(half, _mm512_add_ps(one, kern_avx512_tanh(inner))), u);
-    }
-    g = _mm512_min_ps(g, _mm512_set1_ps(7));
-    u = _mm512_max_ps(_mm512_min_ps(u, _mm512_set1_ps(7)), _mm512_set1_ps(-7));
-    __m512 s = sigmoid(_mm512_mul_ps(g, _mm512_set1_ps(1.702f)));
-    return _mm512_mul_ps(_mm512_mul_ps(g, s), _mm512_add_ps(u, one));
-}
-
 void kern_avx512_gate(float *y, const float *g, const float *u, int n, enum kern_gate kind)
 {
     for (int i = 0; i < n; i += 16) {
         __mmask16 m = kern_avx512_lanes(n - i);
         _mm512_mask_storeu_ps(y + i, m,
-                              gate_16(_mm512_maskz_loadu_ps(m, g + i), _mm512_maskz_loadu_ps(m, u + i), kind));
+                              vector_gate(_mm512_maskz_loadu_ps(m, g + i), _mm512_maskz_loadu_ps(m, u + i), kind));
     }
 }
 
@@ -111,26 +88,9 @@ void kern_avx512_kv_store(void *keys, void *values, const float *k, const float 
     }
 }
 
-static float exp_one(float x)
-{
-    return _mm512_cvtss_f32(kern_avx512_exp(_mm512_set1_ps(x)));
-}
-
 void kern_avx512_merge(struct kern_part *into, const struct kern_part *other, int dim)
 {
-    if (other->sum <= 0)
-        return;
-    bool empty = into->sum <= 0;
-    float max = empty ? other->max : fmaxf(into->max, other->max);
-    float mine = empty ? 0 : exp_one(into->max - max), theirs = exp_one(other->max - max);
-    into->sum = fmaf(into->sum, mine, other->sum * theirs);
-    into->max = max;
-    for (int d = 0; d < dim; d += 16) {
-        __m512 v = _mm512_mul_ps(_mm512_loadu_ps(other->out + d), _mm512_set1_ps(theirs));
-        if (!empty)
-            v = _mm512_fmadd_ps(_mm512_loadu_ps(into->out + d), _mm512_set1_ps(mine), v);
-        _mm512_storeu_ps(into->out + d, v);
-    }
+    vector_merge(into, other, dim);
 }
 
 void kern_avx512_add(float *y, const float *x, int n)

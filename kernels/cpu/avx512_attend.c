@@ -51,8 +51,7 @@ static void soften(struct work *w, int r)
         __mmask16 seen = _mm512_cmpge_epi32_mask(position, _mm512_set1_epi32(a->first[r])) &
                          _mm512_cmple_epi32_mask(position, _mm512_set1_epi32(a->last[r]));
         if (a->softcap > 0)
-            s = _mm512_mul_ps(_mm512_set1_ps(a->softcap),
-                              kern_avx512_tanh(_mm512_div_ps(s, _mm512_set1_ps(a->softcap))));
+            s = _mm512_mul_ps(_mm512_set1_ps(a->softcap), vector_tanh(_mm512_div_ps(s, _mm512_set1_ps(a->softcap))));
         s = _mm512_mask_mov_ps(_mm512_set1_ps(-INFINITY), seen, s);
         most = _mm512_max_ps(most, s);
         _mm512_store_ps(at, s);
@@ -60,7 +59,7 @@ static void soften(struct work *w, int r)
     float max = _mm512_reduce_max_ps(most);
     for (int tile = w->from; tile <= w->to; tile++) {
         float *at = &w->score[r][tile * KERN_KV_TOKENS];
-        __m512 p = kern_avx512_exp(_mm512_sub_ps(_mm512_load_ps(at), _mm512_set1_ps(max)));
+        __m512 p = vector_exp(_mm512_sub_ps(_mm512_load_ps(at), _mm512_set1_ps(max)));
         sum = _mm512_add_ps(sum, p);
         _mm512_store_ps(at, p);
     }

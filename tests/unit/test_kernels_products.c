@@ -73,7 +73,7 @@ START_TEST(layout_keeps_every_value)
                 struct kern_rows from = {.type = types[i], .base = stored, .stride = stride};
                 const struct kern_quant *quant = kern_quant_find((uint32_t)types[i]);
                 struct kern_matrix m;
-                struct kern_weights memory = {NULL, 0};
+                struct kern_weights memory = {.chunk = NULL};
                 float want[512], got[512];
                 ck_assert(kern_matrix_pack(&m, &from, rows, cols, exact, pool, &memory, NULL, NULL));
                 for (int row = 0; row < rows; row++) {
@@ -171,7 +171,7 @@ static void sweep(const struct kern_ops *ops)
             uint8_t *stored = stored_matrix(types[t], rows, cols, &stride);
             struct kern_rows from = {.type = types[t], .base = stored, .stride = stride};
             struct kern_matrix m;
-            struct kern_weights memory = {NULL, 0};
+            struct kern_weights memory = {.chunk = NULL};
             struct kern_acts a;
             ck_assert(kern_matrix_pack(&m, &from, rows, cols, false, pool, &memory, NULL, NULL) &&
                       kern_acts_init(&a, ROWS_MAX, cols));
@@ -217,7 +217,7 @@ START_TEST(integer_products_are_the_same_on_every_avx512_table)
         uint8_t *stored = stored_matrix(types[t], OUT, COLS, &stride);
         struct kern_rows from = {.type = types[t], .base = stored, .stride = stride};
         struct kern_matrix m;
-        struct kern_weights memory = {NULL, 0};
+        struct kern_weights memory = {.chunk = NULL};
         struct kern_acts a;
         static float y[3][ROWS * OUT];
         ck_assert(kern_matrix_pack(&m, &from, OUT, COLS, false, pool, &memory, NULL, NULL) &&
@@ -247,7 +247,7 @@ START_TEST(split_products_equal_whole_ones)
     uint8_t *stored = stored_matrix(KERN_Q8_0, OUT, COLS, &stride);
     struct kern_rows from = {.type = KERN_Q8_0, .base = stored, .stride = stride};
     struct kern_matrix m;
-    struct kern_weights memory = {NULL, 0};
+    struct kern_weights memory = {.chunk = NULL};
     struct kern_acts a;
     struct kern_pool *pools[] = {kern_pool_open(1), kern_pool_open(4)};
     float *y[2];
