@@ -78,13 +78,9 @@ static bool open_bundle(struct opened *o, const char *path)
 
     o->file = writer_with_max(VERIFIER_BUNDLE_MAX);
     o->tcb_chain = o->qe_chain = writer_with_max(VERIFIER_PART_MAX);
-    if (!cli_read(path, &o->file))
+    if (!cli_read_bundle(path, &o->file) || verifier_bundle_parse(&o->bundle, writer_span(&o->file)) != VERIFIER_OK ||
+        verifier_collateral_parse(&o->all, o->bundle.collateral) != VERIFIER_OK)
         return false;
-    if (verifier_bundle_parse(&o->bundle, writer_span(&o->file)) != VERIFIER_OK ||
-        verifier_collateral_parse(&o->all, o->bundle.collateral) != VERIFIER_OK) {
-        cli_fail("collateral: %s is not a bundle, or it is damaged: fetch or pack it again", path);
-        return false;
-    }
     certs.count = o->all.tcb_chain_count;
     memcpy(certs.cert, o->all.tcb_chain, sizeof certs.cert);
     verifier_certs_encode(&o->tcb_chain, &certs);

@@ -216,7 +216,7 @@ int cli_connect(int argc, char **argv)
         return cli_usage(usage);
     if (read_urls(urls, count, &s) && read_rules(o[ACCEPTANCE].value[0], &s) && open_state(o[STATE].value[0], &s) &&
         (!o[KEY].count || read_key(o[KEY].value[0], &s)) &&
-        (!o[COLLATERAL].count || cli_read(o[COLLATERAL].value[0], &s.collateral)) &&
+        (!o[COLLATERAL].count || cli_read_bundle(o[COLLATERAL].value[0], &s.collateral)) &&
         open_listener(o[LISTEN].count ? o[LISTEN].value[0] : "127.0.0.1:8461", &s)) {
         s.config.sealed = o[SEALED].count > 0;
         s.config.upstream.rules = s.rules;

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "verifier/bundle.h"
+
 int cli_fail(const char *format, ...)
 {
     va_list args;
@@ -126,6 +128,19 @@ bool cli_read(const char *path, struct writer *w)
     if (n == 0 && writer_ok(w))
         return true;
     cli_fail(n < 0 ? "%s cannot be read: %s" : "%s is longer than such a file may be", path, strerror(errno));
+    return false;
+}
+
+bool cli_read_bundle(const char *path, struct writer *w)
+{
+    struct verifier_collateral collateral;
+    struct verifier_bundle bundle;
+    if (!cli_read(path, w))
+        return false;
+    if (verifier_bundle_parse(&bundle, writer_span(w)) == VERIFIER_OK &&
+        verifier_collateral_parse(&collateral, bundle.collateral) == VERIFIER_OK)
+        return true;
+    cli_fail("%s is not a collateral bundle, or it is damaged: fetch or pack it again", path);
     return false;
 }
 

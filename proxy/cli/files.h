@@ -35,6 +35,8 @@ int cli_usage(const char *text); /* prints "usage: airlock " and `text`; returns
 /* Append a whole file of at most w->max bytes; "-" is standard input. False after saying why. */
 MUST_CHECK bool cli_read(const char *path, struct writer *w);
 bool cli_exists(const char *path);
+/* Append a collateral bundle (verifier/bundle.h) that can be read. False after saying why. */
+MUST_CHECK bool cli_read_bundle(const char *path, struct writer *w);
 /* Write a file whole: beside it first, then renamed. `mode` 0600 for secrets, 0644 else. `fresh`: it must not exist.
  * False after saying why. */
 MUST_CHECK bool cli_write(const char *path, struct span bytes, unsigned mode, bool fresh);

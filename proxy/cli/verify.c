@@ -170,10 +170,8 @@ static struct verifier_claims *facts_of(const struct attest_record *r, struct sp
 
     if (collateral.len > 0) {
         if (verifier_bundle_parse(&bundle, collateral) != VERIFIER_OK ||
-            verifier_collateral_parse(&own, bundle.collateral) != VERIFIER_OK) {
-            cli_fail("verify: the collateral file is not a bundle, or it is damaged: fetch or pack it again");
-            return NULL;
-        }
+            verifier_collateral_parse(&own, bundle.collateral) != VERIFIER_OK)
+            return NULL; /* cli_read_bundle() has seen to it */
         in.collateral = &own;
     }
     claims = verifier_check(&in, &why);
@@ -278,7 +276,7 @@ int cli_verify(int argc, char **argv)
         return cli_usage(usage);
     if (o[ACCEPTANCE].count)
         rules = read_rules(o[ACCEPTANCE].value[0]);
-    if ((rules || o[INIT].count) && (!o[COLLATERAL].count || cli_read(o[COLLATERAL].value[0], &collateral)) &&
+    if ((rules || o[INIT].count) && (!o[COLLATERAL].count || cli_read_bundle(o[COLLATERAL].value[0], &collateral)) &&
         (count == 0 || (cli_exists(target[0]) ? evidence_load(target[0], &record)
                                               : ask(target[0], o[CA].value[0], o[MODEL].value[0], &record))) &&
         (!o[SAVE].count || evidence_save(o[SAVE].value[0], &record)))

@@ -263,7 +263,7 @@ def test_a_damaged_bundle_is_refused():
     for bad in (whole[:-1], whole + b"\0", b"", b"\x85" + bytes(100)):
         (DIR / "damaged").write_bytes(bad)
         done = airlock("check", DIR / "damaged")
-        assert done.returncode == 1 and "not a bundle" in done.stderr, done
+        assert done.returncode == 1 and "not a collateral bundle" in done.stderr, done
 
 
 def test_each_failure_has_its_code():

@@ -172,9 +172,9 @@ START_TEST(a_bundle_is_used_and_a_broken_one_refused)
     ck_assert(cli_write("bundle", writer_span(&file), 0644, true));
     ends(0, "verify --init acceptance kept --simulated --collateral bundle");
     ends(0, "verify kept --acceptance acceptance --collateral bundle");
-    ends(1, "verify kept --acceptance acceptance --collateral kept --json");
-    says("out", "\"code\": \"bundle\"");
-    ends(1, "verify --init other kept --collateral kept");
+    ends(2, "verify kept --acceptance acceptance --collateral kept");
+    says("err", "not a collateral bundle");
+    ends(2, "verify --init other kept --collateral kept");
     writer_release(&part);
     writer_release(&file);
     free(none);
