@@ -12,7 +12,7 @@ enum { LOG_MAX = 64 << 20 }; /* bytes of an old log that is continued */
 
 static bool refuse(struct node *n, const char *why)
 {
-    node_end(n, NODE_EXIT_START, "the log %.200s %s", n->config->log, why);
+    node_end(n, NODE_EXIT_START, "the log %.200s: %s", n->config->log, why);
     return false;
 }
 
@@ -29,8 +29,9 @@ static bool continue_log(struct node *n)
         policy_log_check(writer_span(&text), &n->log, &whole);
     writer_release(&text);
     if (!readable)
-        return refuse(n, "cannot be read or is longer than 64 MiB: put it away");
-    return whole || refuse(n, "is broken: see airlock log; put it away to begin a new one");
+        return refuse(n, "it cannot be read or is longer than 64 MiB; put it away");
+    return whole ||
+           refuse(n, "a line does not follow the one before it (see airlock log); put it away to begin a new one");
 }
 
 static struct policy_log_line begin(struct node *n, const char *event)
