@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import urllib.parse
+import urllib.request
 
 from stack import SHARED, TOP, Skip, Stack, run, demo_model
 
@@ -118,6 +119,25 @@ def an_acceptance_file_from_what_was_seen():
     assert airlock("verify", "https://127.0.0.1:9", "--acceptance", made).returncode == 2
 
 
+def connect_with_a_bundle_of_its_own():
+    tool, bundle = TOP / "build" / "demo" / "bin" / "airlock", stack.dir / "bundle"
+    assert subprocess.run([tool, "collateral", "pack", "--out", bundle], timeout=60).returncode == 0
+    words = [tool, "connect", stack.info["proxy_urls"][0], "--acceptance", stack.info["acceptance"], "--listen", "127.0.0.1:0",
+             "--state", str(stack.dir / "seen"), "--collateral"]
+    bad = subprocess.run([*words, stack.info["acceptance"]], capture_output=True, text=True, timeout=60)
+    assert bad.returncode == 2 and "not a collateral bundle" in bad.stderr, bad
+    connect = subprocess.Popen([*words, bundle], stderr=subprocess.PIPE, text=True)
+    try:
+        url = connect.stderr.readline().split()[-1]
+        request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {stack.info['api_key']}"})
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+            assert json.load(answer)["data"][0]["id"] == stack.info["model"]
+    finally:
+        connect.terminate()
+        connect.wait(60)
+        connect.stderr.close()
+
+
 OPENAI = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -199,7 +219,7 @@ def main():
         print(f"SKIP the clients, which chat: {why}")
         run(tests)
     with Stack(model) as stack:
-        run([*tests, an_acceptance_file_from_what_was_seen, the_c_client, the_python_client, the_transport_below_openai])
+        run([*tests, an_acceptance_file_from_what_was_seen, connect_with_a_bundle_of_its_own, the_c_client, the_python_client, the_transport_below_openai])
 
 
 main()
