@@ -12,12 +12,21 @@ enum verifier_err verifier_device_verify(struct verifier_device_claims *out, str
                                          struct verifier_note *why)
 {
     struct verifier_gpu gpu;
-    enum verifier_err err = verifier_gpu_verify(&gpu, report, chain, chain_count, nonce, collateral->cache, now, why);
+    struct verifier_cache *own = collateral->cache ? NULL : verifier_cache_new(0),
+                          *cache = own ? own : collateral->cache;
+    enum verifier_err err = VERIFIER_E_INTERNAL;
 
     memset(out, 0, sizeof *out);
-    if (err == VERIFIER_OK)
-        err = verifier_gpu_status(&gpu, chain, chain_count, collateral->ocsp, collateral->ocsp_count, collateral->cache,
-                                  now, why);
+    if (cache) {
+        verifier_cache_keys(cache)->starved = false;
+        err = verifier_gpu_verify(&gpu, report, chain, chain_count, nonce, cache, now, why);
+        if (err == VERIFIER_OK)
+            err = verifier_gpu_status(&gpu, chain, chain_count, collateral->ocsp, collateral->ocsp_count, cache, now,
+                                      why);
+        if (err != VERIFIER_OK && verifier_cache_keys(cache)->starved)
+            err = VERIFIER_E_INTERNAL;
+    }
+    verifier_cache_free(own);
     if (err != VERIFIER_OK)
         return err;
     out->is_switch = gpu.is_switch;
@@ -109,6 +118,8 @@ enum verifier_err verifier_devices_compare(struct verifier_device_claims *device
                           *cache = own ? own : collateral->cache;
     enum verifier_err err = gpu && rims && cache ? VERIFIER_OK : VERIFIER_E_INTERNAL;
 
+    if (cache)
+        verifier_cache_keys(cache)->starved = false;
     if (err == VERIFIER_OK)
         read_rims(rims, collateral, cache, now, why);
     for (size_t i = 0; i < count && err == VERIFIER_OK; i++) {
@@ -118,6 +129,8 @@ enum verifier_err verifier_devices_compare(struct verifier_device_claims *device
         if (err == VERIFIER_OK)
             err = compare(&devices[i], gpu, rims, why);
     }
+    if (err != VERIFIER_OK && cache && verifier_cache_keys(cache)->starved)
+        err = VERIFIER_E_INTERNAL;
     free(gpu);
     free(rims);
     verifier_cache_free(own);

@@ -1,5 +1,7 @@
 #include "verifier/hw.h"
 
+#include "verifier/cache.h"
+
 struct verifier_hw_rules verifier_hw_rules_default(void)
 {
     return (struct verifier_hw_rules){.require_crl = true, .tcb_statuses = 1u << VERIFIER_TCB_UP_TO_DATE};
@@ -28,7 +30,7 @@ static enum verifier_err verify(struct verifier_hw *out, enum verifier_tee tee, 
     case VERIFIER_TEE_NITRO:
         if (chain_count > 0) /* it comes inside the document */
             return VERIFIER_E_CHAIN_LENGTH;
-        return verifier_nitro_verify(out, quote, now, rules, why);
+        return verifier_nitro_verify(out, quote, collateral->cache, now, rules, why);
     case VERIFIER_TEE_AZURE:
         return verifier_azure_verify(out, quote, chain, chain_count, collateral, now, rules, why);
     case VERIFIER_TEE_GCP:
@@ -44,13 +46,22 @@ enum verifier_err verifier_hw_verify(struct verifier_hw *out, enum verifier_tee 
                                      const struct verifier_collateral *collateral, uint64_t now,
                                      const struct verifier_hw_rules *rules, struct verifier_note *why)
 {
-    static const struct verifier_collateral none;
-    enum verifier_err err;
+    struct verifier_collateral given = collateral ? *collateral : (struct verifier_collateral){0};
+    struct verifier_cache *own = given.cache ? NULL : verifier_cache_new(0);
+    enum verifier_err err = VERIFIER_E_INTERNAL;
 
     memset(out, 0, sizeof *out);
-    err = verify(out, tee, quote, chain, chain_count, collateral ? collateral : &none, now, rules, why);
+    if (own)
+        given.cache = own;
+    if (given.cache) {
+        verifier_cache_keys(given.cache)->starved = false;
+        err = verify(out, tee, quote, chain, chain_count, &given, now, rules, why);
+        if (err != VERIFIER_OK && verifier_cache_keys(given.cache)->starved)
+            err = VERIFIER_E_INTERNAL; /* nothing was found wrong: it could not be looked at */
+    }
     if (err == VERIFIER_OK && tee != VERIFIER_TEE_AZURE)
         out->beneath = tee;
+    verifier_cache_free(own);
     return err;
 }
 

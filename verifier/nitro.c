@@ -148,8 +148,8 @@ static bool signature_holds(const struct verifier_nitro_document *d, struct veri
     return good;
 }
 
-static enum verifier_err prove(const struct verifier_nitro_document *d, struct verifier_chain *c, uint64_t now,
-                               struct verifier_note *why)
+static enum verifier_err prove(const struct verifier_nitro_document *d, struct verifier_chain *c,
+                               struct verifier_cache *cache, uint64_t now, struct verifier_note *why)
 {
     struct span chain[VERIFIER_CERTS_MAX] = {d->certificate};
     size_t count = d->bundle_count + 1;
@@ -158,6 +158,7 @@ static enum verifier_err prove(const struct verifier_nitro_document *d, struct v
     for (size_t i = 0; i < d->bundle_count; i++) /* the bundle stands root first */
         chain[1 + i] = d->bundle[d->bundle_count - 1 - i];
     err = verifier_chain_open(c, chain, count, count, why);
+    verifier_chain_use(c, cache);
     if (err == VERIFIER_OK)
         err = verifier_chain_anchor(c, VERIFIER_ANCHOR_NITRO, why);
     if (err == VERIFIER_OK)
@@ -188,8 +189,8 @@ static bool fill(struct verifier_nitro *out, const struct verifier_nitro_documen
     return true;
 }
 
-enum verifier_err verifier_nitro_verify(struct verifier_hw *out, struct span document, uint64_t now,
-                                        const struct verifier_hw_rules *rules, struct verifier_note *why)
+enum verifier_err verifier_nitro_verify(struct verifier_hw *out, struct span document, struct verifier_cache *cache,
+                                        uint64_t now, const struct verifier_hw_rules *rules, struct verifier_note *why)
 {
     struct verifier_nitro_document d;
     struct verifier_chain c = {0};
@@ -198,7 +199,7 @@ enum verifier_err verifier_nitro_verify(struct verifier_hw *out, struct span doc
     memset(out, 0, sizeof *out);
     err = verifier_nitro_parse(&d, document);
     if (err == VERIFIER_OK)
-        err = prove(&d, &c, now, why);
+        err = prove(&d, &c, cache, now, why);
     if (err == VERIFIER_OK && !fill(&out->nitro, &d))
         err = VERIFIER_E_PARSE;
     if (err == VERIFIER_OK && out->nitro.debug && !rules->allow_debug)

@@ -32,10 +32,12 @@ struct verifier_nitro {
 MUST_CHECK enum verifier_err verifier_nitro_parse(struct verifier_nitro_document *out, struct span document);
 
 struct verifier_hw;
+struct verifier_cache;
 struct verifier_hw_rules;
 struct verifier_note;
 /* verifier_hw_verify() for this format. Report data: the document's nonce, when it has 64 bytes. */
-MUST_CHECK enum verifier_err verifier_nitro_verify(struct verifier_hw *out, struct span document, uint64_t now,
+MUST_CHECK enum verifier_err verifier_nitro_verify(struct verifier_hw *out, struct span document,
+                                                   struct verifier_cache *cache, uint64_t now,
                                                    const struct verifier_hw_rules *rules, struct verifier_note *why);
 
 #endif

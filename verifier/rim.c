@@ -469,6 +469,7 @@ static enum verifier_err read_new(struct verifier_rim *out, struct span xml, str
     xmlNode *root;
 
     xmlInitParser();
+    xmlResetLastError(); /* the thread's */
     if (s && xml.len > 0 && xml.len <= VERIFIER_RIM_BYTES_MAX && is_plain(xml))
         doc = xmlReadMemory((const char *)xml.data, (int)xml.len, NULL, NULL,
                             XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
@@ -477,6 +478,8 @@ static enum verifier_err read_new(struct verifier_rim *out, struct span xml, str
         err = read_signature(root, s) ? prove(out, doc, s, cache, now, why) : VERIFIER_E_RIM_SIGNATURE;
     if (err == VERIFIER_OK && !read_content(out, root))
         err = VERIFIER_E_RIM_PARSE;
+    if (err != VERIFIER_OK && (!s || (xmlGetLastError() && xmlGetLastError()->code == XML_ERR_NO_MEMORY)))
+        err = VERIFIER_E_INTERNAL;
     if (doc)
         xmlFreeDoc(doc);
     free(s);

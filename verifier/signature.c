@@ -75,8 +75,19 @@ static bool set_padding(EVP_PKEY_CTX *ctx, enum verifier_chain_form form, const 
     return true;
 }
 
-/* OpenSSL queues errors per thread; what a stranger's bytes caused must not surface elsewhere. */
-static bool holds(EVP_PKEY *key, enum verifier_chain_form form, struct span message, struct span signature)
+/* OpenSSL queues errors per thread; what a stranger's bytes caused must not surface elsewhere. Was it memory? */
+static bool take_errors(void)
+{
+    bool memory = false;
+    unsigned long error;
+
+    while ((error = ERR_get_error()) != 0)
+        memory = memory || ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE;
+    return memory;
+}
+
+static bool holds(struct verifier_keys *keys, EVP_PKEY *key, enum verifier_chain_form form, struct span message,
+                  struct span signature)
 {
     bool long_hash = form == VERIFIER_FORM_RSA_PSS_SHA384 || form == VERIFIER_FORM_ECDSA_SHA384;
     const EVP_MD *hash = long_hash ? EVP_sha384() : EVP_sha256();
@@ -92,7 +103,8 @@ static bool holds(EVP_PKEY *key, enum verifier_chain_form form, struct span mess
            EVP_PKEY_verify(ctx, signature.data, signature.len, digest, long_hash ? 48 : 32) == 1;
 
     EVP_PKEY_CTX_free(ctx);
-    ERR_clear_error();
+    if (take_errors() && !good)
+        keys->starved = true;
     return good;
 }
 
@@ -121,7 +133,7 @@ bool verifier_keys_ecdsa(struct verifier_keys *keys, enum verifier_curve curve, 
     end = put_integer(der + 2, span_of(rs.data, n));
     end = put_integer(end, span_of(rs.data + n, n));
     der[1] = (uint8_t)(end - der - 2); /* at most 102 */
-    return holds(key_of_point(keys, curve, point),
+    return holds(keys, key_of_point(keys, curve, point),
                  curve == VERIFIER_P256 ? VERIFIER_FORM_ECDSA_SHA256 : VERIFIER_FORM_ECDSA_SHA384, message,
                  span_of(der, (size_t)(end - der)));
 }
@@ -147,10 +159,11 @@ bool verifier_keys_signed(struct verifier_keys *keys, const struct verifier_publ
         return key->kind == VERIFIER_KEY_P256 &&
                verifier_keys_ecdsa(keys, VERIFIER_P256, key->point, message, signature);
     if (!rsa)
-        return holds(key_of_point(keys, key->kind == VERIFIER_KEY_P256 ? VERIFIER_P256 : VERIFIER_P384, key->point),
+        return holds(keys,
+                     key_of_point(keys, key->kind == VERIFIER_KEY_P256 ? VERIFIER_P256 : VERIFIER_P384, key->point),
                      form, message, signature);
     made = key_of_modulus(key);
-    good = holds(made, form, message, signature);
+    good = holds(keys, made, form, message, signature);
     EVP_PKEY_free(made);
     return good;
 }

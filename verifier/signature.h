@@ -17,6 +17,7 @@ static inline size_t verifier_curve_len(enum verifier_curve curve)
 /* Key objects, made when first needed; {0} at first. One thread at a time. Release with verifier_keys_release(). */
 struct verifier_keys {
     void *curve[VERIFIER_CURVES]; /* EVP_PKEY *, owned */
+    bool starved;                 /* a check failed for want of memory, since somebody cleared this */
 };
 void verifier_keys_release(struct verifier_keys *keys);
 

@@ -212,13 +212,16 @@ static enum verifier_err check_dates(struct document *d, uint64_t now, struct ve
 
 static enum verifier_err load(struct document *d, struct span value, struct verifier_cache *cache)
 {
+    json_error_t error = {0};
     void *known;
 
     *d = (struct document){0};
     if (cache && verifier_cache_find(cache, VERIFIER_FACT_DOCUMENT, span_of(NULL, 0), value, &known))
         d->root = json_incref(known);
     else
-        d->root = json_loadb((const char *)value.data, value.len, JSON_REJECT_DUPLICATES, NULL);
+        d->root = json_loadb((const char *)value.data, value.len, JSON_REJECT_DUPLICATES, &error);
+    if (!d->root && (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory))
+        return VERIFIER_E_INTERNAL; /* no fault was found in it */
     return json_is_object(d->root) ? VERIFIER_OK : VERIFIER_E_PARSE;
 }
 

@@ -149,11 +149,14 @@ static size_t base64url(const char *text, uint8_t *out, size_t cap)
 }
 
 /* keys[kid = HCLAkPub], an RSA key of RFC 7517. */
-static bool read_key(struct verifier_hcl *out)
+static enum verifier_err read_key(struct verifier_hcl *out)
 {
-    json_t *root = json_loadb((const char *)out->runtime.data, out->runtime.len, JSON_REJECT_DUPLICATES, NULL), *one;
+    json_error_t error = {0};
+    json_t *root = json_loadb((const char *)out->runtime.data, out->runtime.len, JSON_REJECT_DUPLICATES, &error), *one;
     size_t i, found = 0, n = 0, e = 0;
 
+    if (!root && (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory))
+        return VERIFIER_E_INTERNAL; /* no fault was found in it */
     json_array_foreach(json_object_get(root, "keys"), i, one)
     {
         const char *kid = json_string_value(json_object_get(one, "kid")),
@@ -171,7 +174,7 @@ static bool read_key(struct verifier_hcl *out)
     }
     json_decref(root);
     out->key = (struct verifier_rsa){.n = span_of(out->modulus, n), .e = span_of(out->exponent, e)};
-    return found == 1 && n > 0 && e > 0;
+    return found == 1 && n > 0 && e > 0 ? VERIFIER_OK : VERIFIER_E_PARSE;
 }
 
 bool verifier_hcl_covers(const struct verifier_hcl *hcl, const uint8_t report_data[64])
@@ -209,5 +212,5 @@ enum verifier_err verifier_hcl_parse(struct verifier_hcl *out, struct span hcl)
     }
     if (!verifier_hcl_covers(out, out->report.data + (out->report_type == VERIFIER_HCL_SNP ? SNP_DATA : TD_DATA)))
         return VERIFIER_E_RUNTIME_DATA_MISMATCH;
-    return read_key(out) ? VERIFIER_OK : VERIFIER_E_PARSE;
+    return read_key(out);
 }
