@@ -1,6 +1,7 @@
-/* Target functions: engine_model_open engine_model_step. Model files of any bytes are refused with a reason, or run a
- * token without touching memory that is not their own. Input starting with '{' is a config.json, then after a zero byte
- * model.safetensors.index.json, then after another model.safetensors; the rest is a GGUF file. */
+/* Target functions: engine_model_plan engine_model_open engine_model_step. A plan tells what opening then takes. Model
+ * files of any bytes are refused with a reason, or run a token without touching memory that is not their own. Input
+ * starting with '{' is a config.json, then after a zero byte model.safetensors.index.json, then after another
+ * model.safetensors; the rest is a GGUF file. */
 #include "engine/model.h"
 
 #include <stdlib.h>
@@ -57,7 +58,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (rest.len > 0)
             add(&files, "model.safetensors", rest);
     }
+    struct engine_model_info plan;
+    bool planned = engine_model_plan(&files, &options, &plan, NULL);
     struct engine_model *m = engine_model_open(&files, false, &options, &why);
+    if (m && (!planned || plan.laid_out_bytes != engine_model_info(m)->laid_out_bytes))
+        abort();
     if ((m == NULL) != (why.code != ENGINE_OK))
         abort();
     if (m)
