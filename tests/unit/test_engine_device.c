@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "cuda_host/cuda_runtime_api.h"
 #include "engine/engine.h"
 #include "kernels/bridge.h"
 #include "run.h"
@@ -301,6 +302,40 @@ START_TEST(what_a_device_cannot_is_refused)
 }
 END_TEST
 
+/* Whichever allocation fails, the model or its keys and values are refused with the reason and nothing stays taken; one
+ * that fails in a step ends that step and all later ones with an error. */
+START_TEST(short_memory_is_an_error)
+{
+    struct engine_model_options o = {.threads = 1, .device = "cuda", .step_tokens_max = 32};
+    int refused = 0;
+    load_files();
+    for (int nth = 1; nth < 400; nth += nth < 8 ? 1 : 13) {
+        struct engine_problem why = {0};
+        emulated_fail_allocation(nth);
+        struct engine_model *m = engine_model_open(&files, false, &o, &why);
+        struct engine_kv *kv = m ? engine_kv_open(m, 16, pools, &why) : NULL;
+        refused += !kv;
+        ck_assert(kv || strstr(why.text, "memory"));
+        if (kv) {
+            int32_t id = 1;
+            struct sample_params p = {.top_p = 1, .repetition = 1, .top = -1};
+            struct sample_result r;
+            struct engine_pick pick = {.params = &p, .out = &r};
+            struct engine_step_seq seq = one(&id, 0);
+            emulated_fail_allocation(1); /* the first step takes its pinned memory */
+            ck_assert_int_eq(engine_model_step_pick(m, kv, &seq, 1, &pick), ENGINE_E_DEVICE);
+            ck_assert_int_eq(engine_model_step_pick(m, kv, &seq, 1, &pick), ENGINE_E_DEVICE);
+        }
+        engine_kv_close(kv);
+        engine_model_close(m);
+        emulated_fail_allocation(0);
+        ck_assert_uint_eq(emulated_allocations(), 0);
+    }
+    ck_assert_int_ge(refused, 8);
+    engine_files_release(&files);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     if (!have_model()) {
@@ -312,6 +347,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, the_rest_of_a_model);
     tcase_add_test(tests, requests_are_answered_alike);
     tcase_add_test(tests, what_a_device_cannot_is_refused);
+    tcase_add_test(tests, short_memory_is_an_error);
 }
 
 RUN("engine on the emulated device", add_tests)
