@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2)
         return 0;
-    struct engine_toolcall_style style = {(enum engine_toolcall_format)(data[0] % (ENGINE_TOOLCALL_PYTHON + 1)), data[0] & 0x40};
+    struct engine_toolcall_style style = {(enum engine_toolcall_format)(data[0] % (ENGINE_TOOLCALL_PYTHON + 1)),
+                                          data[0] & 0x40};
     struct parts whole, cut;
     feed(&whole, style, data[0] & 0x80, span_of(data + 1, size - 1), size);
     feed(&cut, style, data[0] & 0x80, span_of(data + 1, size - 1), 1 + data[1] % 7);
