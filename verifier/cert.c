@@ -311,6 +311,67 @@ bool verifier_cert_extension(const struct verifier_cert *c, const char *oid, str
     return found == 1 && wanted.len > 0;
 }
 
+/* --- names ---------------------------------------------------------------------------------------- */
+
+/* Name ::= SEQUENCE OF SET OF SEQUENCE { OID, text }. How many attributes 2.5.4.kind there are; the last one's value.
+ * False: not a name. */
+static bool find_attribute(struct span name, uint8_t kind, size_t *found, uint8_t *tag, struct span *value)
+{
+    struct der outer = der_over(name), sets = der_over(der_take(&outer, DER_SEQUENCE));
+    const uint8_t oid[] = {0x55, 0x04, kind};
+
+    *found = 0;
+    while (!sets.bad && sets.rest.len > 0) {
+        struct der set = der_over(der_take(&sets, TAG_SET));
+
+        while (!set.bad && set.rest.len > 0) {
+            struct der d = der_over(der_take(&set, DER_SEQUENCE));
+            struct span type = der_take(&d, DER_OID), text;
+            uint8_t text_tag = der_any(&d, &text);
+
+            if (!der_end(&d) || set.bad || text_tag == 0)
+                return false;
+            if (IS(type, oid)) {
+                *tag = text_tag;
+                *value = text;
+                ++*found;
+            }
+        }
+        if (set.bad)
+            return false;
+    }
+    return der_end(&sets) && der_end(&outer);
+}
+
+static bool is_name(struct span element)
+{
+    struct span value;
+    size_t found;
+    uint8_t tag;
+
+    return find_attribute(element, 0, &found, &tag, &value);
+}
+
+bool verifier_cert_subject(const struct verifier_cert *c, uint8_t kind, char *out, size_t cap)
+{
+    struct span text = {0};
+    size_t found = 0;
+    uint8_t tag = 0;
+
+    if (!find_attribute(c->subject, kind, &found, &tag, &text) || found != 1 || text.len == 0 || text.len >= cap)
+        return false;
+    if (tag != TAG_UTF8 && tag != TAG_PRINTABLE && tag != DER_IA5 && tag != TAG_T61)
+        return false;
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] >= 0x80 && tag != TAG_UTF8)
+            return false;
+    if (!utf8_is_printable(text))
+        return false;
+    memcpy(out, text.data, text.len);
+    out[text.len] = '\0';
+    return true;
+}
+
 /* --- certificates -------------------------------------------------------------------------------- */
 
 /* { signed part, algorithm, signature }: what certificates and lists have in common. */
@@ -357,7 +418,8 @@ bool verifier_cert_parse(struct verifier_cert *out, struct span der)
     out->to = take_time(&validity);
     out->subject = take_element(&d, DER_SEQUENCE);
     out->spki = take_whole(&d, DER_SEQUENCE, &spki);
-    if (d.bad || !der_end(&validity) || !span_equal(algorithm, out->algorithm) || !take_key(&out->key, spki))
+    if (d.bad || !der_end(&validity) || !span_equal(algorithm, out->algorithm) || !is_name(out->issuer) ||
+        !is_name(out->subject) || !take_key(&out->key, spki))
         return false;
     if (next_tag(&d) == TAG_CONTEXT_0 + 3 && version == 2) {
         list = der_over(der_take(&d, TAG_CONTEXT_0 + 3));
@@ -366,57 +428,6 @@ bool verifier_cert_parse(struct verifier_cert *out, struct span der)
             return false;
     }
     return der_end(&d) && read_extensions(out);
-}
-
-/* --- names ---------------------------------------------------------------------------------------- */
-
-/* Name ::= SEQUENCE OF SET OF SEQUENCE { OID, text }. How many attributes 2.5.4.kind there are; the last one's value.
- */
-static size_t find_attribute(struct span name, uint8_t kind, uint8_t *tag, struct span *value)
-{
-    struct der outer = der_over(name), sets = der_over(der_take(&outer, DER_SEQUENCE));
-    const uint8_t oid[] = {0x55, 0x04, kind};
-    size_t found = 0;
-
-    while (!sets.bad && sets.rest.len > 0) {
-        struct der set = der_over(der_take(&sets, TAG_SET));
-
-        while (!set.bad && set.rest.len > 0) {
-            struct der d = der_over(der_take(&set, DER_SEQUENCE));
-            struct span type = der_take(&d, DER_OID), text;
-            uint8_t text_tag = der_any(&d, &text);
-
-            if (!der_end(&d) || set.bad)
-                return 0;
-            if (IS(type, oid)) {
-                *tag = text_tag;
-                *value = text;
-                found++;
-            }
-        }
-        if (set.bad)
-            return 0;
-    }
-    return sets.bad ? 0 : found;
-}
-
-bool verifier_cert_subject(const struct verifier_cert *c, uint8_t kind, char *out, size_t cap)
-{
-    struct span text = {0};
-    uint8_t tag = 0;
-
-    if (find_attribute(c->subject, kind, &tag, &text) != 1 || text.len == 0 || text.len >= cap)
-        return false;
-    if (tag != TAG_UTF8 && tag != TAG_PRINTABLE && tag != DER_IA5 && tag != TAG_T61)
-        return false;
-    for (size_t i = 0; i < text.len; i++)
-        if (text.data[i] >= 0x80 && tag != TAG_UTF8)
-            return false;
-    if (!utf8_is_printable(text))
-        return false;
-    memcpy(out, text.data, text.len);
-    out[text.len] = '\0';
-    return true;
 }
 
 /* --- revocation lists ----------------------------------------------------------------------------- */
@@ -468,7 +479,7 @@ bool verifier_crl_parse(struct verifier_crl *out, struct span der)
         if (!der_end(&list))
             return false;
     }
-    if (!der_end(&d) || !span_equal(algorithm, out->algorithm) || has_critical(extensions))
+    if (!der_end(&d) || !span_equal(algorithm, out->algorithm) || !is_name(out->issuer) || has_critical(extensions))
         return false;
     list = der_over(out->entries);
     while (!list.bad && list.rest.len > 0)
