@@ -199,6 +199,7 @@ static void run_source(const char *name, const char *path, const json_t *entry, 
     struct engine_problem why = {ENGINE_OK, ""};
     struct engine_files files;
     struct run r = {.kv = NULL};
+    const char *device = LOGITS_DEVICE;
     char what[64], detail[320];
 
     const struct kern_ops *ops = kern_ops_find(NULL);
@@ -206,7 +207,7 @@ static void run_source(const char *name, const char *path, const json_t *entry, 
              exact ? "f32"
              : ops ? ops->name
                    : "?",
-             LOGITS_DEVICE ? ", emulated device" : "");
+             device ? ", emulated device" : "");
     if (!engine_files_load(&files, path, &why) || !run_open(&r, &files, exact, &why)) {
         if (why.code == ENGINE_E_UNSUPPORTED) {
             skipped++;
