@@ -306,9 +306,11 @@ static void run_trained(void)
     json_decref(expected);
 }
 
-int main(void)
+/* "tiny": the folder has models made for their logits alone, and no trained one. */
+int main(int argc, char **argv)
 {
     const char *from = getenv("AIRLOCK_SHARED");
+    bool trained = argc < 2 || strcmp(argv[1], "tiny") != 0;
     char path[700];
     int32_t tokens[PROMPT_MAX];
     snprintf(shared, sizeof shared, "%s", from ? from : "../shared");
@@ -325,7 +327,8 @@ int main(void)
     for (size_t i = 0; i < json_array_size(manifest); i++)
         run_entry(json_array_get(manifest, i), tokens);
     json_decref(manifest);
-    run_trained();
+    if (trained)
+        run_trained();
     printf("logits: %d passed, %d failed, %d skipped\n", passed, failed, skipped);
     return failed ? 1 : 0;
 }
