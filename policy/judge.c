@@ -287,15 +287,19 @@ static const uint8_t *register_of(const struct verifier_hw *hw, unsigned i)
     return NULL;
 }
 
-/* Are the pinned registers the pinned values? */
-static bool has_registers(const struct policy_measurement *m, const struct verifier_hw *hw)
+/* The first register that is not as the image pins it; 4: all are. MRTD measures the firmware alone, what a TD boots
+ * stands in its run-time registers: one that is not pinned must never have been extended, unless the rules let pass
+ * what they do not name. */
+static unsigned wrong_register(const struct policy_measurement *m, const struct verifier_hw *hw, bool unknown)
 {
     for (unsigned i = 0; i < 4; i++) {
         const uint8_t *have = register_of(hw, i);
-        if ((m->registers >> i & 1) && (!have || memcmp(m->reg[i], have, sizeof m->reg[i]) != 0))
-            return false;
+        bool pinned = m->registers >> i & 1;
+        if (pinned ? !have || memcmp(m->reg[i], have, sizeof m->reg[i]) != 0
+                   : hw->tee == VERIFIER_TEE_TDX && !unknown && !span_is_zero(span_of(have, sizeof m->reg[i])))
+            return i;
     }
-    return m->registers >> 4 == 0;
+    return 4;
 }
 
 /* Are the pinned registers of a virtual TPM the pinned values? */
@@ -313,16 +317,27 @@ static bool has_pcrs(const struct policy_measurement *m, const struct verifier_v
 
 /* Under a virtual TPM the hardware measures the provider's software, not the guest: without a pinned register such a
  * row would admit any guest. */
-static bool is_accepted_measurement(const struct policy_rules_program *program, const struct verifier_hw *hw)
+static bool check_measurement(struct judge *j, const struct policy_rules_program *program, const struct verifier_hw *hw)
 {
     bool vtpm = hw->tee == VERIFIER_TEE_AZURE || hw->tee == VERIFIER_TEE_GCP;
+    unsigned wrong = 4;
     for (size_t i = 0; i < program->count; i++) {
         const struct policy_measurement *m = &program->measurement[i];
-        if (m->tee == hw->tee && memcmp(m->digest, hw->measurement, sizeof m->digest) == 0 && has_registers(m, hw) &&
-            vtpm == (m->pcrs != 0) && has_pcrs(m, &hw->vtpm))
+        if (m->tee != hw->tee || memcmp(m->digest, hw->measurement, sizeof m->digest) != 0 || vtpm != (m->pcrs != 0) ||
+            !has_pcrs(m, &hw->vtpm))
+            continue;
+        wrong = wrong_register(m, hw, j->rules->unknown_is_report);
+        if (wrong == 4)
             return true;
     }
-    return false;
+    if (wrong < 4 && hw->tee == VERIFIER_TEE_TDX) {
+        char what[] = "an image that is listed, with rtmr?";
+        what[sizeof what - 2] = (char)('0' + wrong);
+        return refuse_bytes(j, 11, VERIFIER_E_MEASUREMENT_NOT_ACCEPTED, what, hw->tdx.rtmr[wrong],
+                            sizeof hw->tdx.rtmr[wrong], "the value that the image pins, or zero where it pins none");
+    }
+    return refuse_bytes(j, 11, VERIFIER_E_MEASUREMENT_NOT_ACCEPTED, "measurement", hw->measurement,
+                        sizeof hw->measurement, "one that the rules list for this role");
 }
 
 static bool is_below(const struct verifier_tcb *tcb, const struct policy_line *least)
@@ -543,10 +558,7 @@ static bool check_software(struct judge *j, const struct verifier_node *node)
     if (!lists(j->rules->owner, j->rules->owner_count, node->statement.owner, VERIFIER_DIGEST_LEN) && !IGNORED("owner"))
         return refuse_bytes(j, 11, VERIFIER_E_OWNER_NOT_ACCEPTED, "owner", node->statement.owner, VERIFIER_DIGEST_LEN,
                             "an owner that the rules list");
-    if (!is_accepted_measurement(program_of(j, node), hw) && !IGNORED("measurement"))
-        return refuse_bytes(j, 11, VERIFIER_E_MEASUREMENT_NOT_ACCEPTED, "measurement", hw->measurement,
-                            sizeof hw->measurement, "one that the rules list for this role");
-    return true;
+    return IGNORED("measurement") || check_measurement(j, program_of(j, node), hw);
 }
 
 static bool check_serving(struct judge *j, const struct verifier_node *node, const struct policy_facts *facts)

@@ -120,13 +120,13 @@ static void write_policy(struct writer *w, const struct cli_option *o, uint64_t 
         given(&o[MODEL]), given(&o[ROOT]));
     if (o[KEY_ID].count)
         writer_printf(w, "\n    key_id = \"%s\";", o[KEY_ID].value[0]);
-    writer_str(w,
-               " }\n);\n\n# Software, by what the hardware measures (airlock policy measure), and the walls that must "
-               "stand around it.\n"
-               "# tee = \"tdx\": rtmr0 to rtmr3 may be pinned beside the measurement. tee = \"azure\": the measurement "
-               "is the\n"
-               "# paravisor's, so at least one register of the guest's TPM must be (pcr4 = \"...\"; SHA-256).\n"
-               "programs = {\n");
+    writer_str(
+        w, " }\n);\n\n# Software, by what the hardware measures (airlock policy measure), and the walls that must "
+           "stand around it.\n"
+           "# tee = \"tdx\": rtmr0 to rtmr3 (what the TD booted) are pinned beside the measurement; one that is not\n"
+           "# named must be zero, or unknown = \"report\". tee = \"azure\": the measurement is the\n"
+           "# paravisor's, so at least one register of the guest's TPM must be (pcr4 = \"...\"; SHA-256).\n"
+           "programs = {\n");
     write_image(w, "proxy", &o[PROXY]);
     writer_str(w, "    sandbox_at_serving = ");
     write_walls(w, &o[WALLS]);

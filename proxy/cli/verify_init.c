@@ -126,8 +126,21 @@ static void write_pcrs(struct writer *w, const struct verifier_vtpm *vtpm)
     }
 }
 
+/* What a TD booted; a register that it does not name must be zero. */
+static void write_registers(struct writer *w, const struct verifier_tdx *tdx)
+{
+    for (size_t i = 0; i < sizeof tdx->rtmr / sizeof *tdx->rtmr; i++) {
+        if (span_is_zero(span_of(tdx->rtmr[i], sizeof tdx->rtmr[i])))
+            continue;
+        writer_printf(w, " rtmr%zu = \"", i);
+        write_hex(w, tdx->rtmr[i], sizeof tdx->rtmr[i]);
+        writer_str(w, "\";");
+    }
+}
+
+/* `hw` NULL: the image is a release's, which names no registers. */
 static void write_image(struct writer *w, enum verifier_tee tee, const uint8_t measurement[48],
-                        const struct verifier_vtpm *vtpm, bool first, const char *remark)
+                        const struct verifier_hw *hw, bool first, const char *remark)
 {
     writer_printf(w, "\n      %s{ tee = \"%s\";", first ? "" : ", ", verifier_tee_names[tee]);
     if (tee != VERIFIER_TEE_GCP) {
@@ -135,8 +148,10 @@ static void write_image(struct writer *w, enum verifier_tee tee, const uint8_t m
         write_hex(w, measurement, 48);
         writer_str(w, "\";");
     }
-    if (vtpm)
-        write_pcrs(w, vtpm);
+    if (hw && tee == VERIFIER_TEE_TDX)
+        write_registers(w, &hw->tdx);
+    if (hw && (tee == VERIFIER_TEE_AZURE || tee == VERIFIER_TEE_GCP))
+        write_pcrs(w, &hw->vtpm);
     writer_printf(w, " }%s", remark);
 }
 
@@ -147,7 +162,8 @@ static bool is_shown_before(const struct verify_init *in, size_t at)
     for (size_t i = 0; i < at; i++) {
         const struct verifier_node *other = node_at(in, i);
         if (other->statement.role == n->statement.role && other->hw.tee == n->hw.tee &&
-            memcmp(other->hw.measurement, n->hw.measurement, sizeof n->hw.measurement) == 0)
+            memcmp(other->hw.measurement, n->hw.measurement, sizeof n->hw.measurement) == 0 &&
+            memcmp(other->hw.tdx.rtmr, n->hw.tdx.rtmr, sizeof n->hw.tdx.rtmr) == 0)
             return true;
     }
     return false;
@@ -163,14 +179,13 @@ static void write_role(const struct verify_init *in, struct writer *w, enum veri
             write_image(w, in->release->image[i].tee, in->release->image[i].measurement, NULL, count++ == 0, "");
     for (size_t i = 0; i < node_count(in); i++) {
         const struct verifier_node *n = node_at(in, i);
-        bool vtpm = n->hw.tee == VERIFIER_TEE_AZURE || n->hw.tee == VERIFIER_TEE_GCP;
         if (n->statement.role != role || is_shown_before(in, i) || is_released(in, n))
             continue;
         if (in->release) { /* a publisher was named: what it did not sign is not taken over */
             writer_str(w, "\n      # observed and NOT in the release, so not accepted: ");
             write_hex(w, n->hw.measurement, sizeof n->hw.measurement);
         } else {
-            write_image(w, n->hw.tee, n->hw.measurement, vtpm ? &n->hw.vtpm : NULL, count++ == 0, "   " OBSERVED);
+            write_image(w, n->hw.tee, n->hw.measurement, &n->hw, count++ == 0, "   " OBSERVED);
         }
     }
     if (count == 0)
@@ -310,8 +325,9 @@ void verify_init_write(const struct verify_init *in, struct writer *out)
     write_owner(in, out);
     writer_str(
         out,
-        "\n# Software, by what the hardware measures. tee = \"tdx\": rtmr0 to rtmr3 may be pinned beside it. tee =\n"
-        "# \"azure\": the measurement is the paravisor's, so at least one register of the guest's TPM must be.\n"
+        "\n# Software, by what the hardware measures. tee = \"tdx\": rtmr0 to rtmr3 (what the TD booted) are pinned\n"
+        "# beside it; one that is not named must be zero, or unknown = \"report\". tee = \"azure\": the measurement is "
+        "the paravisor's, so at least one register of the guest's TPM must be.\n"
         "programs = {\n");
     write_role(in, out, VERIFIER_PROXY);
     write_role(in, out, VERIFIER_ENGINE);

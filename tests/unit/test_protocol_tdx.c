@@ -32,6 +32,8 @@ static void open_world(void)
     w.rules.engine.measurement[0].tee = VERIFIER_TEE_TDX;
     w.rules.engine.count = 1;
     memcpy(w.rules.engine.measurement[0].digest, hw->measurement, sizeof hw->measurement);
+    w.rules.engine.measurement[0].registers = 1u << 1;
+    memset(w.rules.engine.measurement[0].reg[1], 7, sizeof w.rules.engine.measurement[0].reg[1]);
     w.rules.hardware.line_count = 1;
     memset(&w.rules.hardware.line[0], 0, sizeof w.rules.hardware.line[0]);
     strcpy(w.rules.hardware.line[0].name, "tdx");
@@ -57,13 +59,30 @@ START_TEST(registers_count_when_they_are_pinned)
     struct policy_measurement *m = &w.rules.engine.measurement[0];
 
     ck_assert_int_eq(judged(), VERIFIER_OK);
-    m->registers = 1u << 1;
+    m->reg[1][0]++;
     ck_assert_int_eq(judged(), VERIFIER_E_MEASUREMENT_NOT_ACCEPTED);
-    memset(m->reg[1], 7, sizeof m->reg[1]);
-    ck_assert_int_eq(judged(), VERIFIER_OK);
+    m->reg[1][0]--;
     m->registers |= 1u << 3;
     m->reg[3][0] = 1;
     ck_assert_int_eq(judged(), VERIFIER_E_MEASUREMENT_NOT_ACCEPTED);
+}
+END_TEST
+
+/* The firmware is the same whatever kernel it boots. */
+START_TEST(a_register_that_no_image_names_is_refused)
+{
+    struct policy_verdict v;
+
+    w.rules.engine.measurement[0].registers = 0;
+    ck_assert(!policy_judge(claims, &w.rules, NULL, w.now, &v));
+    ck_assert_int_eq(v.refusal.code, VERIFIER_E_MEASUREMENT_NOT_ACCEPTED);
+    ck_assert_ptr_nonnull(strstr(v.refusal.note.observed, "rtmr1 0707"));
+    memset(claims->node.hw.tdx.rtmr[1], 0, sizeof claims->node.hw.tdx.rtmr[1]); /* never extended */
+    ck_assert_int_eq(judged(), VERIFIER_OK);
+    claims->node.hw.tdx.rtmr[3][47] = 1;
+    ck_assert_int_eq(judged(), VERIFIER_E_MEASUREMENT_NOT_ACCEPTED);
+    w.rules.unknown_is_report = true;
+    ck_assert_int_eq(judged(), VERIFIER_OK);
 }
 END_TEST
 
@@ -113,6 +132,7 @@ static void add_tests(TCase *t)
 {
     tcase_add_checked_fixture(t, open_world, close_world);
     tcase_add_test(t, registers_count_when_they_are_pinned);
+    tcase_add_test(t, a_register_that_no_image_names_is_refused);
     tcase_add_test(t, a_status_is_at_worst_the_row_s);
     tcase_add_test(t, without_rows_only_up_to_date);
     tcase_add_test(t, an_older_tcb_date_is_refused);
