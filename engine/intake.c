@@ -38,7 +38,16 @@ static bool refuse_length(struct engine *e, struct job *j, const char *param, ui
 
 static const char *prompt_field(const struct job *j)
 {
-    return j->request->task == TUNNEL_CHAT ? "messages" : j->request->task == TUNNEL_EMBED ? "input" : "prompt";
+    switch (j->request->task) {
+    case TUNNEL_CHAT:
+        return "messages";
+    case TUNNEL_EMBED:
+        return "input";
+    case TUNNEL_DETOKENIZE:
+        return "tokens";
+    default:
+        return j->request->messages.len > 0 ? "messages" : "prompt";
+    }
 }
 
 /* Ids of `text`. A prompt with no token at all gets the BOS, if there is one. */

@@ -18,16 +18,17 @@ struct openai_error {
 /* What a JSON body was turned into; owns the memory that `request` borrows from. */
 struct openai_request {
     struct tunnel_request request;
-    bool include_usage;    /* stream_options.include_usage */
-    bool continuous_usage; /* stream_options.continuous_usage_stats */
-    bool ids_as_tokens;    /* log-probabilities name tokens "token_id:N" */
-    bool hide_reasoning;   /* include_reasoning: false */
-    bool base64;           /* vectors as base64 of little-endian float32 */
-    struct span echo;      /* chat: the last message's text, repeated before the answer; usually empty */
-    struct span id;        /* request_id: what follows "chatcmpl-"; usually empty */
-    void *json;            /* the parsed body; texts above borrow from it */
-    char *owned[4];        /* texts made by jansson: messages, tools, template_kwargs, format */
-    uint8_t *ids;          /* token ids of all prompts */
+    bool include_usage;       /* stream_options.include_usage */
+    bool continuous_usage;    /* stream_options.continuous_usage_stats */
+    bool ids_as_tokens;       /* log-probabilities name tokens "token_id:N" */
+    bool hide_reasoning;      /* include_reasoning: false */
+    bool base64;              /* vectors as base64 of little-endian float32 */
+    struct span echo;         /* chat: the last message's text, repeated before the answer; usually empty */
+    struct span id;           /* request_id: what follows "chatcmpl-"; usually empty */
+    const char *format_field; /* the field that asked for structured output; static, or NULL */
+    void *json;               /* the parsed body; texts above borrow from it */
+    char *owned[4];           /* texts made by jansson: messages, tools, template_kwargs, format */
+    uint8_t *ids;             /* token ids of all prompts */
     size_t ids_len;
     uint8_t *allowed; /* allowed_token_ids; request.allowed_ids has its length */
 };

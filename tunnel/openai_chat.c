@@ -66,7 +66,20 @@ static void copy_content(struct fields *f, const char *where, const json_t *in, 
     }
 }
 
-/* Calls that the assistant made earlier; their arguments are JSON text on the wire and an object in a template. */
+/* Arguments of an earlier call: JSON text on the wire, an object in a template. Nothing at all, which clients send for
+ * a function without parameters, is the empty object. NULL when they are something else. */
+static json_t *call_arguments(const json_t *function)
+{
+    char why[160];
+    json_t *v = json_object_get(function, "arguments");
+    if (!v || json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0))
+        return json_object();
+    if (!json_is_string(v))
+        return json_incref(v);
+    return tunnel_json_parse(span_of(json_string_value(v), json_string_length(v)), why, sizeof why);
+}
+
+/* Calls that the assistant made earlier. */
 static void copy_tool_calls(struct fields *f, const char *where, const json_t *in, json_t *out)
 {
     json_t *calls = json_object_get(in, "tool_calls"), *call, *list;
@@ -76,15 +89,11 @@ static void copy_tool_calls(struct fields *f, const char *where, const json_t *i
     list = json_array();
     json_array_foreach(calls, i, call)
     {
-        char at[96], why[160];
+        char at[96];
         (void)snprintf(at, sizeof at, "%s.tool_calls[%zu]", where, i);
         json_t *function = json_object_get(call, "function");
         const char *name = json_string_value(json_object_get(function, "name"));
-        json_t *text = json_object_get(function, "arguments");
-        json_t *arguments =
-            json_is_string(text)
-                ? tunnel_json_parse(span_of(json_string_value(text), json_string_length(text)), why, sizeof why)
-                : json_incref(text);
+        json_t *arguments = call_arguments(function);
         if (!name || !json_is_object(arguments))
             fields_refuse(f, at, "%s needs function.name and function.arguments (the JSON text of an object)", at);
         else
@@ -175,6 +184,27 @@ static bool tool_is_named(const json_t *tools, const char *name)
     return false;
 }
 
+static bool is_absent(const json_t *v)
+{
+    return !v || json_is_null(v);
+}
+
+static void check_tool(struct fields *f, size_t i, const json_t *tool)
+{
+    const char *type = json_string_value(json_object_get(tool, "type"));
+    const json_t *function = json_object_get(tool, "function"), *name = json_object_get(function, "name"),
+                 *description = json_object_get(function, "description"),
+                 *parameters = json_object_get(function, "parameters"), *strict = json_object_get(function, "strict");
+    if (!type || strcmp(type, "function") != 0 || !json_is_string(name) || json_string_length(name) == 0)
+        fields_refuse(f, "tools", "tools[%zu] must be {\"type\":\"function\",\"function\":{\"name\":...}}", i);
+    else if (!is_absent(description) && !json_is_string(description))
+        fields_refuse(f, "tools", "tools[%zu].function.description must be a string", i);
+    else if (!is_absent(parameters) && !json_is_object(parameters))
+        fields_refuse(f, "tools", "tools[%zu].function.parameters must be an object: a JSON schema", i);
+    else if (!is_absent(strict) && !json_is_boolean(strict))
+        fields_refuse(f, "tools", "tools[%zu].function.strict must be true or false", i);
+}
+
 static void parse_tools(struct openai_request *r, struct fields *f)
 {
     json_t *tools = fields_get(f, "tools"), *tool;
@@ -182,13 +212,7 @@ static void parse_tools(struct openai_request *r, struct fields *f)
     r->owned[1] = fields_dump(f, "tools", JSON_ARRAY, &r->request.tools);
     if (json_array_size(tools) > TOOLS_MAX)
         fields_refuse(f, "tools", "at most %d tools can be offered, got %zu", TOOLS_MAX, json_array_size(tools));
-    json_array_foreach(tools, i, tool)
-    {
-        const char *type = json_string_value(json_object_get(tool, "type"));
-        json_t *name = json_object_get(json_object_get(tool, "function"), "name");
-        if (!type || strcmp(type, "function") != 0 || !json_is_string(name) || json_string_length(name) == 0)
-            fields_refuse(f, "tools", "tools[%zu] must be {\"type\":\"function\",\"function\":{\"name\":...}}", i);
-    }
+    json_array_foreach(tools, i, tool) check_tool(f, i, tool);
     if (json_array_size(tools) == 0)
         r->request.tools = span_of(NULL, 0);
 }
@@ -210,9 +234,12 @@ static void parse_tool_choice(struct openai_request *r, struct fields *f)
         q->tool_choice = TUNNEL_TOOLS_REQUIRED;
     } else {
         json_t *name = json_object_get(json_object_get(choice, "function"), "name");
-        if (!json_is_string(name) || !tool_is_named(tools, json_string_value(name))) {
+        json_t *type = json_object_get(choice, "type");
+        bool other = type && (!json_is_string(type) || strcmp(json_string_value(type), "function") != 0);
+        if (other || !json_is_string(name) || !tool_is_named(tools, json_string_value(name))) {
             fields_refuse(f, "tool_choice",
-                          "tool_choice must be none, auto, required or the name of a function in tools");
+                          "tool_choice must be none, auto, required, or {\"type\":\"function\",\"function\":"
+                          "{\"name\":...}} with the name of a function in tools");
             return;
         }
         q->tool_choice = TUNNEL_TOOLS_NAMED;

@@ -14,6 +14,23 @@ static const char *const unsupported[] = {
     "prompt_embeds", "vllm_xargs",          "guided_decoding_backend", "guided_whitespace_pattern",
 };
 
+/* The fields of specs/openai-api § 3 that have no effect here; of the wrong type they are refused like any other. */
+static void check_ignored(struct fields *f)
+{
+    static const char *const texts[] = {"user",         "safety_identifier", "prompt_cache_key",
+                                        "service_tier", "reasoning_effort",  "verbosity"};
+    json_t *metadata = fields_get(f, "metadata"), *modalities = fields_get(f, "modalities");
+    struct span text;
+    bool store;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        fields_text(f, texts[i], 0, TUNNEL_TEXT_MAX, &text);
+    fields_bool(f, "store", &store);
+    if (metadata && !json_is_object(metadata))
+        fields_refuse(f, "metadata", "metadata must be an object");
+    if (modalities && !json_is_array(modalities))
+        fields_refuse(f, "modalities", "modalities must be an array of strings");
+}
+
 static void parse_limits(struct openai_request *r, struct fields *f, enum tunnel_task task)
 {
     struct tunnel_request *q = &r->request;
@@ -319,6 +336,17 @@ static void parse_prompts(struct openai_request *r, struct fields *f, const char
     q->prompt_count = f->bad ? 0 : count;
 }
 
+/* The text to be cut into tokens; it may be empty. */
+static void parse_one_text(struct openai_request *r, struct fields *f)
+{
+    const json_t *text = fields_get(f, "prompt");
+    if (!json_is_string(text))
+        fields_refuse(f, "prompt", "prompt must be a string; or give messages");
+    else
+        r->request.prompt[0].bytes = span_of(json_string_value(text), json_string_length(text));
+    r->request.prompt_count = f->bad ? 0 : 1;
+}
+
 /* --- structured output -------------------------------------------------------------------------- */
 
 static void set_format(struct openai_request *r, struct fields *f, const char *param, enum tunnel_format kind,
@@ -346,14 +374,15 @@ static void set_format(struct openai_request *r, struct fields *f, const char *p
     }
     q->format = kind;
     q->format_text = span_str(form);
+    r->format_field = param;
 }
 
 static void set_json(struct openai_request *r, struct fields *f, const char *param)
 {
     if (r->request.format != TUNNEL_FORMAT_TEXT)
         fields_refuse(f, param, "%s: only one form of structured output can be asked for", param);
-    else
-        r->request.format = TUNNEL_FORMAT_JSON;
+    r->request.format = TUNNEL_FORMAT_JSON;
+    r->format_field = param;
 }
 
 static void parse_response_format(struct openai_request *r, struct fields *f)
@@ -426,6 +455,7 @@ static void parse_generation(struct openai_request *r, struct fields *f, enum tu
     parse_logprobs(&r->request, f, task);
     parse_stream(r, f);
     openai_format_parse(r, f);
+    check_ignored(f);
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
         fields_unsupported(f, unsupported[i]);
 }
@@ -469,12 +499,15 @@ static void parse_task(struct openai_request *r, struct fields *f, enum tunnel_t
         if (fields_get(f, "messages"))
             openai_chat_parse(r, f);
         else
-            parse_prompts(r, f, "prompt");
+            parse_one_text(r, f);
         fields_bool(f, "add_special_tokens", &r->request.add_special_tokens);
         fields_bool(f, "return_token_strs", &r->request.return_ids);
         break;
     case TUNNEL_DETOKENIZE:
-        parse_prompts(r, f, "tokens");
+        if (is_ids(fields_get(f, "tokens")))
+            parse_prompts(r, f, "tokens");
+        else
+            fields_refuse(f, "tokens", "tokens must be an array of token ids, at least one");
         break;
     }
 }

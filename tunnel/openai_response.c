@@ -33,7 +33,8 @@ struct openai_response {
     uint64_t created;
     bool include_usage, continuous_usage, wants_logprobs;
     bool echo_logprobs, prompt_logprobs, return_ids, ids_as_tokens, hide_reasoning, base64;
-    char *echo; /* owned, or NULL: goes before each answer */
+    char *echo;               /* owned, or NULL: goes before each answer */
+    const char *format_field; /* static, or NULL */
     uint32_t context_max;
     size_t choice_count;
     struct choice *choice;
@@ -66,6 +67,7 @@ struct openai_response *openai_response_open(const struct openai_request *r, con
     out->ids_as_tokens = r->ids_as_tokens;
     out->hide_reasoning = r->hide_reasoning;
     out->base64 = r->base64;
+    out->format_field = r->format_field;
     out->text = writer_with_max(ANSWER_MAX);
     if (r->echo.len > 0 && !(out->echo = strndup((const char *)r->echo.data, r->echo.len))) {
         openai_response_free(out);
@@ -148,23 +150,35 @@ static json_t *chat_logprobs(const struct openai_response *r, const struct tunne
     return list;
 }
 
-/* The four lists of a completion's logprobs; `*offset` is where the next token's text begins, in bytes of the text. */
+/* Characters that begin in `bytes`. */
+static size_t characters(struct span bytes)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < bytes.len; i++)
+        n += (bytes.data[i] & 0xc0) != 0x80;
+    return n;
+}
+
+/* The four lists of a completion's logprobs; `*offset` is where the next token's text begins, in characters of the
+ * text. The chosen token stands among the alternatives even where it is none of the likeliest. */
 static json_t *completion_logprobs(const struct openai_response *r, const struct tunnel_event *ev, size_t *offset)
 {
     json_t *tokens = json_array(), *values = json_array(), *tops = json_array(), *offsets = json_array();
     for (size_t i = 0; i < ev->logprob_count; i++) {
         const struct tunnel_logprob *l = &ev->logprob[i];
         json_t *top = l->known ? json_object() : json_null();
-        for (size_t j = 0; l->known && j < l->top_count; j++) {
-            json_t *name = token_json(r, &l->top[j]);
-            json_object_set_new(top, json_string_value(name), json_real(l->top[j].logprob));
+        for (size_t j = 0; l->known && j <= l->top_count; j++) {
+            const struct tunnel_top *t = j < l->top_count ? &l->top[j] : &l->chosen;
+            json_t *name = token_json(r, t);
+            if (!json_object_get(top, json_string_value(name))) /* parts of characters may look alike */
+                json_object_set_new(top, json_string_value(name), json_real(t->logprob));
             json_decref(name);
         }
         json_array_append_new(tokens, token_json(r, &l->chosen));
         json_array_append_new(values, l->known ? json_real(l->chosen.logprob) : json_null());
         json_array_append_new(tops, top);
         json_array_append_new(offsets, json_integer((json_int_t)*offset));
-        *offset += l->chosen.bytes.len;
+        *offset += characters(l->chosen.bytes);
     }
     return json_pack("{s:o,s:o,s:o,s:o}", "tokens", tokens, "token_logprobs", values, "top_logprobs", tops,
                      "text_offset", offsets);
@@ -472,6 +486,9 @@ static bool note(struct openai_response *r, const struct tunnel_event *ev)
     if (ev->kind == TUNNEL_EVENT_ERROR) {
         r->failed = true;
         openai_error_from_event(&r->error, ev);
+        if (r->format_field &&
+            strcmp(r->error.param, "response_format") == 0) /* an engine knows no other name for it */
+            (void)snprintf(r->error.param, sizeof r->error.param, "%s", r->format_field);
     }
     return true;
 }

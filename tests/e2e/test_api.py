@@ -62,7 +62,9 @@ BAD = [
     ({"min_tokens": 9, "max_tokens": 8}, "min_tokens", 400),
     ({"logit_bias": {"1": 101}}, "logit_bias", 400),
     ({"structured_outputs": {"structural_tag": "x"}}, "structural_tag", 400),
-    ({"guided_regex": "(a"}, "response_format", 400),
+    ({"guided_regex": "(a"}, "guided_regex", 400),
+    ({"tools": [{"type": "function", "function": {"name": "f", "parameters": 5}}]}, "tools", 400),
+    ({"metadata": "x"}, "metadata", 400),
     ({"max_tokens": 1000000}, None, 400),
     ({"model": "gpt-9"}, None, 404),
 ]

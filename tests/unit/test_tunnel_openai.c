@@ -61,6 +61,28 @@ static const struct {
     {TUNNEL_CHAT, "{" HI ",\"guided_regex\":\"a\",\"structured_outputs\":{\"json_object\":true}}", "guided_regex",
      NULL},
     {TUNNEL_CHAT, "{" HI ",\"vllm_xargs\":{\"a\":1}}", "vllm_xargs", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"user\":5}", "user", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"store\":\"yes\"}", "store", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"metadata\":[]}", "metadata", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"modalities\":\"text\"}", "modalities", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"reasoning_effort\":1}", "reasoning_effort", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":5}}]}",
+     "tools", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":5}}]}",
+     "tools", NULL},
+    {TUNNEL_CHAT, "{" HI ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":1}}]}", "tools",
+     NULL},
+    {TUNNEL_CHAT,
+     "{" HI ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],"
+     "\"tool_choice\":{\"type\":\"custom\",\"function\":{\"name\":\"f\"}}}",
+     "tool_choice", NULL},
+    {TUNNEL_CHAT,
+     "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"{\"}}]}]}",
+     "messages[0].tool_calls[0]", NULL},
+    {TUNNEL_TOKENIZE, "{\"prompt\":[\"a\",\"b\"]}", "prompt", NULL},
+    {TUNNEL_TOKENIZE, "{}", "prompt", NULL},
+    {TUNNEL_DETOKENIZE, "{\"tokens\":\"x\"}", "tokens", NULL},
+    {TUNNEL_DETOKENIZE, "{\"tokens\":[[1],[2]]}", "tokens", NULL},
     {TUNNEL_EMBED, "{\"input\":\"x\",\"encoding_format\":\"hex\"}", "encoding_format", NULL},
     {TUNNEL_EMBED, "{\"input\":\"x\",\"dimensions\":8}", "dimensions", NULL},
     {TUNNEL_EMBED, "{}", "input", NULL},
@@ -329,6 +351,50 @@ static json_t *answer_of(enum tunnel_task task, const char *body, const struct t
     return j;
 }
 
+/* Clients send "" or nothing where a function has no parameters. */
+START_TEST(a_call_without_arguments_is_an_empty_object)
+{
+    struct openai_error why;
+    struct openai_request *r = openai_request_parse(
+        TUNNEL_CHAT,
+        span_str(
+            "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"\"}},"
+            "{\"function\":{\"name\":\"g\"}}]}]}"),
+        &why);
+    ck_assert_msg(r != NULL, "%s", why.message);
+    char *got = strndup((const char *)r->request.messages.data, r->request.messages.len);
+    ck_assert_ptr_nonnull(strstr(got, "\"name\":\"f\",\"arguments\":{}"));
+    ck_assert_ptr_nonnull(strstr(got, "\"name\":\"g\",\"arguments\":{}"));
+    free(got);
+    openai_request_free(r);
+}
+END_TEST
+
+/* An engine knows one name for structured output; clients asked by another. */
+START_TEST(a_refused_grammar_has_the_clients_name)
+{
+    static const struct {
+        const char *body, *param;
+    } cases[] = {{"{" HI ",\"guided_regex\":\"(\"}", "guided_regex"},
+                 {"{" HI ",\"structured_outputs\":{\"json\":{}}}", "structured_outputs"},
+                 {"{" HI ",\"response_format\":{\"type\":\"json_object\"}}", "response_format"}};
+    static const struct tunnel_event refusal = {.kind = TUNNEL_EVENT_ERROR,
+                                                .status = 400,
+                                                .param = {(const uint8_t *)"response_format", 15},
+                                                .text = {(const uint8_t *)"no", 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct openai_request *r;
+        struct openai_response *o = open_chat(&r, cases[i].body);
+        ck_assert(openai_response_collect(o, &refusal));
+        json_t *j = body_of(o, 400);
+        ck_assert_str_eq(json_string_value(json_object_get(json_object_get(j, "error"), "param")), cases[i].param);
+        json_decref(j);
+        openai_response_free(o);
+        openai_request_free(r);
+    }
+}
+END_TEST
+
 START_TEST(vectors_come_as_numbers_or_base64)
 {
     static const struct tunnel_event ev[] = {
@@ -347,6 +413,35 @@ START_TEST(vectors_come_as_numbers_or_base64)
     j = answer_of(TUNNEL_EMBED, "{\"input\":[\"a\",\"b\"],\"encoding_format\":\"base64\"}", ev, 5);
     const json_t *first = json_array_get(json_object_get(j, "data"), 0);
     ck_assert_str_eq(json_string_value(json_object_get(first, "embedding")), "AAAAPwAAgL8=");
+    json_decref(j);
+}
+END_TEST
+
+/* The chosen token is always there; of names that look alike the likelier stays; offsets count characters. */
+START_TEST(a_completion_has_four_lists)
+{
+    static const struct tunnel_event said[] = {
+        {.kind = TUNNEL_EVENT_START},
+        {.kind = TUNNEL_EVENT_DELTA,
+         .text = {(const uint8_t *)"\xc3\xa9!", 3},
+         .logprob_count = 2,
+         .logprob = {{.known = true,
+                      .chosen = {2, -2, {(const uint8_t *)"\xc3\xa9", 2}},
+                      .top_count = 3,
+                      .top = {{4, -0.5, {(const uint8_t *)"\xe2", 1}},
+                              {5, -1, {(const uint8_t *)"\xe3", 1}},
+                              {6, -1.5, {(const uint8_t *)"x", 1}}}},
+                     {.known = true, .chosen = {3, -0.25, {(const uint8_t *)"!", 1}}}}},
+        {.kind = TUNNEL_EVENT_FINISH},
+        {.kind = TUNNEL_EVENT_DONE},
+    };
+    json_t *j = answer_of(TUNNEL_COMPLETION, "{\"prompt\":\"x\",\"logprobs\":3}", said, 4);
+    json_t *lists = json_object_get(json_array_get(json_object_get(j, "choices"), 0), "logprobs");
+    char *got = json_dumps(lists, JSON_COMPACT | JSON_ENSURE_ASCII);
+    ck_assert_str_eq(got, "{\"tokens\":[\"\\u00E9\",\"!\"],\"token_logprobs\":[-2.0,-0.25],"
+                          "\"top_logprobs\":[{\"\\uFFFD\":-0.5,\"x\":-1.5,\"\\u00E9\":-2.0},{\"!\":-0.25}],"
+                          "\"text_offset\":[0,1]}");
+    free(got);
     json_decref(j);
 }
 END_TEST
@@ -404,6 +499,9 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_stream_says_the_same_and_ends_with_done);
     tcase_add_test(t, a_body_shows_what_was_asked_for);
     tcase_add_test(t, a_stream_shows_ids_and_no_thoughts);
+    tcase_add_test(t, a_call_without_arguments_is_an_empty_object);
+    tcase_add_test(t, a_refused_grammar_has_the_clients_name);
+    tcase_add_test(t, a_completion_has_four_lists);
     tcase_add_test(t, vectors_come_as_numbers_or_base64);
     tcase_add_test(t, tokens_have_names_and_a_limit);
     tcase_add_test(t, an_answer_cut_short_never_looks_whole);
