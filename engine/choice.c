@@ -390,6 +390,7 @@ static bool accept_token(struct engine *e, struct choice *c, const struct sample
         *why = TUNNEL_FINISH_LENGTH;
         return true;
     }
+    c->stop.deaf = c->generated <= q->min_tokens;
     if (stop_feed(&c->stop, shown_piece(e, c, r->id)) || !memory || end || stop_id)
         return true;
     *why = TUNNEL_FINISH_LENGTH;

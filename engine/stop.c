@@ -65,6 +65,7 @@ void stop_forget(struct stop *s, size_t count)
         count = s->end_count;
     if (count == 0)
         return;
+    s->forgotten = s->end[(s->end_first + count - 1) % s->end_cap];
     s->end_first = (s->end_first + count) % s->end_cap;
     s->end_count -= count;
 }
@@ -118,15 +119,17 @@ static bool has_at(struct span text, size_t at, struct span what)
     return memcmp(text.data + at, what.data, len) == 0;
 }
 
-/* The first complete stop string, by where it begins (the longest when several begin there). */
+/* The first complete stop string that counts, by where it begins (the longest when several begin there). */
 static bool find_stop(const struct stop *s, size_t from, size_t *at, size_t *len)
 {
     struct span text = writer_span(&s->text);
     for (size_t i = from; i < text.len; i++) {
         *len = 0;
-        for (size_t k = 0; k < s->count; k++)
-            if (s->string[k].len <= text.len - i && s->string[k].len > *len && has_at(text, i, s->string[k]))
-                *len = s->string[k].len;
+        for (size_t k = 0; k < s->count; k++) {
+            size_t n = s->string[k].len;
+            if (n <= text.len - i && n > *len && s->base + i + n > s->heard && has_at(text, i, s->string[k]))
+                *len = n;
+        }
         if (*len) {
             *at = i;
             return true;
@@ -142,16 +145,31 @@ static size_t find_hold(const struct stop *s)
     size_t from = text.len > s->longest ? text.len - s->longest : 0;
     for (size_t i = from > s->ready ? from : s->ready; i < text.len; i++)
         for (size_t k = 0; k < s->count; k++)
-            if (has_at(text, i, s->string[k]))
+            if (s->string[k].len > text.len - i && has_at(text, i, s->string[k]))
                 return i;
     return text.len;
+}
+
+/* The text of tokens ends at `len`: the one that goes on there is told with what it has before. */
+static void cut_ends(struct stop *s, uint64_t len)
+{
+    uint64_t before = s->forgotten;
+    for (size_t i = 0; i < s->end_count && before < len; i++) {
+        uint64_t *end = &s->end[(s->end_first + i) % s->end_cap];
+        before = *end;
+        if (*end > len)
+            *end = len;
+    }
 }
 
 static void search(struct stop *s)
 {
     size_t at, len;
+    if (s->deaf)
+        s->heard = s->base + s->text.len;
     if (s->count && find_stop(s, s->ready, &at, &len)) {
         s->text.len = at + (s->include ? len : 0);
+        cut_ends(s, s->base + s->text.len);
         s->ready = s->text.len;
         s->hit = true;
         return;

@@ -22,9 +22,12 @@ struct stop {
     uint64_t base;      /* bytes released before */
     size_t ready;       /* bytes of `text` that are certain */
     bool hit;           /* a stop string appeared: `text` ends where the answer ends */
-    bool skip_space;    /* drop one space at the very beginning */
-    uint64_t *end;      /* owned ring: where the text of each token ends that is not yet released */
+    bool deaf;       /* stop strings that end in what is fed now do not count: too early (min_tokens); the caller's */
+    uint64_t heard;  /* only stop strings that end behind this byte count */
+    bool skip_space; /* drop one space at the very beginning */
+    uint64_t *end;   /* owned ring: where the text of each token ends that is not yet released */
     size_t end_first, end_count, end_cap;
+    uint64_t forgotten; /* where the text of the last token ends that was dealt with */
 };
 
 /* `strings` are borrowed as long as `s`; empty and ill-formed ones are ignored: no text holds them. `skip_space`:
@@ -43,7 +46,7 @@ struct span stop_text(const struct stop *s, size_t most);
 /* That text was sent. */
 void stop_sent(struct stop *s, size_t len);
 /* How many of the oldest tokens not yet counted have all their text within what was sent, including `more` bytes that
- * are about to be; tokens cut off by a stop string never are. */
+ * are about to be. Of a token that a stop string cuts that is the part before it; behind it no token is released. */
 size_t stop_released(const struct stop *s, size_t more);
 /* Those `count` tokens are dealt with. */
 void stop_forget(struct stop *s, size_t count);

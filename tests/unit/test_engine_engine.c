@@ -184,8 +184,19 @@ START_TEST(stops_and_lengths)
     q->include_stop = true;
     run(e, q, &watches[1]);
     ck_assert_str_eq(watches[1].text[0], "\"Echoes of vectors unfold, a gentle hum");
-    q->stop_count = 0;
     q->include_stop = false;
+    q->stop[0] = span_str("choes");
+    q->logprobs = 0;
+    run(e, q, &watches[5]);
+    ck_assert_str_eq(watches[5].text[0], "\"E");
+    ck_assert_uint_eq(watches[5].logprob_count[0], watches[5].id_count[0]);
+    q->min_tokens = 20; /* stop strings, too, count only behind it */
+    run(e, q, &watches[6]);
+    ck_assert_uint_gt(watches[6].completion_tokens, 20);
+    ck_assert_ptr_nonnull(strstr(watches[6].text[0], "\"Echoes of"));
+    q->min_tokens = 0;
+    q->logprobs = -1;
+    q->stop_count = 0;
     q->stop_id[0] = 260; /* the fourth greedy id */
     q->stop_id_count = 1;
     run(e, q, &watches[2]);

@@ -314,13 +314,37 @@ START_TEST(stop_strings_span_tokens)
     stop_init(&s, strings, 3, false, false);
     ck_assert_uint_eq(feed(&s, &out, pieces, after), 6);
     ck_assert_str_eq(out.text, "one ENX two\nthree ");
-    ck_assert_uint_eq(out.tokens, 3); /* "three E" is cut: its text never went out whole */
+    ck_assert_uint_eq(out.tokens, 4); /* "three E" is cut, and told with the part that is shown */
     ck_assert(s.hit);
     stop_release(&s);
     out = (struct sink){0};
     stop_init(&s, strings, 3, true, false);
     feed(&s, &out, pieces, NULL);
     ck_assert_str_eq(out.text, "one ENX two\nthree END");
+    stop_release(&s);
+}
+END_TEST
+
+/* What ends too early does not count, not even later; what only begins there does. */
+START_TEST(early_stop_strings_are_text)
+{
+    struct stop s;
+    struct sink out = {0};
+    struct span strings[] = {span_str("END"), span_str("ND!"), span_str("xENDy")};
+    const char *pieces[] = {"a xEND", "b EN", "D! c", NULL};
+    stop_init(&s, strings, 3, false, false);
+    s.deaf = true;
+    ck_assert(!stop_feed(&s, span_str(pieces[0])));
+    drain(&s, &out, 7);
+    ck_assert_str_eq(out.text, "a "); /* it may yet be the third */
+    ck_assert(!stop_feed(&s, span_str(pieces[1])));
+    s.deaf = false;
+    drain(&s, &out, 7);
+    ck_assert_str_eq(out.text, "a xENDb ");
+    ck_assert(stop_feed(&s, span_str(pieces[2])));
+    drain(&s, &out, 7);
+    ck_assert_str_eq(out.text, "a xENDb ");
+    ck_assert_uint_eq(out.tokens, 2);
     stop_release(&s);
 }
 END_TEST
@@ -377,6 +401,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, wide_nuclei_are_exact);
     tcase_add_test(t, characters_are_whole);
     tcase_add_test(t, stop_strings_span_tokens);
+    tcase_add_test(t, early_stop_strings_are_text);
     tcase_add_test(t, held_text_comes_out_at_the_end);
     tcase_add_test(t, every_cut_gives_the_same_text);
 }
