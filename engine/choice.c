@@ -247,6 +247,9 @@ static void count_finish(struct engine *e, const struct choice *c, enum tunnel_f
         tunnel_histogram_add(&e->stats.inference, &tunnel_stats_e2e, c->last_us - c->begun_us);
         tunnel_histogram_add(&e->stats.prefill, &tunnel_stats_e2e, c->first_us - c->begun_us);
         tunnel_histogram_add(&e->stats.decode, &tunnel_stats_e2e, c->last_us - c->first_us);
+        if (c->generated > 1)
+            tunnel_histogram_add(&e->stats.request_per_token, &tunnel_stats_tpot,
+                                 (c->last_us - c->first_us) / (c->generated - 1));
     }
     pthread_mutex_unlock(&e->lock);
 }

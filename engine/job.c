@@ -202,11 +202,15 @@ void job_done(struct engine *e, struct job *j)
                               .completion_tokens = j->completion_tokens,
                               .cached_tokens = j->cached_tokens};
     uint64_t us = engine_now_us() - j->arrived_us;
+    uint32_t longest = 0;
+    for (size_t i = 0; i < j->choice_count; i++)
+        longest = j->choice[i].generated > longest ? j->choice[i].generated : longest;
     pthread_mutex_lock(&e->lock);
     tunnel_histogram_add(&e->stats.e2e, &tunnel_stats_e2e, us);
     if (j->choice_count) {
         tunnel_histogram_add(&e->stats.request_prompt, &tunnel_stats_tokens, j->prompt_tokens);
         tunnel_histogram_add(&e->stats.request_generation, &tunnel_stats_tokens, j->completion_tokens);
+        tunnel_histogram_add(&e->stats.request_max, &tunnel_stats_tokens, longest);
         tunnel_histogram_add(&e->stats.request_n, &tunnel_stats_small, j->request->n);
         tunnel_histogram_add(&e->stats.request_max_tokens, &tunnel_stats_tokens, j->choice[0].output_max);
     }

@@ -58,8 +58,9 @@ static bool choose_limits(struct engine_model *m, const struct engine_model_opti
     m->exact = o->exact;
     m->ops = kern_ops_find(NULL);
     if (!m->ops)
-        engine_problem_set(why, ENGINE_E_UNSUPPORTED,
-                           "AIRLOCK_CPU names kernels that this machine cannot run: ref, avx2 or avx512");
+        engine_problem_set(
+            why, ENGINE_E_UNSUPPORTED,
+            "AIRLOCK_CPU names kernels that this machine cannot run: amx, avx512bf16, avx512, avx2 or ref");
     else if (i->step_tokens_max > STEP_TOKENS_MAX)
         engine_problem_set(why, ENGINE_E_RANGE, "a step of %d tokens is above %d", i->step_tokens_max, STEP_TOKENS_MAX);
     else if (!(m->pool = kern_pool_open(o->threads)))

@@ -283,22 +283,34 @@ static const char *model_name(const struct backend *b, const struct engine *e)
     return m ? m->name : "unknown";
 }
 
+/* The admitted engines' own numbers; they also tell the greatest context. */
+static void print_engines(struct backend *b, struct writer *w)
+{
+    struct tunnel_stats *stats = calloc(BACKEND_ENGINES_MAX, sizeof *stats);
+    struct tunnel_stats_of engines[BACKEND_ENGINES_MAX];
+    char label[BACKEND_ENGINES_MAX][16];
+    unsigned number = 0;
+    size_t n = 0;
+    b->context_max = 0;
+    for (struct engine *e = b->engines; e && stats && n < BACKEND_ENGINES_MAX; e = e->next, number++) {
+        if (!e->admitted || !e->stats.len || tunnel_stats_parse(&stats[n], writer_span(&e->stats)) != READER_OK)
+            continue;
+        (void)snprintf(label[n], sizeof label[n], "%u", number);
+        engines[n] = (struct tunnel_stats_of){&stats[n], model_name(b, e), label[n],
+                                              e->evidence->claims->node.statement.kernels};
+        if (stats[n].context_max > b->context_max)
+            b->context_max = stats[n].context_max;
+        n++;
+    }
+    tunnel_stats_text(w, engines, n);
+    free(stats);
+}
+
 static void print_metrics(struct backend *b)
 {
     struct writer w = writer_with_max(b->metrics.max);
     print_counts(b, &w);
-    unsigned number = 0;
-    b->context_max = 0;
-    for (struct engine *e = b->engines; e; e = e->next, number++) {
-        struct tunnel_stats stats;
-        char label[16];
-        (void)snprintf(label, sizeof label, "%u", number);
-        if (!e->admitted || !e->stats.len || tunnel_stats_parse(&stats, writer_span(&e->stats)) != READER_OK)
-            continue;
-        tunnel_stats_text(&w, &stats, model_name(b, e), label);
-        if (stats.context_max > b->context_max)
-            b->context_max = stats.context_max;
-    }
+    print_engines(b, &w);
     pthread_mutex_lock(&b->lock);
     struct writer old = b->metrics;
     b->metrics = w;

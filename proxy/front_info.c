@@ -109,7 +109,7 @@ void front_version(struct front *f, struct hx_req *r)
 
 void front_metrics(struct front *f, struct hx_req *r)
 {
-    struct writer w = writer_with_max(1 << 20);
+    struct writer w = writer_with_max(8 << 20); /* the engines' own have at most 4 MiB */
 
     metrics_print(&f->metrics, &w);
     metrics_print_gauge(&w, "airlock_requests_running", "Requests on engines", atomic_load(&f->jobs));

@@ -7,7 +7,7 @@
 static const double bounds_s[METRICS_BUCKETS] = {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 
 static const char *const names[METRICS_ROUTES] = {"chat",   "completions", "responses", "models",
-                                                  "attest", "tokenize",    "other"};
+                                                  "attest", "embeddings",  "tokenize",  "other"};
 
 enum metrics_route metrics_route_of(struct span path)
 {
@@ -21,6 +21,8 @@ enum metrics_route metrics_route_of(struct span path)
         return METRICS_MODELS;
     if (span_is(path, "/.well-known/airlock/attest"))
         return METRICS_ATTEST;
+    if (span_is(path, "/v1/embeddings"))
+        return METRICS_EMBEDDINGS;
     if (span_is(path, "/tokenize") || span_is(path, "/detokenize"))
         return METRICS_TOKENIZE;
     return METRICS_OTHER;

@@ -1,6 +1,7 @@
 #include "tunnel/stats.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 
 const struct tunnel_buckets tunnel_stats_ttft = {
@@ -68,34 +69,45 @@ enum reader_err tunnel_stats_parse(struct tunnel_stats *out, struct span bytes)
 
 /* --- Prometheus text ------------------------------------------------------------------------------------------ */
 
-struct labels {
-    const char *model, *engine;
-};
-
 /* Backslash, quote and line feed are the format's only special characters. */
-static void put_quoted(struct writer *w, const char *text)
+static void put_quoted(struct writer *w, struct span text)
 {
-    for (; *text; text++) {
-        if (*text == '\\' || *text == '"')
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] == '\\' || text.data[i] == '"')
             writer_u8(w, '\\');
-        writer_u8(w, (uint8_t)(*text == '\n' ? ' ' : *text));
+        writer_u8(w, text.data[i] == '\n' ? ' ' : text.data[i]);
     }
 }
 
-static void put_labels(struct writer *w, const struct labels *l, const char *name, const char *value)
+static void put_labels(struct writer *w, const struct tunnel_stats_of *of, const char *name, const char *value)
 {
     writer_str(w, "{model_name=\"");
-    put_quoted(w, l->model);
+    put_quoted(w, span_str(of->model));
     writer_str(w, "\",engine=\"");
-    put_quoted(w, l->engine);
+    put_quoted(w, span_str(of->engine));
     writer_str(w, "\"");
     if (name)
         writer_printf(w, ",%s=\"%s\"", name, value);
     writer_str(w, "} ");
 }
 
+static void announce(struct writer *w, const char *name, int len, const char *suffix, const char *help,
+                     const char *type)
+{
+    writer_printf(w, "# HELP %.*s%s %s\n# TYPE %.*s%s %s\n", len, name, suffix, help, len, name, suffix, type);
+}
+
+/* A number of `of`, which stands `at` bytes into its stats. */
+static uint64_t number_of(const struct tunnel_stats_of *of, size_t at)
+{
+    uint64_t value;
+    memcpy(&value, (const char *)of->stats + at, sizeof value);
+    return value;
+}
+
 /* "vllm:request_success:stop" is the counter vllm:request_success_total with finished_reason="stop". */
-static void put_counter(struct writer *w, const struct labels *l, const char *name, const char *help, uint64_t value)
+static void put_counter(struct writer *w, const struct tunnel_stats_of *engines, size_t count, const char *name,
+                        const char *help, size_t at)
 {
     const char *reason = strrchr(name, ':');
     int len = (int)strlen(name);
@@ -104,61 +116,106 @@ static void put_counter(struct writer *w, const struct labels *l, const char *na
     else
         len = (int)(reason++ - name);
     if (!reason || strcmp(reason, "stop") == 0) /* the first of the family announces it */
-        writer_printf(w, "# HELP %.*s_total %s\n# TYPE %.*s_total counter\n", len, name, help, len, name);
-    writer_printf(w, "%.*s_total", len, name);
-    put_labels(w, l, reason ? "finished_reason" : NULL, reason);
-    writer_printf(w, "%" PRIu64 "\n", value);
+        announce(w, name, len, "_total", help, "counter");
+    for (size_t i = 0; i < count; i++) {
+        writer_printf(w, "%.*s_total", len, name);
+        put_labels(w, &engines[i], reason ? "finished_reason" : NULL, reason);
+        writer_printf(w, "%" PRIu64 "\n", number_of(&engines[i], at));
+    }
 }
 
-static void put_gauge(struct writer *w, const struct labels *l, const char *name, const char *help, double value)
+static void put_gauge(struct writer *w, const struct tunnel_stats_of *engines, size_t count, const char *name,
+                      const char *help, size_t at)
 {
-    writer_printf(w, "# HELP %s %s\n# TYPE %s gauge\n%s", name, help, name, name);
-    put_labels(w, l, NULL, NULL);
-    writer_printf(w, "%.9g\n", value);
+    announce(w, name, (int)strlen(name), "", help, "gauge");
+    for (size_t i = 0; i < count; i++) {
+        writer_str(w, name);
+        put_labels(w, &engines[i], NULL, NULL);
+        writer_printf(w, "%" PRIu64 "\n", number_of(&engines[i], at));
+    }
 }
 
-static void put_histogram(struct writer *w, const struct labels *l, const char *name, const char *help,
-                          const struct tunnel_buckets *b, const struct tunnel_histogram *h)
+static void put_usage(struct writer *w, const struct tunnel_stats_of *engines, size_t count, const char *name,
+                      const char *help)
 {
-    char suffixed[128], bound[32];
+    announce(w, name, (int)strlen(name), "", help, "gauge");
+    for (size_t i = 0; i < count; i++) {
+        const struct tunnel_stats *s = engines[i].stats;
+        writer_str(w, name);
+        put_labels(w, &engines[i], NULL, NULL);
+        writer_printf(w, "%.9g\n", s->kv_blocks ? (double)s->kv_blocks_used / (double)s->kv_blocks : 0);
+    }
+}
+
+static void put_buckets(struct writer *w, const struct tunnel_stats_of *of, const char *name,
+                        const struct tunnel_buckets *b, const struct tunnel_histogram *h)
+{
+    char bound[32];
     uint64_t below = 0;
-    writer_printf(w, "# HELP %s %s\n# TYPE %s histogram\n", name, help, name);
     for (size_t i = 0; i <= b->count; i++) {
         below += h->bucket[i];
         if (i < b->count)
             snprintf(bound, sizeof bound, "%.9g", b->bound[i]);
-        snprintf(suffixed, sizeof suffixed, "%s_bucket", name);
-        writer_str(w, suffixed);
-        put_labels(w, l, "le", i < b->count ? bound : "+Inf");
+        writer_printf(w, "%s_bucket", name);
+        put_labels(w, of, "le", i < b->count ? bound : "+Inf");
         writer_printf(w, "%" PRIu64 "\n", below);
     }
     writer_printf(w, "%s_sum", name);
-    put_labels(w, l, NULL, NULL);
+    put_labels(w, of, NULL, NULL);
     writer_printf(w, "%.9g\n", b->seconds ? (double)h->sum / 1e6 : (double)h->sum);
     writer_printf(w, "%s_count", name);
-    put_labels(w, l, NULL, NULL);
+    put_labels(w, of, NULL, NULL);
     writer_printf(w, "%" PRIu64 "\n", below);
 }
 
-void tunnel_stats_text(struct writer *w, const struct tunnel_stats *s, const char *model, const char *engine)
+static void put_histogram(struct writer *w, const struct tunnel_stats_of *engines, size_t count, const char *name,
+                          const char *help, const struct tunnel_buckets *b, size_t at)
 {
-    const struct labels l = {model, engine};
-    double used = s->kv_blocks ? (double)s->kv_blocks_used / (double)s->kv_blocks : 0;
-#define X(field, name, help) put_gauge(w, &l, name, help, (double)s->field);
+    struct tunnel_histogram h;
+    announce(w, name, (int)strlen(name), "", help, "histogram");
+    for (size_t i = 0; i < count; i++) {
+        memcpy(&h, (const char *)engines[i].stats + at, sizeof h);
+        put_buckets(w, &engines[i], name, b, &h);
+    }
+}
+
+static void put_infos(struct writer *w, const struct tunnel_stats_of *engines, size_t count)
+{
+    static const char cache[] = "vllm:cache_config_info", engine[] = "airlock:engine_info";
+    announce(w, cache, sizeof cache - 1, "", "The KV cache's configuration", "gauge");
+    for (size_t i = 0; i < count; i++) {
+        writer_printf(w, "%s{block_size=\"%" PRIu64 "\",num_gpu_blocks=\"%" PRIu64 "\",engine=\"", cache,
+                      engines[i].stats->block_tokens, engines[i].stats->kv_blocks);
+        put_quoted(w, span_str(engines[i].engine));
+        writer_str(w, "\"} 1\n");
+    }
+    announce(w, engine, sizeof engine - 1, "", "What computes: the path of the kernels", "gauge");
+    for (size_t i = 0; i < count; i++) {
+        writer_printf(w, "%s{model_name=\"", engine);
+        put_quoted(w, span_str(engines[i].model));
+        writer_str(w, "\",kernels=\"");
+        put_quoted(w, engines[i].kernels);
+        writer_str(w, "\",engine=\"");
+        put_quoted(w, span_str(engines[i].engine));
+        writer_str(w, "\"} 1\n");
+    }
+}
+
+void tunnel_stats_text(struct writer *w, const struct tunnel_stats_of *engines, size_t count)
+{
+    if (count == 0)
+        return;
+#define X(field, name, help) put_gauge(w, engines, count, name, help, offsetof(struct tunnel_stats, field));
     TUNNEL_STATS_GAUGES(X)
 #undef X
-    put_gauge(w, &l, "vllm:kv_cache_usage_perc", "Share of the KV cache in use, 1 is all", used);
-    put_gauge(w, &l, "vllm:gpu_cache_usage_perc", "The same under its older name", used);
-#define X(field, name, help) put_counter(w, &l, name, help, s->field);
+    put_usage(w, engines, count, "vllm:kv_cache_usage_perc", "Share of the KV cache in use, 1 is all");
+    put_usage(w, engines, count, "vllm:gpu_cache_usage_perc", "The same under its older name");
+#define X(field, name, help) put_counter(w, engines, count, name, help, offsetof(struct tunnel_stats, field));
     TUNNEL_STATS_COUNTERS(X)
 #undef X
-#define X(field, name, help, buckets) put_histogram(w, &l, name, help, &buckets, &s->field);
+#define X(field, name, help, buckets)                                                                                  \
+    put_histogram(w, engines, count, name, help, &buckets, offsetof(struct tunnel_stats, field));
     TUNNEL_STATS_HISTOGRAMS(X)
 #undef X
-    writer_printf(w,
-                  "# HELP vllm:cache_config_info The KV cache's configuration\n# TYPE vllm:cache_config_info gauge\n"
-                  "vllm:cache_config_info{block_size=\"%" PRIu64 "\",num_gpu_blocks=\"%" PRIu64 "\",engine=\"",
-                  s->block_tokens, s->kv_blocks);
-    put_quoted(w, engine);
-    writer_str(w, "\"} 1\n");
+    put_infos(w, engines, count);
 }

@@ -50,6 +50,10 @@
     X(iteration, "vllm:iteration_tokens_total", "Tokens of one step", tunnel_stats_tokens)                             \
     X(request_prompt, "vllm:request_prompt_tokens", "Prompt tokens of a request", tunnel_stats_tokens)                 \
     X(request_generation, "vllm:request_generation_tokens", "Generated tokens of a request", tunnel_stats_tokens)      \
+    X(request_max, "vllm:request_max_num_generation_tokens", "Generated tokens of a request's longest choice",         \
+      tunnel_stats_tokens)                                                                                             \
+    X(request_per_token, "vllm:request_time_per_output_token_seconds", "Time a token of an answer, without the first", \
+      tunnel_stats_tpot)                                                                                               \
     X(request_n, "vllm:request_params_n", "Choices asked for", tunnel_stats_small)                                     \
     X(request_max_tokens, "vllm:request_params_max_tokens", "Tokens asked for", tunnel_stats_tokens)
 
@@ -81,7 +85,14 @@ void tunnel_histogram_add(struct tunnel_histogram *h, const struct tunnel_bucket
 
 MUST_CHECK bool tunnel_stats_pack(struct writer *w, const struct tunnel_stats *in);
 MUST_CHECK enum reader_err tunnel_stats_parse(struct tunnel_stats *out, struct span bytes);
-/* Prometheus text of one engine, labels model_name and engine. `model` must be a served name (printable). */
-void tunnel_stats_text(struct writer *w, const struct tunnel_stats *s, const char *model, const char *engine);
+/* One engine's numbers and its labels; all borrowed. `model` must be a served name, `kernels` its statement's (both
+ * printable). */
+struct tunnel_stats_of {
+    const struct tunnel_stats *stats;
+    const char *model, *engine;
+    struct span kernels;
+};
+/* Prometheus text of `count` engines: labels model_name and engine, each family in one piece. */
+void tunnel_stats_text(struct writer *w, const struct tunnel_stats_of *engines, size_t count);
 
 #endif

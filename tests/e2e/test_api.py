@@ -41,7 +41,8 @@ def models_health_and_version():
     assert stack.call("GET", "/health", url=url, headers={"Authorization": None})[0] == 200
     assert json.loads(stack.call("GET", "/version", url=url)[2])["version"]
     metrics = stack.call("GET", "/metrics", url=url)[2].decode()
-    for name in ["vllm:num_requests_running", "vllm:generation_tokens_total", "vllm:spec_decode_num_accepted_tokens_total", "vllm:time_to_first_token_seconds_bucket"]:
+    for name in ["vllm:num_requests_running", "vllm:generation_tokens_total", "vllm:spec_decode_num_accepted_tokens_total", "vllm:time_to_first_token_seconds_bucket",
+                 "vllm:request_max_num_generation_tokens_sum", "airlock:engine_info{"]:
         assert name in metrics, name
 
 

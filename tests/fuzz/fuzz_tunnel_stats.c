@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (tunnel_stats_parse(&s, span_of(data, size)) == READER_OK) {
         bool ok = tunnel_stats_pack(&packed, &s);
         assert(ok && span_equal(writer_span(&packed), span_of(data, size)));
-        tunnel_stats_text(&text, &s, "model", "0");
+        tunnel_stats_text(&text, &(struct tunnel_stats_of){&s, "model", "0", span_str("ref")}, 1);
         assert(writer_ok(&text));
         (void)ok;
     }
