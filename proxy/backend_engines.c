@@ -1,6 +1,7 @@
 /* backend_engines.c - tunnels: accepted, attested both ways, challenged again every few minutes, swept when lost. */
 #include "proxy/backend_parts.h"
 
+#include "tunnel/source.h"
 #include "verifier/leaf.h"
 #include "verifier/tree.h"
 
@@ -68,12 +69,9 @@ bool engines_listen(struct backend *b, char *why, size_t why_len)
 /* Is one more connection from this address within its budget? The table is small: a crowd shares a slot. */
 static bool source_allows(struct backend *b, const union tunnel_address *a, uint64_t now_ms)
 {
-    const uint8_t *bytes = a->any.sa_family == AF_INET ? (const uint8_t *)&a->v4.sin_addr : a->v6.sin6_addr.s6_addr;
-    size_t len = a->any.sa_family == AF_INET ? 4 : 8; /* IPv6: a network, not a host */
-    uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ bytes[i]) * 16777619u;
-    return tunnel_budget_take(&b->source[hash % BACKEND_SOURCES_MAX].budget, now_ms, BACKEND_SOURCE_BURST,
+    uint8_t key[TUNNEL_SOURCE_LEN];
+    tunnel_source_key(&a->any, key);
+    return tunnel_budget_take(&b->source[tunnel_source_slot(key, BACKEND_SOURCES_MAX)], now_ms, BACKEND_SOURCE_BURST,
                               BACKEND_SOURCE_EVERY_MS);
 }
 

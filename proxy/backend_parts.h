@@ -169,10 +169,7 @@ struct backend {
     /* the thread's own */
     struct engine *engines;
     size_t connection_count;
-    struct {
-        union tunnel_address address;
-        struct tunnel_budget budget;
-    } source[BACKEND_SOURCES_MAX];
+    struct tunnel_budget source[BACKEND_SOURCES_MAX];
     struct evidence *served[BACKEND_ENGINES_MAX]; /* the tree that state.serves names */
     size_t served_count;
     bool serves_dirty, papers_dirty, papers_set, changed, stopping, draining;

@@ -9,46 +9,24 @@
 
 /* --- budget ----------------------------------------------------------------------------------------- */
 
-/* IPv4 whole, IPv6 by /64: one customer's network counts once. */
-static void budget_key(const struct sockaddr_storage *peer, uint8_t key[16])
-{
-    memset(key, 0, 16);
-    if (peer->ss_family == AF_INET) {
-        memcpy(key + 12, &((const struct sockaddr_in *)peer)->sin_addr, 4);
-        key[11] = 4;
-    } else if (peer->ss_family == AF_INET6) {
-        memcpy(key, &((const struct sockaddr_in6 *)peer)->sin6_addr, 8);
-        key[15] = 6;
-    }
-}
-
-static size_t budget_slot(const uint8_t key[16])
-{
-    uint64_t h = 1469598103934665603u; /* FNV-1a: a collision shares a budget, nothing more */
-
-    for (size_t i = 0; i < 16; i++)
-        h = (h ^ key[i]) * 1099511628211u;
-    return (size_t)(h % FRONT_BUDGETS);
-}
-
 static bool take_from_budget(struct front *f, const struct sockaddr_storage *peer)
 {
     double per_minute = f->config.challenges_per_minute;
     struct front_budget *b;
     struct timespec t;
-    uint8_t key[16];
+    uint8_t key[TUNNEL_SOURCE_LEN];
     uint64_t now;
     bool ok;
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     now = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-    budget_key(peer, key);
+    tunnel_source_key((const struct sockaddr *)peer, key);
     pthread_mutex_lock(&f->lock);
-    b = &f->budget[budget_slot(key)];
-    if (memcmp(b->address, key, 16) != 0 || b->refilled_ms == 0) {
+    b = &f->budget[tunnel_source_slot(key, FRONT_BUDGETS)];
+    if (memcmp(b->source, key, sizeof key) != 0 || b->refilled_ms == 0) {
         /* A slot that another address used up lately is not given away full. */
         b->left = b->refilled_ms && now - b->refilled_ms < 60000 ? b->left : per_minute;
-        memcpy(b->address, key, 16);
+        memcpy(b->source, key, sizeof key);
         b->refilled_ms = now;
     }
     b->left += (double)(now - b->refilled_ms) * per_minute / 60000;

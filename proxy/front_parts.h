@@ -5,6 +5,7 @@
 #include "proxy/front.h"
 #include "proxy/metrics.h"
 #include "tunnel/openai_responses.h"
+#include "tunnel/source.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -36,7 +37,7 @@ struct front_usage {
 };
 
 struct front_budget {
-    uint8_t address[16];
+    uint8_t source[TUNNEL_SOURCE_LEN];
     uint64_t refilled_ms;
     double left;
 };

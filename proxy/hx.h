@@ -5,6 +5,7 @@
 
 #include "proxy/head.h"
 #include "proxy/shim.h"
+#include "tunnel/source.h"
 
 #include <h2o.h>
 #include <h2o/http1.h>
@@ -83,7 +84,8 @@ struct hx_conn {
     SSL *ssl; /* set when the handshake is done */
     void *data;
     struct sockaddr_storage peer;
-    struct hx_req *reqs; /* being served */
+    uint8_t source[TUNNEL_SOURCE_LEN]; /* of the peer */
+    struct hx_req *reqs;               /* being served */
     uint64_t accepted_ms;
     bool served;       /* at least one request */
     uint64_t since_ms; /* when the present phase (see shim_sweep.c) began; 0: none */

@@ -66,19 +66,7 @@ int hx_listen(const char *host, uint16_t port, char why[HX_WHY_MAX])
 
 /* --- connections --------------------------------------------------------------------------------- */
 
-static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
-{
-    if (a->ss_family != b->ss_family)
-        return false;
-    if (a->ss_family == AF_INET)
-        return ((const struct sockaddr_in *)a)->sin_addr.s_addr == ((const struct sockaddr_in *)b)->sin_addr.s_addr;
-    if (a->ss_family == AF_INET6)
-        return memcmp(&((const struct sockaddr_in6 *)a)->sin6_addr, &((const struct sockaddr_in6 *)b)->sin6_addr, 16) ==
-               0;
-    return false;
-}
-
-static bool over_limits(const struct hx_loop *l, const struct sockaddr_storage *peer)
+static bool over_limits(const struct hx_loop *l, const uint8_t source[TUNNEL_SOURCE_LEN])
 {
     const struct hx_limits *limits = &l->server->config.limits;
     unsigned same = 0;
@@ -86,7 +74,7 @@ static bool over_limits(const struct hx_loop *l, const struct sockaddr_storage *
     if (l->conn_count >= limits->connections)
         return true;
     for (const struct hx_conn *c = l->conns; c; c = c->next)
-        same += same_address(&c->peer, peer);
+        same += source[0] != 0 && memcmp(c->source, source, TUNNEL_SOURCE_LEN) == 0;
     return same >= limits->per_address;
 }
 
@@ -113,9 +101,11 @@ static void conn_accepted(struct hx_loop *l, h2o_socket_t *sock)
 {
     struct hx_conn *c = calloc(1, sizeof *c);
 
-    if (c)
+    if (c) {
         h2o_socket_getpeername(sock, (struct sockaddr *)&c->peer);
-    if (!c || over_limits(l, &c->peer)) {
+        tunnel_source_key((struct sockaddr *)&c->peer, c->source);
+    }
+    if (!c || over_limits(l, c->source)) {
         free(c);
         h2o_socket_close(sock);
         return;

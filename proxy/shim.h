@@ -32,7 +32,7 @@ struct hx_limits {
     unsigned request_ms;  /* whole life of a request */
     unsigned stall_ms;    /* an answer whose reader takes nothing for this long */
     unsigned connections; /* a loop's connections */
-    unsigned per_address; /* a loop's connections from one address */
+    unsigned per_address; /* a loop's connections from one source (tunnel/source.h) */
     unsigned resets;      /* HTTP/2 streams a peer may reset before its connection is closed */
 };
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tunnel/channel.h"
+#include "tunnel/source.h"
 #include "verifier/cache.h"
 #include "verifier/challenge.h"
 #include "verifier/check.h"
@@ -327,16 +328,12 @@ static void read_peer(struct keyd_server *s, struct peer *p)
 
 /* --- the loop ----------------------------------------------------------------------------------------- */
 
-/* A slot of the budget table for an address; collisions only make somebody wait. */
-static size_t budget_slot(const struct sockaddr_storage *from)
+/* Is one more connection from this address within its budget? The table is small: a crowd shares a slot. */
+static bool source_allows(struct keyd_server *s, const struct sockaddr_storage *from)
 {
-    uint32_t h = 2166136261u;
-    const uint8_t *bytes = from->ss_family == AF_INET6
-                               ? (const uint8_t *)&((const struct sockaddr_in6 *)from)->sin6_addr
-                               : (const uint8_t *)&((const struct sockaddr_in *)from)->sin_addr;
-    for (size_t i = 0; i < (from->ss_family == AF_INET6 ? 8u : 4u); i++) /* a /64 is one */
-        h = (h ^ bytes[i]) * 16777619u;
-    return h % BUDGETS;
+    uint8_t key[TUNNEL_SOURCE_LEN];
+    tunnel_source_key((const struct sockaddr *)from, key);
+    return tunnel_budget_take(&s->budget[tunnel_source_slot(key, BUDGETS)], mono_ms(), ADDRESS_BURST, ADDRESS_EVERY_MS);
 }
 
 static void accept_peers(struct keyd_server *s, const struct listener *l)
@@ -347,8 +344,7 @@ static void accept_peers(struct keyd_server *s, const struct listener *l)
     while ((fd = accept4(l->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         struct tunnel_channel_config config = {.tls = s->tls, .server = true, .judges = true};
         struct peer *p = &s->peer[s->peer_count];
-        bool room = s->peer_count < KEYD_CONNECTIONS_MAX &&
-                    tunnel_budget_take(&s->budget[budget_slot(&from)], mono_ms(), ADDRESS_BURST, ADDRESS_EVERY_MS);
+        bool room = s->peer_count < KEYD_CONNECTIONS_MAX && source_allows(s, &from);
         struct tunnel_channel *channel = room ? tunnel_channel_open(&config, mono_ms()) : NULL;
         if (!channel) {
             close(fd);
