@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+enum { TENANTS_SIG_MAX = 64 << 10 };
+
 struct proxy {
     const struct config *config;
     struct writer documents;
@@ -33,17 +35,29 @@ static bool say(const char *what)
 
 /* --- tenants ----------------------------------------------------------------------------------------- */
 
+/* A file that cannot be read leaves the one before in place. */
 static bool read_tenants(struct proxy *p)
 {
+    struct writer text = writer_with_max(POLICY_CONFIG_TEXT_MAX), sig = writer_with_max(TENANTS_SIG_MAX);
     char path[CONFIG_PATH_MAX + 8], why[256];
+    bool ok;
 
-    writer_reset(&p->tenants);
-    writer_reset(&p->tenants_sig);
     if (!p->config->tenants[0])
         return true;
     snprintf(path, sizeof path, "%s.sig", p->config->tenants);
-    return (config_read_file(p->config->tenants, &p->tenants, why) && config_read_file(path, &p->tenants_sig, why)) ||
-           say(why);
+    ok = (config_read_file(p->config->tenants, &text, why) && config_read_file(path, &sig, why)) || say(why);
+    if (ok) {
+        pthread_mutex_lock(&p->lock);
+        writer_release(&p->tenants);
+        writer_release(&p->tenants_sig);
+        p->tenants = text;
+        p->tenants_sig = sig;
+        pthread_mutex_unlock(&p->lock);
+        return true;
+    }
+    writer_release(&text);
+    writer_release(&sig);
+    return false;
 }
 
 /* Take the tenants over when the key that `policy`, which is in force, names has signed them. Otherwise nobody gets
@@ -278,8 +292,6 @@ int run_proxy(const struct config *config)
         .config = config,
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .documents = writer_with_max(CONFIG_FILE_MAX),
-        .tenants = writer_with_max(POLICY_CONFIG_TEXT_MAX),
-        .tenants_sig = writer_with_max(64 << 10),
         .attester = {.owner_fd = -1, .peer_fd = -1},
     };
     sigset_t signals;
