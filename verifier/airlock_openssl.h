@@ -32,8 +32,11 @@ static inline int airlock_openssl(SSL *tls, struct airlock_input *in, struct air
     len = cert ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &room->spki) : -1;
     if (len <= 0 || !SHA256(in->challenge.data, in->challenge.len, context) ||
         SSL_export_keying_material(tls, room->exporter, sizeof room->exporter, AIRLOCK_EXPORTER_LABEL,
-                                   strlen(AIRLOCK_EXPORTER_LABEL), context, sizeof context, 1) != 1)
+                                   strlen(AIRLOCK_EXPORTER_LABEL), context, sizeof context, 1) != 1) {
+        OPENSSL_free(room->spki);
+        room->spki = NULL;
         return -1;
+    }
     in->spki.data = room->spki;
     in->spki.len = (size_t)len;
     in->exporter = room->exporter;
@@ -67,8 +70,9 @@ static inline size_t airlock_openssl_post(BIO *io, const char *path, const char 
 }
 
 /* Challenge the proxy at the far end of `io` and judge its answer and up to 8 engines that serve `model`, by `rules`,
- * now. 0 accepted: prompts may follow on this connection; 1 refused, -1 could not check: nothing may. `verdict` (its
- * size set) says why. `buffer`: room for the envelope, 1 MiB. */
+ * now. 0 accepted: prompts may follow on this connection; 1 refused, -1 could not check: nothing may. `verdict` says
+ * why; set its size, and its `seen` to what you stored of the last one, or to zero. `buffer`: room for the envelope,
+ * 1 MiB. */
 static inline int airlock_openssl_verify(BIO *io, SSL *tls, const struct airlock_rules *rules, const char *model,
                                          uint8_t *buffer, size_t cap, struct airlock_verdict *verdict)
 {
@@ -76,6 +80,7 @@ static inline int airlock_openssl_verify(BIO *io, SSL *tls, const struct airlock
     struct airlock_ask ask = {sizeof ask, AIRLOCK_CLIENT, AIRLOCK_PROXY, nonce, 1, model, 8, NULL, 0};
     struct airlock_input in;
     struct airlock_openssl room = {{0}, NULL};
+    struct airlock_seen seen = verdict->seen;
     struct airlock_claims *claims;
     int accepted;
 
@@ -93,7 +98,7 @@ static inline int airlock_openssl_verify(BIO *io, SSL *tls, const struct airlock
         airlock_openssl(tls, &in, &room) != 0)
         return -1;
     claims = airlock_check(&in, &verdict->result);
-    accepted = claims && airlock_judge(claims, rules, NULL, in.now, verdict) == 0;
+    accepted = claims && airlock_judge(claims, rules, &seen, in.now, verdict) == 0;
     airlock_claims_free(claims);
     OPENSSL_free(room.spki);
     return accepted ? 0 : 1;
