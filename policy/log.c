@@ -6,12 +6,12 @@
 
 static void hash_line(uint8_t out[64], const uint8_t before[64], struct span line)
 {
-    struct writer w = writer_with_max(POLICY_LOG_LINE_MAX + 128);
-    writer_lp_str(&w, "airlock log v1");
-    writer_bytes(&w, span_of(before, 64));
-    writer_lp(&w, line);
-    verifier_sha512(out, writer_span(&w));
-    writer_release(&w);
+    struct verifier_hash h;
+    verifier_hash_begin(&h, VERIFIER_SHA512);
+    verifier_hash_add_lp(&h, span_str("airlock log v1"));
+    verifier_hash_add(&h, span_of(before, 64));
+    verifier_hash_add_lp(&h, line);
+    verifier_hash_finish(&h, out);
 }
 
 static void write_hex(struct writer *w, struct span bytes)
@@ -84,7 +84,7 @@ static bool line_follows(const struct policy_log *log, struct span line)
     for (const char *part = "\",\"prev\":\""; *part; part++)
         want[len++] = *part;
     memcpy(want + len, hex, 128);
-    bool good = line.len > prefix.len && line.len <= POLICY_LOG_LINE_MAX &&
+    bool good = writer_ok(&prefix) && line.len > prefix.len && line.len <= POLICY_LOG_LINE_MAX &&
                 memcmp(line.data, prefix.data, prefix.len) == 0 && line.data[line.len - 1] == '}' &&
                 memmem(line.data, line.len, want, len + 128) != NULL;
     writer_release(&prefix);

@@ -2,7 +2,8 @@
  * anything to run it on. Each refusal is answered here. */
 #include "proxy/front_parts.h"
 
-#include <openssl/evp.h>
+#include "verifier/sha.h"
+
 #include <strings.h>
 
 static void refuse_admitted(struct front *f, struct hx_req *r, const struct policy_admitted *a)
@@ -50,22 +51,20 @@ bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *c
     return true;
 }
 
-bool front_set_salt(const struct front_caller *caller, struct tunnel_request *q, uint8_t salt[32])
+void front_set_salt(const struct front_caller *caller, struct tunnel_request *q, uint8_t salt[32])
 {
-    struct writer w = writer_with_max(256);
-    bool ok;
+    struct verifier_hash h;
 
     if (!caller->tenant || caller->rules->policy.requests.cache != POLICY_CACHE_TENANT) {
         q->salt = span_of(NULL, 0);
-        return true;
+        return;
     }
-    writer_lp_str(&w, "airlock cache salt v1");
-    writer_lp(&w, span_of(caller->tenant->cache_salt, sizeof caller->tenant->cache_salt));
-    writer_lp(&w, q->salt);
-    ok = writer_ok(&w) && EVP_Digest(w.data, w.len, salt, NULL, EVP_sha256(), NULL) == 1;
-    writer_release(&w);
+    verifier_hash_begin(&h, VERIFIER_SHA256);
+    verifier_hash_add_lp(&h, span_str("airlock cache salt v1"));
+    verifier_hash_add_lp(&h, span_of(caller->tenant->cache_salt, sizeof caller->tenant->cache_salt));
+    verifier_hash_add_lp(&h, q->salt);
+    verifier_hash_finish(&h, salt);
     q->salt = span_of(salt, 32);
-    return ok;
 }
 
 bool front_is_busy(struct front *f, struct hx_req *r)

@@ -406,8 +406,8 @@ static void submit(struct front *f, struct hx_req *r, const struct front_caller 
         openai_responses_begin(responses, id, asked_model, (uint64_t)time(NULL));
     else
         j->out = openai_response_open(in, id, asked_model, (uint64_t)time(NULL));
-    if ((!j->out && !responses) || !id[0] || !front_set_salt(caller, &in->request, salt) ||
-        !tunnel_request_pack(&packed, &in->request)) {
+    front_set_salt(caller, &in->request, salt);
+    if ((!j->out && !responses) || !id[0] || !tunnel_request_pack(&packed, &in->request)) {
         out_of_memory(f, r);
     } else if (allowed_engines(f, r, &allowed, &count)) {
         job_start(j);

@@ -107,7 +107,7 @@ const struct policy_model *front_find_model(struct front *f, struct hx_req *r, c
 bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct tunnel_request *q);
 /* Requests share cached prefixes only inside one tenant, and then only under the same cache_salt of their own; without
  * tenants nobody shares with anybody. `q` borrows `salt`. Does not answer. */
-bool front_set_salt(const struct front_caller *caller, struct tunnel_request *q, uint8_t salt[32]);
+void front_set_salt(const struct front_caller *caller, struct tunnel_request *q, uint8_t salt[32]);
 
 /* Quotas of a tenant. */
 enum policy_admit_code front_usage_begin(struct front *f, const struct front_caller *caller,

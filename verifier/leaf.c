@@ -19,12 +19,6 @@ static void add_be(struct verifier_hash *h, uint64_t v, size_t width)
     add(h, b, width);
 }
 
-static void add_lp(struct verifier_hash *h, struct span s)
-{
-    add_be(h, s.len, 4);
-    add(h, s.data, s.len);
-}
-
 /* One bound field. PROTOCOL.md's table names for each the attack that leaving it out would allow. */
 #define FIELD(name, take)                                                                                              \
     do {                                                                                                               \
@@ -38,7 +32,7 @@ static struct verifier_hash begin_leaf(const char *label)
     struct verifier_hash h;
     verifier_hash_begin(&h, VERIFIER_SHA512);
     add(&h, "\0", 1);
-    add_lp(&h, span_str(label));
+    verifier_hash_add_lp(&h, span_str(label));
     return h;
 }
 
@@ -46,7 +40,7 @@ static struct verifier_hash begin_label(enum verifier_sha kind, const char *labe
 {
     struct verifier_hash h;
     verifier_hash_begin(&h, kind);
-    add_lp(&h, span_str(label));
+    verifier_hash_add_lp(&h, span_str(label));
     return h;
 }
 
@@ -54,9 +48,9 @@ void verifier_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challenge, stru
                    const uint8_t exporter[VERIFIER_EXPORTER_LEN])
 {
     struct verifier_hash h = begin_leaf("airlock leaf v1");
-    FIELD("leaf.challenge", add_lp(&h, challenge));
-    FIELD("leaf.spki", add_lp(&h, spki));
-    FIELD("leaf.exporter", add_lp(&h, span_of(exporter, VERIFIER_EXPORTER_LEN)));
+    FIELD("leaf.challenge", verifier_hash_add_lp(&h, challenge));
+    FIELD("leaf.spki", verifier_hash_add_lp(&h, spki));
+    FIELD("leaf.exporter", verifier_hash_add_lp(&h, span_of(exporter, VERIFIER_EXPORTER_LEN)));
     verifier_hash_finish(&h, out);
 }
 
@@ -64,8 +58,8 @@ void verifier_sealed_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challeng
                           const uint8_t seal_public[VERIFIER_KEY_LEN])
 {
     struct verifier_hash h = begin_leaf("airlock sealed leaf v1");
-    FIELD("sealed_leaf.challenge", add_lp(&h, challenge));
-    FIELD("sealed_leaf.seal", add_lp(&h, span_of(seal_public, VERIFIER_KEY_LEN)));
+    FIELD("sealed_leaf.challenge", verifier_hash_add_lp(&h, challenge));
+    FIELD("sealed_leaf.seal", verifier_hash_add_lp(&h, span_of(seal_public, VERIFIER_KEY_LEN)));
     verifier_hash_finish(&h, out);
 }
 
@@ -75,9 +69,9 @@ void verifier_engine_leaf(uint8_t out[VERIFIER_DIGEST_LEN], struct span challeng
                           uint64_t checked_at)
 {
     struct verifier_hash h = begin_leaf("airlock engine v1");
-    FIELD("engine_leaf.challenge", add_lp(&h, challenge));
-    FIELD("engine_leaf.spki", add_lp(&h, spki));
-    FIELD("engine_leaf.exporter", add_lp(&h, span_of(exporter, VERIFIER_EXPORTER_LEN)));
+    FIELD("engine_leaf.challenge", verifier_hash_add_lp(&h, challenge));
+    FIELD("engine_leaf.spki", verifier_hash_add_lp(&h, spki));
+    FIELD("engine_leaf.exporter", verifier_hash_add_lp(&h, span_of(exporter, VERIFIER_EXPORTER_LEN)));
     FIELD("engine_leaf.quote", add(&h, h_quote, VERIFIER_DIGEST_LEN));
     FIELD("engine_leaf.statement", add(&h, h_statement, VERIFIER_DIGEST_LEN));
     FIELD("engine_leaf.state", add(&h, h_state, VERIFIER_DIGEST_LEN));
@@ -107,8 +101,8 @@ void verifier_device_nonce(uint8_t out[VERIFIER_NONCE_LEN], uint32_t size, const
 void verifier_device_item(uint8_t out[VERIFIER_DIGEST_LEN], struct span report, struct span chain)
 {
     struct verifier_hash h = begin_label(VERIFIER_SHA512, "airlock device v1");
-    add_lp(&h, report);
-    add_lp(&h, chain);
+    verifier_hash_add_lp(&h, report);
+    verifier_hash_add_lp(&h, chain);
     verifier_hash_finish(&h, out);
 }
 
@@ -134,7 +128,7 @@ void verifier_commitment(uint8_t out[VERIFIER_DIGEST_LEN], const uint8_t salt[32
                          const uint8_t h_body[VERIFIER_DIGEST_LEN])
 {
     struct verifier_hash h = begin_label(VERIFIER_SHA512, "airlock commit v1");
-    add_lp(&h, span_of(salt, 32));
+    verifier_hash_add_lp(&h, span_of(salt, 32));
     add(&h, h_body, VERIFIER_DIGEST_LEN);
     verifier_hash_finish(&h, out);
 }

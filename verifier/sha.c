@@ -24,6 +24,14 @@ void verifier_hash_add(struct verifier_hash *h, struct span s)
         (void)SHA512_Update(&h->state.of_512, s.data, s.len);
 }
 
+void verifier_hash_add_lp(struct verifier_hash *h, struct span s)
+{
+    const uint8_t len[4] = {(uint8_t)(s.len >> 24), (uint8_t)(s.len >> 16), (uint8_t)(s.len >> 8), (uint8_t)s.len};
+
+    verifier_hash_add(h, span_of(len, sizeof len));
+    verifier_hash_add(h, s);
+}
+
 void verifier_hash_finish(struct verifier_hash *h, uint8_t *out)
 {
     if (h->kind == VERIFIER_SHA256)

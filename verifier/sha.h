@@ -22,6 +22,8 @@ struct verifier_hash {
 };
 void verifier_hash_begin(struct verifier_hash *h, enum verifier_sha kind);
 void verifier_hash_add(struct verifier_hash *h, struct span s);
+/* lp(s) of PROTOCOL.md: its length in 4 bytes, big-endian, then itself. */
+void verifier_hash_add_lp(struct verifier_hash *h, struct span s);
 /* 32, 48 or 64 bytes. */
 void verifier_hash_finish(struct verifier_hash *h, uint8_t *out);
 
