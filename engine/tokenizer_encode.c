@@ -83,6 +83,46 @@ static bool is_ascii(struct span text)
     return any < 0x80;
 }
 
+/* Canonical order (Unicode, section 3.11): the marks after a character by their class, equals as they stand. A run of
+ * marks is as long as a stranger likes, and utf8proc's own sort would take a time that grows with its square. */
+static void order_marks(utf8proc_int32_t *mark, size_t count, utf8proc_int32_t *scratch)
+{
+    size_t begin[257] = {0}; /* of each class, one further */
+    for (size_t i = 0; i < count; i++)
+        begin[1 + (uint8_t)utf8proc_get_property(mark[i])->combining_class]++;
+    for (size_t k = 1; k < 257; k++)
+        begin[k] += begin[k - 1];
+    for (size_t i = 0; i < count; i++)
+        scratch[begin[(uint8_t)utf8proc_get_property(mark[i])->combining_class]++] = mark[i];
+    memcpy(mark, scratch, count * sizeof *mark);
+}
+
+/* Decomposes `text` to `chars`, in canonical order; `scratch` has room for as many. False: not the `count` expected. */
+static bool decompose(struct span text, utf8proc_int32_t *chars, size_t count, utf8proc_int32_t *scratch,
+                      utf8proc_option_t how)
+{
+    size_t n = 0;
+    int unused = 0;
+    for (size_t at = 0, len; at < text.len && n < count; at += len) {
+        int32_t c = tokenizer_char(text, at, &len);
+        utf8proc_ssize_t more = utf8proc_decompose_char(c, chars + n, (utf8proc_ssize_t)(count - n), how, &unused);
+        if (more < 0 || (size_t)more > count - n)
+            return false;
+        n += (size_t)more;
+    }
+    for (size_t at = 0, end; at < n; at = end + 1) {
+        bool ordered = true;
+        int before = 0, class;
+        for (end = at; end < n && (class = utf8proc_get_property(chars[end])->combining_class) > 0; end++) {
+            ordered = ordered && before <= class;
+            before = class;
+        }
+        if (!ordered)
+            order_marks(chars + at, end - at, scratch);
+    }
+    return n == count;
+}
+
 /* Normal form C (Unicode annex 15), then as above. */
 static enum engine_err encode_composed(const struct engine_tokenizer *t, struct span text, struct engine_tokens *out)
 {
@@ -90,12 +130,12 @@ static enum engine_err encode_composed(const struct engine_tokenizer *t, struct 
     utf8proc_ssize_t len = utf8proc_decompose(text.data, (utf8proc_ssize_t)text.len, NULL, 0, how);
     if (len <= 0)
         return ENGINE_E_FORMAT;
-    size_t size = ((size_t)len + 1) * sizeof(utf8proc_int32_t); /* one more for the NUL of utf8proc_reencode() */
-    utf8proc_int32_t *chars = malloc(size);
+    size_t count = (size_t)len, size = (2 * count + 1) * sizeof(utf8proc_int32_t);
+    utf8proc_int32_t *chars = malloc(size); /* one more for the NUL of utf8proc_reencode(), and as many to sort */
     if (!chars)
         return ENGINE_E_MEMORY;
     enum engine_err err = ENGINE_E_FORMAT;
-    if (utf8proc_decompose(text.data, (utf8proc_ssize_t)text.len, chars, len, how) == len) {
+    if (decompose(text, chars, count, chars + count + 1, how)) {
         utf8proc_ssize_t bytes = utf8proc_reencode(chars, len, how);
         if (bytes >= 0)
             err = encode_bpe(t, span_of(chars, (size_t)bytes), out);

@@ -207,6 +207,44 @@ static const char tokenizer_json[] =
     "\"use_regex\":true}]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"1\":2,\"ab\":3},"
     "\"merges\":[[\"a\",\"b\"]]}}";
 
+/* `count` marks of class 232 after an "a", then as many of class 220, or the other way round. */
+static void encode_marks(const struct engine_tokenizer *t, size_t count, bool ordered, struct engine_tokens *out)
+{
+    struct writer text = writer_with_max(4 * count + 8);
+    writer_str(&text, "a");
+    for (size_t i = 0; i < 2 * count; i++)
+        writer_str(&text, (i < count) == ordered ? "\xcc\x96" : "\xcc\x95");
+    ck_assert_int_eq(engine_tokenizer_encode(t, writer_span(&text), 0, out), ENGINE_OK);
+    writer_release(&text);
+}
+
+/* A stranger's text: sorting its marks must not take a time that grows with the square of their number. */
+START_TEST(marks_are_composed_in_their_order)
+{
+    static const size_t counts[] = {1, 3, 300000};
+    tiny_bpe(&tiny);
+    tiny.vocab.compose = true;
+    struct engine_tokenizer *t = engine_tokenizer_open(&tiny.vocab, NULL);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct engine_tokens got = {.max = 1 << 22}, want = {.max = 1 << 22};
+        encode_marks(t, counts[i], false, &got);
+        encode_marks(t, counts[i], true, &want);
+        ck_assert_uint_eq(got.count, 1 + 4 * counts[i]);
+        ck_assert_uint_eq(want.count, got.count);
+        ck_assert(memcmp(got.ids, want.ids, got.count * sizeof *got.ids) == 0);
+        engine_tokens_release(&got);
+        engine_tokens_release(&want);
+    }
+    struct engine_tokens ids = {.max = 8}; /* e, dot below, acute: the dot joins first, the acute stays */
+    ck_assert_int_eq(engine_tokenizer_encode(t, span_str("e\xcc\x81\xcc\xa3"), 0, &ids), ENGINE_OK);
+    static const int32_t composed[] = {0xe1, 0xba, 0xb9, 0xcc, 0x81};
+    ck_assert_uint_eq(ids.count, 5);
+    ck_assert(memcmp(ids.ids, composed, sizeof composed) == 0);
+    engine_tokens_release(&ids);
+    engine_tokenizer_close(t);
+}
+END_TEST
+
 START_TEST(hugging_face_files)
 {
     struct engine_problem why = {0};
@@ -236,6 +274,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, limits_are_kept);
     tcase_add_test(t, bad_vocabularies_are_refused);
     tcase_add_loop_test(t, pre_tokenizers_cut_as_their_expressions_do, 0, (int)(sizeof splits / sizeof *splits));
+    tcase_add_test(t, marks_are_composed_in_their_order);
     tcase_add_test(t, hugging_face_files);
 }
 
