@@ -17,6 +17,7 @@
 #define STACKS_MAX (1u << 18) /* nodes of the stack tree */
 #define STACK_DEPTH_MAX 512u
 #define MASKS_KEPT 64u
+#define WORK_MAX (64u << 20) /* places and edges looked at in all, for all of a request's answers */
 
 enum { UNKNOWN = -2, DEAD = -1 };
 
@@ -71,6 +72,10 @@ struct engine_grammar {
     size_t stack_count, stack_cap;
     struct place work[PLACES_MAX]; /* a state in the making */
     size_t work_count;
+    struct found { /* where a place is in `work`: open addressing; other rounds' entries are free */
+        uint32_t round, at;
+    } found[2 * PLACES_MAX];
+    uint32_t round, looked_at;
     bool work_ends, full; /* full: a limit was reached, nothing new is found any more */
     struct kept_mask masks[MASKS_KEPT];
     int32_t start;
@@ -238,15 +243,36 @@ static int32_t push(struct engine_grammar *g, int32_t back, int32_t below)
 
 /* --- states -------------------------------------------------------------------------------------- */
 
+/* One step of the search for states. What a stranger's grammar may cost the thread that everybody shares ends here. */
+static void look(struct engine_grammar *g)
+{
+    if (++g->looked_at >= WORK_MAX)
+        g->full = true;
+}
+
+/* An empty state to be made. */
+static void begin_state(struct engine_grammar *g)
+{
+    g->round++; /* at most one for WORK_MAX looks: it never comes again */
+    g->work_count = 0;
+    g->work_ends = false;
+    look(g);
+}
+
 static void reach(struct engine_grammar *g, int32_t node, int32_t stack)
 {
-    for (size_t i = 0; i < g->work_count; i++)
-        if (g->work[i].node == node && g->work[i].stack == stack)
+    size_t mask = 2 * PLACES_MAX - 1, i = mix((uint64_t)(uint32_t)node << 32 | (uint32_t)stack) & mask;
+    for (look(g); g->found[i].round == g->round; i = (i + 1) & mask) {
+        const struct place *p = &g->work[g->found[i].at];
+        if (p->node == node && p->stack == stack)
             return;
-    if (g->work_count == PLACES_MAX)
+    }
+    if (g->work_count == PLACES_MAX) {
         g->full = true;
-    else
-        g->work[g->work_count++] = (struct place){node, stack};
+        return;
+    }
+    g->found[i] = (struct found){g->round, (uint32_t)g->work_count};
+    g->work[g->work_count++] = (struct place){node, stack};
 }
 
 /* All that can be reached from the places in the making without reading a byte. The list grows while it is read. */
@@ -254,8 +280,9 @@ static void close_over(struct engine_grammar *g)
 {
     for (size_t i = 0; i < g->work_count && !g->full; i++) {
         struct place p = g->work[i];
-        for (int32_t e = g->a.first[p.node]; e >= 0; e = g->a.edges[e].next) {
+        for (int32_t e = g->a.first[p.node]; e >= 0 && !g->full; e = g->a.edges[e].next) {
             const struct edge *edge = &g->a.edges[e];
+            look(g);
             if (edge->kind == E_FREE) {
                 reach(g, edge->to, p.stack);
             } else if (edge->kind == E_CALL) {
@@ -341,12 +368,12 @@ static int32_t find_step(struct engine_grammar *g, int32_t state, unsigned class
     uint8_t byte = g->a.byte_of[class];
     if (g->full)
         return DEAD;
-    g->work_count = 0;
-    g->work_ends = false;
+    begin_state(g);
     for (uint32_t i = 0; i < s.count; i++) {
         struct place p = g->pool[s.places + i];
-        for (int32_t e = g->a.first[p.node]; e >= 0; e = g->a.edges[e].next) {
+        for (int32_t e = g->a.first[p.node]; e >= 0 && !g->full; e = g->a.edges[e].next) {
             const struct edge *edge = &g->a.edges[e];
+            look(g);
             if (edge->kind == E_BYTES && edge->low <= byte && byte <= edge->high)
                 reach(g, edge->to, p.stack);
         }
@@ -393,6 +420,7 @@ static bool open_states(struct engine_grammar *g, struct engine_problem *why)
         return false;
     }
     g->stacks[g->stack_count++] = (struct stack){-1, 0, 0};
+    begin_state(g);
     reach(g, g->a.start, 0);
     g->start = number_of(g);
     if (g->start < 0)

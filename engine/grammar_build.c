@@ -397,6 +397,9 @@ static void class_edges(struct automaton *a, struct grammar_text *g, const struc
 static void build(struct automaton *a, struct grammar_text *g, const struct expr *x, const int32_t *starts,
                   int32_t from, int32_t to);
 
+static void build_choice(struct automaton *a, struct grammar_text *g, const struct expr *x, const int32_t *starts,
+                         int32_t from, int32_t to);
+
 static void build_repeat(struct automaton *a, struct grammar_text *g, const struct expr *x, const int32_t *starts,
                          int32_t from, int32_t to)
 {
@@ -441,8 +444,7 @@ static void build(struct automaton *a, struct grammar_text *g, const struct expr
         build_repeat(a, g, x, starts, from, to);
         return;
     case X_ALT:
-        for (size_t i = 0; i < x->count; i++)
-            build(a, g, x->kids[i], starts, from, to);
+        build_choice(a, g, x, starts, from, to);
         return;
     case X_BYTES:
     case X_SEQ:
@@ -459,6 +461,114 @@ static void build(struct automaton *a, struct grammar_text *g, const struct expr
             build(a, g, x->kids[i], starts, from, next);
         from = next;
     }
+}
+
+/* --- many texts, one of which comes --------------------------------------------------------------- */
+
+/* Appends the one text that `x` stands for. False: it stands for others too, and `out` holds some of it. */
+static bool literal_of(struct grammar_text *g, const struct expr *x, struct writer *out)
+{
+    uint8_t bytes[4];
+    struct span text = x->kind == X_BYTES ? x->text : span_of(bytes, 0);
+    if (++g->looked_at > GRAMMAR_LOOKS_MAX) /* a repetition comes here again and again */
+        return grammar_fail(g, ENGINE_E_LIMIT, "the automaton is too large") != NULL;
+    switch (x->kind) {
+    case X_EMPTY:
+    case X_BYTES:
+        break;
+    case X_CLASS: {
+        uint32_t c = x->range_count == 1 ? x->ranges[0].low : 0;
+        bool escaped = x->in_json && (c < 0x20 || c == '"' || c == '\\'), half = c >= 0xd800 && c <= 0xdfff;
+        if (x->range_count != 1 || c != x->ranges[0].high || escaped || half)
+            return false;
+        text.len = encode(c, bytes);
+        break;
+    }
+    case X_ALT:
+        return x->count == 1 && literal_of(g, x->kids[0], out);
+    case X_SEQ:
+        for (size_t i = 0; i < x->count; i++)
+            if (!literal_of(g, x->kids[i], out))
+                return false;
+        return true;
+    case X_REPEAT:
+    case X_RULE:
+        return false;
+    }
+    writer_bytes(out, text);
+    return true;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    const struct span *x = a, *y = b;
+    size_t len = x->len < y->len ? x->len : y->len;
+    int order = len ? memcmp(x->data, y->data, len) : 0;
+    return order ? order : x->len < y->len ? -1 : x->len > y->len;
+}
+
+static size_t common_length(struct span a, struct span b)
+{
+    size_t n = 0;
+    while (n < a.len && n < b.len && a.data[n] == b.data[n])
+        n++;
+    return n;
+}
+
+/* Sorted texts that agree in their first `depth` bytes: what they have in common is built once, so that an answer is in
+ * one place of them, not in as many as there are. Every call but the first has fewer texts or longer ones. */
+static void build_texts(struct automaton *a, struct grammar_text *g, const struct span *text, size_t count,
+                        size_t depth, int32_t from, int32_t to)
+{
+    size_t at = 0;
+    while (at < count && text[at].len == depth)
+        at++;
+    if (at > 0)
+        free_edge(a, g, from, to);
+    while (at < count && !g->failed) {
+        size_t end = at + 1;
+        while (end < count && text[end].data[depth] == text[at].data[depth])
+            end++;
+        size_t common = end == at + 1 ? text[at].len : common_length(text[at], text[end - 1]);
+        int32_t last = end == at + 1 ? to : new_node(a, g), node = from;
+        for (size_t i = depth; i < common && !g->failed; i++) {
+            int32_t next = i + 1 < common ? new_node(a, g) : last;
+            byte_edge(a, g, node, text[at].data[i], text[at].data[i], next);
+            node = next;
+        }
+        if (end > at + 1)
+            build_texts(a, g, text + at, end - at, common, last, to);
+        at = end;
+    }
+}
+
+static void build_choice(struct automaton *a, struct grammar_text *g, const struct expr *x, const int32_t *starts,
+                         int32_t from, int32_t to)
+{
+    struct writer bytes = writer_with_max(GRAMMAR_MEMORY_MAX);
+    struct span *text = calloc(x->count + 1, sizeof *text);
+    size_t n = 0, used = 0;
+    for (size_t i = 0; text && i < x->count && !g->failed; i++) {
+        size_t begin = bytes.len;
+        if (literal_of(g, x->kids[i], &bytes)) {
+            text[n++].len = bytes.len - begin;
+            continue;
+        }
+        bytes.len = begin;
+        build(a, g, x->kids[i], starts, from, to);
+    }
+    for (size_t i = 0; i < n; i++) { /* only now: the writer no longer moves */
+        text[i].data = bytes.data + used;
+        used += text[i].len;
+    }
+    if (!text || !writer_ok(&bytes))
+        grammar_fail(g, ENGINE_E_MEMORY, "too little memory");
+    else if (n > 0)
+        qsort(text, n, sizeof *text, by_text);
+    if (!g->failed)
+        build_texts(a, g, text, n, 0, from, to);
+    writer_release(&bytes);
+    free(text);
 }
 
 /* Bytes that no edge tells apart share a class. */

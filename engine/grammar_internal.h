@@ -12,6 +12,8 @@
 #define GRAMMAR_RULES_MAX 4096u
 #define GRAMMAR_NODES_MAX (1u << 19) /* states of the automaton */
 #define GRAMMAR_REPEAT_MAX 100000
+#define GRAMMAR_LOOKS_MAX (4u << 20)    /* expressions looked at for texts in common */
+#define GRAMMAR_COMPARES_MAX (1u << 20) /* values compared with each other while schemas are merged */
 
 /* --- expressions -------------------------------------------------------------------------------- */
 
@@ -52,6 +54,7 @@ struct grammar_text {
     struct rule *rules; /* owned */
     size_t count, cap;
     unsigned depth, merges;
+    size_t looked_at, compared;
     bool failed;
     struct engine_problem *why;
 };

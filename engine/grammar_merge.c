@@ -50,8 +50,20 @@ static bool has_value(const json_t *list, const json_t *value)
     return false;
 }
 
+/* Each of `a` with each of `b`: a stranger's lists may be long. */
+static bool may_compare(struct grammar_text *g, const json_t *a, const json_t *b)
+{
+    size_t n = json_array_size(a), m = json_array_size(b);
+    if (m > 0 && n > (GRAMMAR_COMPARES_MAX - g->compared) / m)
+        return grammar_fail(g, ENGINE_E_LIMIT, "JSON schema: lists of %zu and %zu values to merge", n, m) != NULL;
+    g->compared += n * m;
+    return true;
+}
+
 static json_t *common_values(struct grammar_text *g, const json_t *a, const json_t *b)
 {
+    if (!may_compare(g, a, b))
+        return NULL;
     json_t *both = json_array(), *one;
     size_t i;
     json_array_foreach(a, i, one) if (has_value(b, one)) json_array_append(both, one);
@@ -61,8 +73,10 @@ static json_t *common_values(struct grammar_text *g, const json_t *a, const json
     return refuse(g, "enums without a common value");
 }
 
-static json_t *all_values(const json_t *a, const json_t *b)
+static json_t *all_values(struct grammar_text *g, const json_t *a, const json_t *b)
 {
+    if (!may_compare(g, a, b))
+        return NULL;
     json_t *all = json_copy((json_t *)a), *one;
     size_t i;
     json_array_foreach(b, i, one) if (!has_value(a, one)) json_array_append(all, one);
@@ -92,14 +106,14 @@ static json_t *merge_keyword(struct grammar_text *g, const json_t *root, const c
                                        "deprecated", "definitions", NULL};
     static const char *const least[] = {"minItems", "minLength", "minimum", "exclusiveMinimum", NULL};
     static const char *const most[] = {"maxItems", "maxLength", "maximum", "exclusiveMaximum", NULL};
-    if (json_equal(a, b) || is_one_of(key, said))
+    if (is_one_of(key, said) || json_equal(a, b))
         return json_incref((json_t *)a);
     if (strcmp(key, "type") == 0)
         return common_types(g, a, b);
     if (strcmp(key, "enum") == 0)
         return common_values(g, a, b);
     if (strcmp(key, "required") == 0 || strcmp(key, "allOf") == 0)
-        return all_values(a, b);
+        return all_values(g, a, b);
     if (is_one_of(key, least) || is_one_of(key, most))
         return tighter(g, key, a, b, is_one_of(key, least));
     if (strcmp(key, "items") == 0)

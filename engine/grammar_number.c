@@ -75,8 +75,8 @@ static bool bound_of(struct grammar_text *g, const json_t *schema, const char *k
         return true;
     if ((v && x) || !json_is_integer(v ? v : x))
         return bad_bound(g, v ? key : exclusive) != NULL;
-    *out = json_integer_value(v ? v : x) + (v ? 0 : step);
-    return (*out >= -most && *out <= most) || bad_bound(g, key);
+    bool fits = !__builtin_add_overflow(json_integer_value(v ? v : x), v ? 0 : step, out);
+    return (fits && *out >= -most && *out <= most) || bad_bound(g, v ? key : exclusive);
 }
 
 bool grammar_has_bounds(const json_t *schema)

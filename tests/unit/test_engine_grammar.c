@@ -64,6 +64,16 @@ static const struct {
      {"abA\xc3\xa9", "bbbA\xc3\xa9"},
      {"aA\xc3\xa9", "abA"}},
     {C, "[\"yes\", \"yesterday\", \"no\"]", {"yes", "yesterday", "no"}, {"", "ye", "yesno", "nope"}},
+    {C, "[\"b\", \"a\", \"abc\", \"a\", \"ab\"]", {"a", "ab", "abc", "b"}, {"", "bc", "abcd", "aa"}},
+    {R,
+     "(one|on[ex]|o|)(\\n|\xc3\xa9|\xc3\xa8x|[a-c]|b)",
+     {"one\n", "\xc3\xa9", "onx\xc3\xa8x", "ob"},
+     {"one", "on\n", "\xc3\xa8"}},
+    {E, "root ::= (\"a\" | \"ab\" | \"a\" b | \"\") \".\"\nb ::= \"b\"+", {"a.", "ab.", "abbb.", "."}, {"", "b.", "a"}},
+    {S,
+     "{\"type\":\"string\",\"pattern\":\"\\\"|\\\"a|\\n|x\"}",
+     {"\"\\\"\"", "\"\\\"a\"", "\"\\n\"", "\"x\""},
+     {"\"\"\"", "\"\n\"", "\"\""}},
     {S,
      "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"string\"},\"c\":{\"type\":"
      "\"boolean\"}},"
@@ -338,6 +348,8 @@ static const struct {
     {S, "{\"$ref\":\"#\"}", ENGINE_E_UNSUPPORTED},
     {S, "{\"type\":\"integer\",\"minimum\":5,\"maximum\":4}", ENGINE_E_SYNTAX},
     {S, "{\"type\":\"string\",\"format\":\"idn-email\"}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"integer\",\"exclusiveMinimum\":9223372036854775807}", ENGINE_E_SYNTAX},
+    {S, "{\"type\":\"integer\",\"exclusiveMaximum\":-9223372036854775808}", ENGINE_E_SYNTAX},
 };
 
 START_TEST(bad_grammars_are_refused)
@@ -372,6 +384,69 @@ START_TEST(depth_is_bounded)
 }
 END_TEST
 
+/* `count` values of a list: "a0", "a1", .. or 0, 1, .. or, backwards, from another range. */
+static void write_values(struct writer *w, size_t count, const char *format, size_t last)
+{
+    writer_str(w, "[");
+    for (size_t i = 0; i < count; i++) {
+        writer_str(w, i ? "," : "");
+        writer_printf(w, format, last ? last - i : i);
+    }
+    writer_str(w, "]");
+}
+
+/* Thousands of values that begin alike are one place each, not one for each of them. */
+START_TEST(long_lists_of_values)
+{
+    struct writer w = writer_with_max(1 << 20);
+    for (int i = 0; i < 2; i++) {
+        writer_reset(&w);
+        writer_str(&w, i ? "" : "{\"enum\":");
+        write_values(&w, 20000, "\"value %zu\"", 0);
+        writer_str(&w, i ? "" : "}");
+        struct engine_grammar *g =
+            engine_grammar_compile(i ? ENGINE_GRAMMAR_CHOICE : ENGINE_GRAMMAR_SCHEMA, writer_span(&w), vocab, NULL);
+        ck_assert(g != NULL);
+        check_mask(g, engine_grammar_start(g));
+        ck_assert(fits(g, i ? "value 0" : "\"value 0\"") && fits(g, i ? "value 19999" : "\"value 19999\""));
+        ck_assert(!fits(g, i ? "value 20000" : "\"value 20000\"") && !fits(g, i ? "value " : "\"value \""));
+        engine_grammar_close(g);
+    }
+    writer_reset(&w); /* each of one list with each of the other would be 10^8 comparisons */
+    writer_str(&w, "{\"allOf\":[{\"enum\":");
+    write_values(&w, 10000, "%zu", 0);
+    writer_str(&w, "},{\"enum\":");
+    write_values(&w, 10000, "%zu", 30000);
+    writer_str(&w, "}]}");
+    struct engine_problem why = {0};
+    ck_assert_ptr_null(engine_grammar_compile(ENGINE_GRAMMAR_SCHEMA, writer_span(&w), vocab, &why));
+    ck_assert_int_eq(why.code, ENGINE_E_LIMIT);
+    writer_release(&w);
+}
+END_TEST
+
+/* Which of the last letters were what: every new text is a new state, found on the thread that everybody shares. */
+START_TEST(the_search_for_states_is_bounded)
+{
+    struct writer w = writer_with_max(1 << 16);
+    writer_str(&w, "(x");
+    for (char c = 'a'; c <= 'h'; c++) /* a place for each of the last 24, and 11 that read nothing */
+        writer_printf(&w, "|([a-h](((((((((((|)|)|)|)|)|)|)|)|)|)|))*%c[a-h]{24}", c);
+    writer_str(&w, ")");
+    struct engine_grammar *g = engine_grammar_compile(ENGINE_GRAMMAR_REGEX, writer_span(&w), vocab, NULL);
+    ck_assert(g != NULL);
+    uint32_t random = 1;
+    long tokens = 0;
+    for (engine_grammar_state s = engine_grammar_start(g); s >= 0 && tokens < 2000000; tokens++) {
+        random = random * 1664525 + 1013904223;
+        s = engine_grammar_advance(g, s, 'a' + (int32_t)(random >> 29));
+    }
+    ck_assert_int_lt(tokens, 2000000);
+    engine_grammar_close(g);
+    writer_release(&w);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_add_checked_fixture(t, setup, teardown);
@@ -382,6 +457,8 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_tool_must_be_called);
     tcase_add_loop_test(t, bad_grammars_are_refused, 0, (int)(sizeof refused / sizeof *refused));
     tcase_add_test(t, depth_is_bounded);
+    tcase_add_test(t, long_lists_of_values);
+    tcase_add_test(t, the_search_for_states_is_bounded);
 }
 
 RUN("engine_grammar", add_tests)
