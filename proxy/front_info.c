@@ -27,8 +27,7 @@ static bool tenant_may(const struct policy_tenant *tenant, const struct policy_m
     return false;
 }
 
-/* The engines' context length, or the policy's when that is less. */
-static uint64_t context_max(struct front *f, const struct policy *p)
+uint64_t front_context_max(struct front *f, const struct policy *p)
 {
     struct backend_status status;
 
@@ -54,7 +53,7 @@ static void one_model(struct front *f, struct hx_req *r, const struct front_call
     const struct policy_model *model = id.len ? policy_find_model(p, id) : NULL;
 
     if (model && tenant_may(caller->tenant, model))
-        answer_json(f, r, 200, model_json(p, model, context_max(f, p)));
+        answer_json(f, r, 200, model_json(p, model, front_context_max(f, p)));
     else
         front_error(f, r, 404, "model_not_found", "model", "The model '%.*s' does not exist: see /v1/models.",
                     (int)(id.len < 100 ? id.len : 100), (const char *)id.data);
@@ -71,7 +70,7 @@ void front_models(struct front *f, struct hx_req *r, struct front_caller *caller
         one_model(f, r, caller, span_of(path.data + 11, path.len - 11));
         return;
     }
-    context = context_max(f, p);
+    context = front_context_max(f, p);
     list = json_array();
     for (size_t i = 0; list && i < p->model_count; i++)
         if (tenant_may(caller->tenant, &p->model[i]))

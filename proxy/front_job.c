@@ -473,9 +473,18 @@ out:
 
 /* --- sealed ----------------------------------------------------------------------------------------------- */
 
-/* The engine opens the request and admits it again; here the head alone is held against the rules. How many tokens
- * it really takes nobody outside the engine sees: the quota is charged the most that it may generate and, for the
- * prompt, a token for every four bytes. */
+/* How many tokens a sealed request really takes nobody outside the engine sees: the quota is charged the most that it
+ * may generate (a head without a limit: all that the context holds) and, for the prompt, a token for every four bytes.
+ */
+static uint64_t sealed_cost(struct front *f, const struct policy *p, const struct tunnel_request *q, size_t len)
+{
+    bool answers = q->task == TUNNEL_CHAT || q->task == TUNNEL_COMPLETION;
+    uint64_t most = q->max_tokens > 0 ? q->max_tokens : answers ? front_context_max(f, p) : 0;
+
+    return most + len / 4;
+}
+
+/* The engine opens the request and admits it again; here the head alone is held against the rules. */
 void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *caller)
 {
     const struct front_backend *b = &f->config.backend;
@@ -502,7 +511,7 @@ void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *
     if (front_find_model(f, r, caller, q.model) && front_admit(f, r, caller, &q)) {
         if ((j = job_open(f, r, caller))) {
             j->sealed = true;
-            j->sealed_tokens = (uint64_t)q.max_tokens + hx_req_body(r).len / 4;
+            j->sealed_tokens = sealed_cost(f, &caller->rules->policy, &q, hx_req_body(r).len);
             job_start(j);
             j->backend_id = b->submit_sealed(b->ctx, hx_req_body(r), sealed.head.engine, &job_events, j);
         } else {

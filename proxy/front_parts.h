@@ -98,6 +98,9 @@ void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, bool 
                  struct front_caller *caller);
 void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *caller);
 
+/* The engines' context length, or the policy's when that is less; 0: neither is known. */
+uint64_t front_context_max(struct front *f, const struct policy *p);
+
 /* Admission (front_admit.c): each returns false, or true for front_is_busy(), after it has answered. */
 bool front_is_busy(struct front *f, struct hx_req *r);
 bool front_is_json(struct hx_req *r); /* its body says so; does not answer */

@@ -4,6 +4,7 @@
 #include "proxy_fixture.h"
 #include "run.h"
 #include "tunnel/sandbox.h"
+#include "verifier/sealed.h"
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -311,6 +312,46 @@ START_TEST(who_leaves_early_has_used_what_came)
 }
 END_TEST
 
+static void sealed_body(struct writer *w)
+{
+    struct verifier_sealed_head head = {.epoch = 1, .endpoint = span_str(CHAT), .model = span_str("tiny")};
+    struct writer bytes = writer_with_max(VERIFIER_SEALED_HEAD_MAX);
+    static const uint8_t opaque[VERIFIER_KEY_LEN + 64];
+
+    verifier_sealed_head_encode(&bytes, &head);
+    writer_lp(w, writer_span(&bytes));
+    writer_bytes(w, span_of(opaque, sizeof opaque));
+    ck_assert(writer_ok(w));
+    writer_release(&bytes);
+}
+
+/* Nobody outside the engine sees how much it generates: without a limit in the head that may be the whole context. */
+START_TEST(a_sealed_request_without_a_limit_is_charged_the_context)
+{
+    static const struct client_header h[] = {{"content-type", "application/airlock-sealed"},
+                                             {"authorization", "Bearer sk-right"}};
+    struct writer body = writer_with_max(4096);
+    char why[CLIENT_WHY_MAX] = "";
+    fixture_start();
+    fake.policy.tenants.key_count = 1;
+    fake.policy.tenants.tokens_per_minute = 1000;
+    front_refresh(fixture.front);
+    use_tenants();
+    sealed_body(&body);
+    atomic_store(&fake.part, FAKE_HELLO);
+    for (int i = 0; i < 2; i++) {
+        struct client *c = dial();
+        ck_assert(client_send(c, "POST", CHAT, h, 2, writer_span(&body), 1000, why));
+        ck_assert_int_eq(client_head(c, 3000, why)->status, i == 0 ? 200 : 429);
+        client_close(c);
+        ck_assert(eventually(is_ended));
+        usleep(50000); /* the loop's own end of the job */
+    }
+    writer_release(&body);
+    fixture_stop();
+}
+END_TEST
+
 /* No key: refused while the body is still far away. */
 START_TEST(refuses_before_the_body)
 {
@@ -458,6 +499,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, says_when_it_is_not_ready);
     tcase_add_test(tests, asks_for_a_key);
     tcase_add_test(tests, who_leaves_early_has_used_what_came);
+    tcase_add_test(tests, a_sealed_request_without_a_limit_is_charged_the_context);
     tcase_add_test(tests, refuses_before_the_body);
     tcase_add_test(tests, drains);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* sanitizers do what the filter refuses */
