@@ -290,6 +290,7 @@ static void lost(struct engine *e, const char *code)
     e->admitted = false;
     e->dead = true;
     proof_drop(&e->proof);
+    requests_lose(b, e);
 }
 
 void engine_read(struct engine *e, uint64_t now_ms, short revents)

@@ -235,6 +235,7 @@ void request_take(struct backend *b, struct request *r);
 void request_event(struct engine *e, const struct tunnel_mux_event *ev);
 void request_consumed(struct backend *b, uint64_t id, size_t bytes);
 void request_cancel(struct backend *b, uint64_t id);
+void requests_lose(struct backend *b, const struct engine *e); /* whose streams did not end: that takes memory */
 void requests_close(struct backend *b);
 void request_free(struct request *r);
 

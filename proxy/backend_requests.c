@@ -238,6 +238,15 @@ void request_event(struct engine *e, const struct tunnel_mux_event *ev)
         ended(b, r, ev->code);
 }
 
+void requests_lose(struct backend *b, const struct engine *e)
+{
+    for (struct request *r = b->requests, *next; r; r = next) {
+        next = r->next;
+        if (r->engine == e)
+            finish(b, r, BACKEND_END_UNAVAILABLE, tunnel_err_name(TUNNEL_E_ENGINE_UNAVAILABLE));
+    }
+}
+
 void requests_close(struct backend *b)
 {
     while (b->requests)

@@ -97,7 +97,8 @@ void peer_recheck(struct peer *p, uint64_t now_ms);
 void relay_from_peer(struct peer *p, const struct tunnel_mux_event *e);
 void relay_from_link(struct dial *d, const struct tunnel_mux_event *e);
 bool relay_leaf(struct dial *d, uint32_t id, enum attester_err err, struct span envelope);
-void relay_step(struct dial *d, uint64_t now_ms); /* questions that the attester could not take yet */
+void relay_step(struct dial *d, uint64_t now_ms);           /* questions that the attester could not take yet */
+void relay_peer_gone(struct dial *d, const struct peer *p); /* whatever of its streams did not end */
 void relay_close_all(struct dial *d);
 
 #endif

@@ -64,6 +64,7 @@ void peer_close(struct peer *p, const char *code)
     back_off(p, now_ms);
     tell(p, false, code);
     dial_say(p->target->keyd ? "keyd down" : "proxy down", p->name, code);
+    relay_peer_gone(p->dial, p);
     tunnel_channel_close(p->channel);
     p->channel = NULL;
     (void)close(p->fd);

@@ -53,6 +53,25 @@ static void leave_peer(struct dial *d, struct relay *r, const char *code)
         relay_free(d, r);
 }
 
+/* The proxy's connection is over. */
+static void lose_peer(struct dial *d, struct relay *r)
+{
+    r->peer = NULL;
+    if (r->link)
+        tunnel_mux_abort(link_mux(d), r->link, "cancelled");
+    else if (!r->leaf_id)
+        relay_free(d, r);
+}
+
+void relay_peer_gone(struct dial *d, const struct peer *p)
+{
+    for (struct relay *r = d->relays, *next; r; r = next) {
+        next = r->next;
+        if (r->peer == p)
+            lose_peer(d, r);
+    }
+}
+
 /* --- QUOTE: the client's challenge to this engine ------------------------------------------------- */
 
 static void ask_sealed(struct dial *d, struct relay *r, struct span challenge, uint64_t now_ms)
@@ -143,8 +162,11 @@ static void data_from_peer(struct peer *p, const struct tunnel_mux_event *e)
         return;
     struct tunnel_frame f = e->frame;
     f.stream = r->link;
-    if (r->link == 0 || !tunnel_mux_send(link_mux(d), &f))
-        tunnel_mux_consumed(from, e->stream, e->cost); /* that side is over: ENDED follows or has come */
+    if (r->link != 0 && tunnel_mux_send(link_mux(d), &f))
+        return;
+    tunnel_mux_consumed(from, e->stream, e->cost); /* that side is over: ENDED follows or has come ... */
+    if (r->link != 0 && tunnel_mux_room(link_mux(d), r->link) > 0)
+        tunnel_mux_abort(link_mux(d), r->link, "memory"); /* ... or there was none: nothing goes on with a hole in it */
 }
 
 void relay_from_peer(struct peer *p, const struct tunnel_mux_event *e)
@@ -158,13 +180,8 @@ void relay_from_peer(struct peer *p, const struct tunnel_mux_event *e)
     if (e->kind == TUNNEL_MUX_ENDED) { /* the connection is lost; the tag went with the stream */
         for (struct relay *r = d->relays, *next; r; r = next) {
             next = r->next;
-            if (r->peer != p || r->stream != e->stream)
-                continue;
-            r->peer = NULL;
-            if (r->link)
-                tunnel_mux_abort(link_mux(d), r->link, "cancelled");
-            else if (!r->leaf_id)
-                relay_free(d, r);
+            if (r->peer == p && r->stream == e->stream)
+                lose_peer(d, r);
         }
         return;
     }
@@ -211,6 +228,11 @@ void relay_from_link(struct dial *d, const struct tunnel_mux_event *e)
         return;
     struct tunnel_frame f = e->frame;
     f.stream = r->stream;
-    if (!r->peer || !tunnel_mux_send(peer_mux(r), &f))
-        tunnel_mux_consumed(link_mux(d), r->link, e->cost);
+    if (r->peer && tunnel_mux_send(peer_mux(r), &f))
+        return;
+    tunnel_mux_consumed(link_mux(d), r->link, e->cost);
+    if (r->peer) { /* no memory: an answer must not go on with a hole in it */
+        tunnel_mux_abort(peer_mux(r), r->stream, "memory");
+        lose_peer(d, r);
+    }
 }
