@@ -546,6 +546,7 @@ START_TEST(devices_need_a_nonce_of_ours_and_a_mode)
     ck_assert_int_eq(attester_device_nonce(a.owner_fd, nonce), ATTESTER_OK);
     ck_assert_int_eq(attester_update_devices(a.owner_fd, VERIFIER_CC_OFF, &d, 1), ATTESTER_E_SHAPE);
     ck_assert_int_eq(attester_update_devices(a.owner_fd, VERIFIER_CC_ON, &d, 1), ATTESTER_OK);
+    ck_assert_int_eq(attester_update_devices(a.owner_fd, VERIFIER_CC_ON, &d, 1), ATTESTER_E_NOT_READY); /* once */
     attest(a.peer_fd, writer_span(&c), "key", &v, &envelope);
     ck_assert(v.binds && v.state.has_devices && v.state.cc == VERIFIER_CC_ON && v.env.device_count == 1);
     verifier_device_nonce(want, v.state.devices.tree_size, v.state.devices.tree_root);

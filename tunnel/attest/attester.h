@@ -128,7 +128,7 @@ MUST_CHECK enum attester_err attester_update_papers(int fd, struct span revocati
 /* Trusted seconds now, from a grant; state.at counts on from there by the monotonic clock. Never runs back. */
 MUST_CHECK enum attester_err attester_update_time(int fd, uint64_t now);
 /* Accelerators: their mode and, with ON, DEVTOOLS or PPCIE, 1 to 16 devices' evidence, collected with the nonce of the
- * last attester_device_nonce(). `chain` are the bytes of the chain part. */
+ * last attester_device_nonce(), which serves once. `chain` are the bytes of the chain part. */
 struct attester_device {
     struct span report, chain;
 };

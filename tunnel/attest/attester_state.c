@@ -311,6 +311,7 @@ static enum attester_err update_devices(struct attester_core *c, struct reader *
         return ATTESTER_E_NOT_READY;
     c->state.cc = cc;
     set_devices(c, devices, count);
+    c->has_nonce = false; /* old reports must not be dated anew */
     return ATTESTER_OK;
 }
 
