@@ -243,7 +243,7 @@ static struct value method_find(struct render *r, struct value of, const struct 
 static struct value method_rfind(struct render *r, struct value of, const struct arguments *args)
 {
     struct span part = needed_text(r, args, 0);
-    for (size_t at = part.len <= of.s.len ? of.s.len - part.len + 1 : 0; at-- > 0 && render_pay(r, 1);)
+    for (size_t at = part.len <= of.s.len ? of.s.len - part.len + 1 : 0; at-- > 0 && render_pay(r, 1 + part.len / 64);)
         if (part.len == 0 || memcmp(of.s.data + at, part.data, part.len) == 0)
             return value_int((int64_t)text_length(span_of(of.s.data, at)));
     return value_int(-1);

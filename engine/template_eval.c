@@ -7,9 +7,6 @@
 #include "engine/template_internal.h"
 #include "engine/tokenizer_split.h"
 
-/* C frames of one render: a macro call, an expression or a block inside another. */
-#define EVAL_DEPTH_MAX 1500
-
 struct value render_fail(struct render *r, enum engine_err err, const char *format, ...)
 {
     if (r->err == ENGINE_OK) {
@@ -573,8 +570,8 @@ static bool enter(struct render *r, const struct node *n)
     if (!render_pay(r, 1))
         return false;
     r->line = n->line;
-    if (r->depth >= EVAL_DEPTH_MAX) {
-        render_fail(r, ENGINE_E_LIMIT, "calls and blocks nested deeper than %d", EVAL_DEPTH_MAX);
+    if (r->depth >= RENDER_DEPTH_MAX) {
+        render_fail(r, ENGINE_E_LIMIT, "calls and blocks nested deeper than %d", RENDER_DEPTH_MAX);
         return false;
     }
     r->depth++;

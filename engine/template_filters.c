@@ -37,7 +37,7 @@ static struct value filter_trim(struct render *r, struct value v, const struct a
 {
     struct value set = argument(args, 0, "chars", value_none());
     struct value s = text_of(r, v);
-    if (r->err)
+    if (r->err || !render_pay(r, s.s.len / 16))
         return s;
     return value_string(text_strip(s.s, set.kind == V_STRING ? set.s : span_of(NULL, 0), true, true));
 }
@@ -543,9 +543,13 @@ struct value filter(struct render *r, struct span name, struct value v, const st
 {
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
         if (span_is(name, filters[i].name)) {
+            if (r->depth >= RENDER_DEPTH_MAX) /* map applies filters, itself too */
+                return render_fail(r, ENGINE_E_LIMIT, "filters nested deeper than %d", RENDER_DEPTH_MAX);
             if (!render_pay(r, 1))
                 return nothing();
+            r->depth++;
             struct value out = filters[i].run(r, v, args);
+            r->depth--;
             return r->err ? nothing() : out;
         }
     return render_fail(r, ENGINE_E_UNSUPPORTED, "the filter %.*s is not known here",

@@ -195,6 +195,9 @@ struct render {
     struct value captured;
 };
 
+/* C frames of one render: a macro call, an expression, a filter or a block inside another. */
+#define RENDER_DEPTH_MAX 1500
+
 /* Records the first fault with the line and returns undefined. */
 struct value render_fail(struct render *r, enum engine_err err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -161,11 +161,28 @@ START_TEST(nesting_is_bounded)
 }
 END_TEST
 
+/* map applies any filter, so itself too: so many would leave the stack. */
+START_TEST(filters_inside_filters_are_bounded)
+{
+    struct writer source = writer_with_max(1 << 20), out;
+    struct engine_problem why = {0};
+    writer_str(&source, "{{ 'a'|map('map'");
+    for (int i = 0; i < 60000; i++)
+        writer_str(&source, ",'map'");
+    writer_str(&source, ")|list }}");
+    writer_u8(&source, 0);
+    ck_assert_int_eq(render((const char *)writer_span(&source).data, 100, &out, &why), ENGINE_E_LIMIT);
+    writer_release(&source);
+    writer_release(&out);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_add_loop_test(t, renders_as_jinja, 0, (int)(sizeof renders / sizeof *renders));
     tcase_add_loop_test(t, refuses_for_the_right_reason, 0, (int)(sizeof refused / sizeof *refused));
     tcase_add_test(t, nesting_is_bounded);
+    tcase_add_test(t, filters_inside_filters_are_bounded);
 }
 
 RUN("engine_template", add_tests)
