@@ -341,6 +341,8 @@ void engine_close(struct engine *e)
         sched_release(&e->sched);
     free(e->rows);
     free(e->seqs);
+    if (e->event)
+        secret_wipe(e->event, sizeof *e->event);
     free(e->event);
     free(e->allowed);
     free(e->ends);
@@ -410,6 +412,14 @@ void engine_drain(struct engine *e)
     pthread_mutex_lock(&e->lock);
     e->draining = true;
     pthread_mutex_unlock(&e->lock);
+}
+
+bool engine_broken(struct engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    bool broken = e->broken;
+    pthread_mutex_unlock(&e->lock);
+    return broken;
 }
 
 size_t engine_jobs(struct engine *e)

@@ -90,6 +90,8 @@ void engine_hold(struct engine *e, uint64_t job, bool hold);
 
 /* Refuse new requests with 503 from now on; running ones go on. */
 void engine_drain(struct engine *e);
+/* The device has failed: nothing can be computed any more, and new requests are refused with 503. */
+bool engine_broken(struct engine *e);
 /* Jobs that have not ended. */
 size_t engine_jobs(struct engine *e);
 /* Forget every cached prefix and wipe its blocks (before the next step). */

@@ -126,7 +126,7 @@ struct engine {
     size_t all_count;
     size_t waiting_seqs; /* in the scheduler, after the last step */
     uint64_t next_id;
-    bool stopping, draining, forget;
+    bool stopping, draining, broken, forget;
     struct tunnel_stats stats;
 };
 

@@ -140,6 +140,10 @@ static void loop(struct node *n)
         tick = node_keys_tick(n);
         node_serve_flush(n);
         watch_children(n);
+        if (n->serving && engine_broken(n->engine))
+            node_end(n, NODE_EXIT_FAILED,
+                     "the device has failed and nothing can be computed any more: look at the "
+                     "driver's log; a new start takes the device anew");
         if (stop_signals && !n->over)
             drain(n, node_now_ms());
         tunnel_link_pump(n->link, node_now_ms());

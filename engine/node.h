@@ -10,7 +10,7 @@
 /* Exit status, for whoever restarts it. */
 enum node_exit {
     NODE_EXIT_DRAINED = 0,
-    NODE_EXIT_FAILED = 1,   /* our fault, or out of memory */
+    NODE_EXIT_FAILED = 1,   /* our fault, out of memory, or the device failed */
     NODE_EXIT_START = 2,    /* configuration, policy files, program files or sandbox: trying again will not help */
     NODE_EXIT_ATTESTER = 3, /* the attester ended */
     NODE_EXIT_TUNNEL = 4,   /* airlock-tunnel ended or froze */

@@ -158,7 +158,7 @@ static void note_pace(struct engine *e, uint64_t ns, size_t decoding, uint32_t p
         smooth(&e->pace.beside_ns, (ns > without ? ns - without : 0) / prompt + 1);
 }
 
-static bool run_model(struct engine *e, size_t rows)
+static enum engine_err run_model(struct engine *e, size_t rows)
 {
     uint32_t tokens = 0, prompt = 0; /* of all rows, of those that do not decode */
     size_t decoding = 0;
@@ -180,15 +180,17 @@ static bool run_model(struct engine *e, size_t rows)
             prompt += r->count;
     }
     uint64_t from = engine_now_us();
-    bool ok = ENGINE_OK == (e->options.embeds ? engine_model_states(e->model, e->kv, e->seqs, (int)rows, e->states)
-                            : e->picked       ? picked_step(e, rows)
-                                              : engine_model_step(e->model, e->kv, e->seqs, (int)rows, e->logits));
+    enum engine_err err = e->options.embeds ? engine_model_states(e->model, e->kv, e->seqs, (int)rows, e->states)
+                          : e->picked       ? picked_step(e, rows)
+                                            : engine_model_step(e->model, e->kv, e->seqs, (int)rows, e->logits);
     note_pace(e, 1000 * (engine_now_us() - from), decoding, prompt);
     pthread_mutex_lock(&e->lock);
     e->stats.steps++;
     tunnel_histogram_add(&e->stats.iteration, &tunnel_stats_tokens, tokens);
+    if (err == ENGINE_E_DEVICE) /* for good */
+        e->broken = e->draining = true;
     pthread_mutex_unlock(&e->lock);
-    return ok;
+    return err;
 }
 
 /* Give each row its logits, in order. A job whose choices are all finished ends when none of its rows is left. */
@@ -255,7 +257,8 @@ static void end_finished(struct engine *e)
     }
 }
 
-/* The model refused what we gave it: our fault, so nobody's request goes on as if nothing had happened. */
+/* The model refused what we gave it, which is our fault, or its device failed: nobody's request goes on as if nothing
+ * had happened. */
 static void fail_all(struct engine *e)
 {
     for (;;) {
@@ -277,7 +280,7 @@ static bool step(struct engine *e)
     size_t rows = sched_plan(&e->sched, e->rows, prefill_beside(e), prefill_alone(e));
     if (rows == 0)
         return false;
-    if (!run_model(e, rows)) {
+    if (run_model(e, rows) != ENGINE_OK) {
         fail_all(e);
         return true;
     }

@@ -225,7 +225,7 @@ static struct tunnel_request *ask(void)
     return &q;
 }
 
-static void run(struct engine *e, const struct tunnel_request *q, struct watch *w)
+static void run_to_its_end(struct engine *e, const struct tunnel_request *q, struct watch *w)
 {
     static const struct engine_events events = {on_event};
     memset(w, 0, sizeof *w);
@@ -236,6 +236,11 @@ static void run(struct engine *e, const struct tunnel_request *q, struct watch *
     while (!w->over)
         pthread_cond_wait(&w->end, &w->lock);
     pthread_mutex_unlock(&w->lock);
+}
+
+static void run(struct engine *e, const struct tunnel_request *q, struct watch *w)
+{
+    run_to_its_end(e, q, w);
     ck_assert_uint_eq(w->status, 0);
 }
 
@@ -336,6 +341,24 @@ START_TEST(short_memory_is_an_error)
 }
 END_TEST
 
+/* No later request waits for a device that computes no more: it is refused, so that another engine is asked. */
+START_TEST(an_engine_whose_device_failed_serves_no_more)
+{
+    static struct watch w;
+    struct engine *e = open_engine("cuda");
+    emulated_fail_allocation(1); /* the first step's */
+    ck_assert(!engine_broken(e));
+    run_to_its_end(e, ask(), &w);
+    ck_assert_uint_eq(w.status, 500);
+    ck_assert(engine_broken(e));
+    run_to_its_end(e, ask(), &w);
+    ck_assert_uint_eq(w.status, 503);
+    emulated_fail_allocation(0);
+    engine_close(e);
+    engine_files_release(&files);
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
     if (!have_model()) {
@@ -348,6 +371,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, requests_are_answered_alike);
     tcase_add_test(tests, what_a_device_cannot_is_refused);
     tcase_add_test(tests, short_memory_is_an_error);
+    tcase_add_test(tests, an_engine_whose_device_failed_serves_no_more);
 }
 
 RUN("engine on the emulated device", add_tests)
