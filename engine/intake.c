@@ -5,10 +5,12 @@
 
 #include "engine/job.h"
 #include "verifier/base/secret.h"
+#include "verifier/base/utf8.h"
 
 enum {
     PROMPT_TEXT_MAX = 64 << 20, /* bytes of a rendered conversation */
     TOKEN_BYTES_MAX = 128,      /* of a token on the average of a whole prompt: no text comes near */
+    CONTINUED_TAIL = 256,       /* bytes by which the end of a message that is to be continued is found */
 };
 
 /* Set by the function that refused: job_fail() has been called and the job is gone. */
@@ -118,7 +120,8 @@ static json_t *parse_json(struct span text)
                     : NULL;
 }
 
-/* A conversation whose last message is to be continued ends where that message's text ends. */
+/* A conversation whose last message is to be continued ends where that message's text ends. The end of the text is
+ * looked for: all of a long one at every place would take a time that grows with its square. */
 static void cut_after_last(struct writer *text, const json_t *messages)
 {
     const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
@@ -126,9 +129,10 @@ static void cut_after_last(struct writer *text, const json_t *messages)
     size_t len = content ? json_string_length(json_object_get(last, "content")) : 0;
     while (len > 0 && (content[len - 1] == ' ' || content[len - 1] == '\n')) /* templates trim */
         len--;
-    for (size_t at = len && text->len >= len ? text->len - len + 1 : 0; at-- > 0;)
-        if (memcmp(text->data + at, content, len) == 0) {
-            text->len = at + len;
+    size_t tail = len < CONTINUED_TAIL ? len : CONTINUED_TAIL;
+    for (size_t at = tail && text->len >= tail ? text->len - tail + 1 : 0; at-- > 0;)
+        if (memcmp(text->data + at, content + (len - tail), tail) == 0) {
+            text->len = at + tail;
             return;
         }
 }
@@ -448,6 +452,7 @@ static void answer_tokenize(struct engine *e, struct job *j)
         if (j->request->return_ids)
             send_pieces(e, j, p);
     }
+    secret_wipe(bytes, sizeof bytes);
     job_done(e, j);
 }
 
@@ -460,7 +465,10 @@ static void answer_detokenize(struct engine *e, struct job *j)
         for (uint32_t k = 0; k < j->prompt[i].count; k++)
             stop_feed(&text, engine_tokenizer_piece(e->tokenizer, j->prompt[i].ids[k], true));
         stop_finish(&text);
-        for (struct span s; (s = stop_text(&text, TUNNEL_TEXT_MAX)).len > 0; stop_sent(&text, s.len)) {
+        for (struct span rest = stop_text(&text, SIZE_MAX), s; rest.len > 0;
+             rest = span_of(rest.data + s.len, rest.len - s.len)) {
+            s = span_of(rest.data, rest.len < TUNNEL_TEXT_MAX ? rest.len : TUNNEL_TEXT_MAX);
+            s.len -= s.len < rest.len ? utf8_tail(s) : 0;
             struct tunnel_event ev = {.kind = TUNNEL_EVENT_RESULT, .index = (uint32_t)i, .text = s};
             job_send(j, &ev);
         }
