@@ -558,7 +558,7 @@ static void build_choice(struct automaton *a, struct grammar_text *g, const stru
         build(a, g, x->kids[i], starts, from, to);
     }
     for (size_t i = 0; i < n; i++) { /* only now: the writer no longer moves */
-        text[i].data = bytes.data + used;
+        text[i].data = text[i].len > 0 ? bytes.data + used : NULL;
         used += text[i].len;
     }
     if (!text || !writer_ok(&bytes))
