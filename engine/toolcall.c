@@ -535,12 +535,14 @@ static void harmony_header(struct engine_toolcall *o)
     o->in_header = false;
 }
 
+/* Of a header that is too long the first bytes count, wherever its text was cut. */
 static void harmony_plain(struct engine_toolcall *o, struct span text)
 {
+    size_t room = HEADER_MAX - o->held.len;
     if (!o->in_header)
         give(o, o->channel, text);
-    else if (o->held.len + text.len <= HEADER_MAX)
-        writer_bytes(&o->held, text);
+    else
+        writer_bytes(&o->held, span_of(text.data, text.len < room ? text.len : room));
 }
 
 static const char *const harmony_markers[] = {"<|message|>", "<|channel|>", "<|constrain|>", "<|start|>",
