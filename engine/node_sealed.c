@@ -207,6 +207,7 @@ void sealed_free(struct sealed *s)
     verifier_hpke_wipe(&s->hpke);
     writer_release(&s->out);
     writer_release(&s->text);
+    secret_wipe(s, sizeof *s);
     free(s);
 }
 
