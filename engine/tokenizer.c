@@ -495,11 +495,6 @@ int32_t engine_tokenizer_bos(const struct engine_tokenizer *t)
     return t->bos;
 }
 
-int32_t engine_tokenizer_eos(const struct engine_tokenizer *t)
-{
-    return t->eos;
-}
-
 struct span engine_tokenizer_bos_text(const struct engine_tokenizer *t)
 {
     return known(t, t->bos) ? t->names[t->bos] : span_of(NULL, 0);

@@ -120,7 +120,6 @@ int32_t engine_tokenizer_find(const struct engine_tokenizer *t, struct span piec
 
 int32_t engine_tokenizer_count(const struct engine_tokenizer *t); /* ids are 0 .. count-1 */
 int32_t engine_tokenizer_bos(const struct engine_tokenizer *t);   /* -1: none */
-int32_t engine_tokenizer_eos(const struct engine_tokenizer *t);
 /* The stored names, for chat templates; empty when there is none. Borrowed from `t`. */
 struct span engine_tokenizer_bos_text(const struct engine_tokenizer *t);
 struct span engine_tokenizer_eos_text(const struct engine_tokenizer *t);
