@@ -6,6 +6,7 @@
 
 #define PAGE_LARGE ((size_t)2 << 20)
 #define CHUNK_LEAST ((size_t)32 << 20)
+#define POPULATE_WRITE 23 /* MADV_POPULATE_WRITE of Linux 5.14; older headers lack it */
 
 struct kern_weights_chunk {
     struct kern_weights_chunk *next;
@@ -44,12 +45,28 @@ uint8_t *kern_weights_take(struct kern_weights *w, size_t bytes)
             return NULL;
         c->next = w->chunk;
         w->chunk = c;
-        w->used = 0;
+        w->used = w->faulted = 0;
     }
     uint8_t *at = w->chunk->data + w->used;
     w->used += bytes;
     w->taken += bytes;
     return at;
+}
+
+/* A kernel that does not know the call leaves the page to whoever writes it first. */
+static void fault_page(void *first, int index)
+{
+    madvise((uint8_t *)first + (size_t)index * PAGE_LARGE, PAGE_LARGE, POPULATE_WRITE);
+}
+
+void kern_weights_fault(struct kern_weights *w, const uint8_t *end, struct kern_pool *pool)
+{
+    size_t upto = (size_t)(end - w->chunk->data);
+    if (upto <= w->faulted)
+        return;
+    int pages = (int)((upto - w->faulted + PAGE_LARGE - 1) / PAGE_LARGE);
+    kern_pool_run(pool, fault_page, w->chunk->data + w->faulted, pages);
+    w->faulted += (size_t)pages * PAGE_LARGE;
 }
 
 void kern_weights_release(struct kern_weights *w)
@@ -60,5 +77,5 @@ void kern_weights_release(struct kern_weights *w)
         free(w->chunk);
         w->chunk = next;
     }
-    w->used = w->taken = 0;
+    w->used = w->faulted = w->taken = 0;
 }
