@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/crew.h"
 #include "verifier/base/reader.h"
 #include "verifier/base/writer.h"
 #include "verifier/types.h"
@@ -34,11 +35,10 @@ struct pass {
     uint8_t *plain_out;   /* opening: the same bytes, writable */
     int fd;               /* of the sealed file, -1 when only hashing */
     uint8_t *leaves;      /* 64 bytes a chunk */
-    uint64_t done, total; /* bytes of the whole model, for progress; estimated within the current file */
+    uint64_t done, total; /* bytes of the whole model, for progress */
     uint64_t done_before;
     engine_artefact_progress *progress;
     void *progress_ctx;
-    uint64_t ticks;
 };
 
 static bool hash_chunk(void *ctx, uint64_t i)
@@ -47,11 +47,10 @@ static bool hash_chunk(void *ctx, uint64_t i)
     return engine_artefact_leaf(p->leaves + 64 * i, engine_artefact_chunk(p->plain, i));
 }
 
-/* Runs on one of the two threads, so it counts its own chunks twice. */
-static void tick(void *ctx)
+static void tick(void *ctx, uint64_t chunks)
 {
     struct pass *p = ctx;
-    uint64_t here = 2 * ++p->ticks * ENGINE_ARTEFACT_CHUNK;
+    uint64_t here = chunks * ENGINE_ARTEFACT_CHUNK;
     p->done = p->done_before + (here < p->plain.len ? here : p->plain.len);
     if (p->progress)
         p->progress(p->progress_ctx, p->done, p->total);
@@ -62,9 +61,8 @@ static bool run_pass(struct pass *p, bool (*work)(void *ctx, uint64_t i), uint8_
 {
     p->at.chunks = engine_artefact_chunks(p->plain.len);
     p->leaves = malloc((size_t)p->at.chunks * 64);
-    p->ticks = 0;
-    bool good = p->leaves && engine_artefact_parallel(p->at.chunks, work, tick, p) &&
-                engine_artefact_fold(p->leaves, p->at.chunks, root);
+    bool good =
+        p->leaves && engine_crew(p->at.chunks, work, tick, p) && engine_artefact_fold(p->leaves, p->at.chunks, root);
     free(p->leaves);
     p->leaves = NULL;
     p->done_before += p->plain.len;
@@ -281,17 +279,15 @@ static uint64_t sealed_offset(uint64_t index)
     return index * (ENGINE_ARTEFACT_CHUNK + ENGINE_ARTEFACT_TAG);
 }
 
+/* Ciphertext is read to where its plaintext belongs: private memory, so it cannot change while it is decrypted. */
 static bool open_chunk(void *ctx, uint64_t i)
 {
     struct pass *p = ctx;
     struct span chunk = engine_artefact_chunk(p->plain, i);
-    size_t len = chunk.len + ENGINE_ARTEFACT_TAG;
-    uint8_t *sealed = malloc(len);
-    bool good = sealed && read_at(p->fd, sealed, len, sealed_offset(i)) &&
-                engine_artefact_decrypt(&p->at, i, span_of(sealed, len), p->plain_out + i * ENGINE_ARTEFACT_CHUNK) &&
-                engine_artefact_leaf(p->leaves + 64 * i, chunk);
-    free(sealed);
-    return good;
+    uint8_t *out = p->plain_out + i * ENGINE_ARTEFACT_CHUNK, tag[ENGINE_ARTEFACT_TAG];
+    return read_at(p->fd, out, chunk.len, sealed_offset(i)) &&
+           read_at(p->fd, tag, sizeof tag, sealed_offset(i) + chunk.len) &&
+           engine_artefact_decrypt(&p->at, i, chunk, tag, out) && engine_artefact_leaf(p->leaves + 64 * i, chunk);
 }
 
 static void sealed_name(char out[16], size_t index)

@@ -58,7 +58,7 @@ MUST_CHECK bool engine_artefact_root(const struct engine_files *files, uint8_t r
 
 /* Open the sealed folder `folder` into private memory. `root` is the one that the owner's policy names (refused when
  * the manifest has another), `key` the 32-byte weight key. Every tag and every tree root is checked before this
- * returns true; on failure `*out` is empty and wiped. Two threads. */
+ * returns true; on failure `*out` is empty and wiped. All CPUs. */
 MUST_CHECK bool engine_artefact_open(struct engine_files *out, const char *folder, const uint8_t root[64],
                                      struct span key, engine_artefact_progress *progress, void *ctx,
                                      struct engine_problem *why);

@@ -1,10 +1,8 @@
-/* artefact_chunk.c - hashing and encryption of single chunks, and two threads to do it. */
+/* artefact_chunk.c - hashing and encryption of single chunks. */
 #include "engine/artefact_chunk.h"
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <pthread.h>
-#include <stdatomic.h>
 
 #include "verifier/base/writer.h"
 
@@ -103,66 +101,23 @@ bool engine_artefact_encrypt(const struct engine_artefact_place *at, uint64_t in
     return good;
 }
 
-bool engine_artefact_decrypt(const struct engine_artefact_place *at, uint64_t index, struct span sealed, uint8_t *out)
+bool engine_artefact_decrypt(const struct engine_artefact_place *at, uint64_t index, struct span cipher,
+                             const uint8_t tag[ENGINE_ARTEFACT_TAG], uint8_t *out)
 {
     EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
     struct writer aad;
-    uint8_t nonce[12], tag[ENGINE_ARTEFACT_TAG], end[16];
-    bool good = false;
+    uint8_t nonce[12], expected[ENGINE_ARTEFACT_TAG], end[16];
     int n;
 
     make_nonce(nonce, at->file, index);
     make_aad(&aad, at, index);
-    if (!c || !writer_ok(&aad) || sealed.len < ENGINE_ARTEFACT_TAG)
-        goto out;
-    size_t len = sealed.len - ENGINE_ARTEFACT_TAG;
-    memcpy(tag, sealed.data + len, sizeof tag);
-    good = EVP_DecryptInit_ex(c, EVP_aes_256_gcm(), NULL, at->content_key, nonce) == 1 &&
-           EVP_DecryptUpdate(c, NULL, &n, aad.data, (int)aad.len) == 1 &&
-           (len == 0 || EVP_DecryptUpdate(c, out, &n, sealed.data, (int)len) == 1) &&
-           EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, sizeof tag, tag) == 1 && EVP_DecryptFinal_ex(c, end, &n) == 1;
-out:
+    memcpy(expected, tag, sizeof expected);
+    bool good = c && writer_ok(&aad) && EVP_DecryptInit_ex(c, EVP_aes_256_gcm(), NULL, at->content_key, nonce) == 1 &&
+                EVP_DecryptUpdate(c, NULL, &n, aad.data, (int)aad.len) == 1 &&
+                (cipher.len == 0 || EVP_DecryptUpdate(c, out, &n, cipher.data, (int)cipher.len) == 1) &&
+                EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, sizeof expected, expected) == 1 &&
+                EVP_DecryptFinal_ex(c, end, &n) == 1;
     EVP_CIPHER_CTX_free(c);
     writer_release(&aad);
     return good;
-}
-
-/* --- two threads ---------------------------------------------------------------------------------- */
-
-struct crew {
-    atomic_uint_fast64_t next;
-    atomic_bool failed;
-    uint64_t count;
-    bool (*work)(void *ctx, uint64_t i);
-    void *ctx;
-};
-
-static void crew_work(struct crew *c, void (*tick)(void *ctx))
-{
-    for (;;) {
-        uint64_t i = atomic_fetch_add(&c->next, 1);
-        if (i >= c->count || atomic_load(&c->failed))
-            return;
-        if (!c->work(c->ctx, i))
-            atomic_store(&c->failed, true);
-        else if (tick)
-            tick(c->ctx);
-    }
-}
-
-static void *crew_thread(void *arg)
-{
-    crew_work(arg, NULL);
-    return NULL;
-}
-
-bool engine_artefact_parallel(uint64_t count, bool (*work)(void *ctx, uint64_t i), void (*tick)(void *ctx), void *ctx)
-{
-    struct crew c = {.count = count, .work = work, .ctx = ctx};
-    pthread_t other;
-    bool two = count > 1 && pthread_create(&other, NULL, crew_thread, &c) == 0;
-    crew_work(&c, tick);
-    if (two)
-        pthread_join(other, NULL);
-    return !atomic_load(&c.failed);
 }

@@ -27,13 +27,8 @@ MUST_CHECK bool engine_artefact_expand(uint8_t out[32], struct span key, const c
 /* out has chunk.len + 16 bytes. */
 MUST_CHECK bool engine_artefact_encrypt(const struct engine_artefact_place *at, uint64_t index, struct span chunk,
                                         uint8_t *out);
-/* `out` has sealed.len - 16 bytes; nothing of it may be used when this returns false. */
-MUST_CHECK bool engine_artefact_decrypt(const struct engine_artefact_place *at, uint64_t index, struct span sealed,
-                                        uint8_t *out);
-
-/* Call work(ctx, i) for every i below `count` from this thread and one more; stops early when one returns false.
- * `tick`, on this thread only, follows each of this thread's calls. */
-MUST_CHECK bool engine_artefact_parallel(uint64_t count, bool (*work)(void *ctx, uint64_t i), void (*tick)(void *ctx),
-                                         void *ctx);
+/* `out` has cipher.len bytes and may be `cipher` itself; nothing of it may be used when this returns false. */
+MUST_CHECK bool engine_artefact_decrypt(const struct engine_artefact_place *at, uint64_t index, struct span cipher,
+                                        const uint8_t tag[ENGINE_ARTEFACT_TAG], uint8_t *out);
 
 #endif

@@ -1,6 +1,7 @@
 /* files.c - a model's files, read whole into anonymous memory. */
 #include "engine/files.h"
 
+#include "engine/crew.h"
 #include "engine/gguf.h"
 #include "engine/safetensors.h"
 #include "engine/shards.h"
@@ -14,7 +15,7 @@
 #include <unistd.h>
 
 #define FILE_LEN_MAX ((uint64_t)1 << 42)
-#define READ_STEP ((size_t)64 << 20)
+#define READ_STEP ((size_t)4 << 20)
 #define DONTNEED_LOCKED 24 /* MADV_DONTNEED_LOCKED of Linux 5.18; older headers lack it */
 
 static size_t page_round(size_t len)
@@ -82,17 +83,36 @@ uint8_t *engine_files_add(struct engine_files *files, const char *path, size_t l
     return memory;
 }
 
-static bool read_all(int fd, uint8_t *to, size_t len)
+static bool read_at(int fd, uint8_t *to, size_t len, size_t at)
 {
     while (len > 0) {
-        ssize_t got = read(fd, to, len < READ_STEP ? len : READ_STEP);
+        ssize_t got = pread(fd, to, len, (off_t)at);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
             return false;
-        to += got, len -= (size_t)got;
+        to += got, at += (size_t)got, len -= (size_t)got;
     }
     return true;
+}
+
+struct reading {
+    int fd;
+    uint8_t *to;
+    size_t len;
+};
+
+static bool read_step(void *ctx, uint64_t i)
+{
+    const struct reading *r = ctx;
+    size_t at = (size_t)i * READ_STEP, left = r->len - at;
+    return read_at(r->fd, r->to + at, left < READ_STEP ? left : READ_STEP, at);
+}
+
+static bool read_all(int fd, uint8_t *to, size_t len)
+{
+    struct reading r = {fd, to, len};
+    return engine_crew((len + READ_STEP - 1) / READ_STEP, read_step, NULL, &r);
 }
 
 /* --- what lies before the tensors' data -------------------------------------------------------------- */
@@ -105,7 +125,7 @@ static bool read_gguf_head(int fd, uint8_t *to, size_t len)
     for (size_t have = 0, want = HEAD_STEP; have < len; want *= 4) {
         struct engine_problem why = {ENGINE_OK, ""};
         size_t n = want < len ? want : len;
-        if (!read_all(fd, to + have, n - have))
+        if (!read_at(fd, to + have, n - have, have))
             return false;
         have = n;
         engine_gguf_close(engine_gguf_parse(span_of(to, have), &why));
@@ -119,13 +139,13 @@ static bool read_safetensors_head(int fd, uint8_t *to, size_t len)
 {
     uint64_t head = 0;
     if (len < sizeof head)
-        return read_all(fd, to, len);
-    if (!read_all(fd, to, sizeof head))
+        return read_at(fd, to, len, 0);
+    if (!read_at(fd, to, sizeof head, 0))
         return false;
     memcpy(&head, to, sizeof head); /* we run on little-endian machines only */
     if (head > ENGINE_SAFETENSORS_HEADER_MAX || head > len - sizeof head)
         return true; /* its parser will say so */
-    return read_all(fd, to + sizeof head, (size_t)head);
+    return read_at(fd, to + sizeof head, (size_t)head, sizeof head);
 }
 
 static bool is_weights(const char *name)

@@ -77,19 +77,24 @@ static int unpair(int row, int dim)
     return row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
 }
 
+#define PAGE_LARGE ((size_t)2 << 20)
+
 struct giving {
-    struct span file; /* still in memory */
+    struct span file;
     size_t stride;
-    int rows; /* given back already */
+    size_t given; /* bytes of `file` */
 };
 
 static void give_back(void *ctx, int rows)
 {
     struct giving *g = ctx;
-    size_t len = (size_t)(rows - g->rows) * g->stride;
-    engine_files_discard(span_of(g->file.data, len));
-    g->file = span_of(g->file.data + len, g->file.len - len);
-    g->rows = rows;
+    size_t len = (size_t)rows * g->stride, whole = len;
+    if (len < g->file.len) /* whole large pages only: to split one costs more than to keep it until the next call */
+        whole = len - ((uintptr_t)g->file.data + len) % PAGE_LARGE;
+    if (whole > len || whole <= g->given)
+        return;
+    engine_files_discard(span_of(g->file.data + g->given, whole - g->given));
+    g->given = whole;
 }
 
 static void matrix_part(struct loader *l, struct kern_matrix *out, const struct model_tensor *t, int layer,
