@@ -399,16 +399,18 @@ static double status_bytes(const char *field)
     return 1024.0 * (double)kb;
 }
 
-/* In a process of its own: nothing else may have raised its peak. */
+/* In a process of its own: nothing else may have raised its peak. The file is in the page cache, and the host of a
+ * virtual machine has given the memory before: how fast either comes is not the engine's doing. */
 static void start(const char *path)
 {
     enum { KV = 64 << 20 };
     struct stat info;
     struct machine machine;
-    char ours[96], reference[96];
+    char ours[96], reference[128];
     struct engine_options options = {.context_max = 4096, .kv_bytes = KV, .threads = 2};
     if (stat(path, &info) != 0)
         exit(1);
+    double got = machine_warm(path, (size_t)info.st_size * 23 / 20 + KV + (200 << 20));
     struct machine_watch watch;
     machine_watch(&watch);
     world.engine = open_engine(path, &options);
@@ -424,8 +426,8 @@ static void start(const char *path)
         exit(1);
     double floor = (double)info.st_size / machine.read;
     snprintf(ours, sizeof ours, "%.2f s", ready);
-    snprintf(reference, sizeof reference, "%.2f s to read its %.0f MB at %.0f GB/s", floor, (double)info.st_size / 1e6,
-             machine.read / 1e9);
+    snprintf(reference, sizeof reference, "%.2f s to read its %.0f MB at %.0f GB/s; memory was there, got in %.1f s",
+             floor, (double)info.st_size / 1e6, machine.read / 1e9, got);
     if (busy)
         row_busy("ready");
     else

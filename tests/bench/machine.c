@@ -1,5 +1,6 @@
 #include "machine.h"
 
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -63,6 +65,39 @@ double machine_foreign(const struct machine_watch *w)
 {
     double share = (others_seconds() - w->others) / (machine_now() - w->at);
     return share > 0 ? share : 0;
+}
+
+/* --- a machine whose host has nothing left to do ------------------------------------------------------- */
+
+static void touch(size_t bytes)
+{
+    uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        _exit(1);
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    for (size_t i = 0; i < bytes; i += 4096)
+        memory[i] = 1;
+    _exit(0);
+}
+
+double machine_warm(const char *path, size_t bytes)
+{
+    enum { TOUCHERS = 2 };
+    static uint8_t buf[1 << 20];
+    pid_t child[TOUCHERS];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && read(fd, buf, sizeof buf) > 0)
+        ;
+    if (fd >= 0)
+        close(fd);
+    double begin = machine_now();
+    for (int i = 0; i < TOUCHERS; i++)
+        if ((child[i] = fork()) == 0)
+            touch(bytes / TOUCHERS);
+    for (int i = 0; i < TOUCHERS; i++)
+        if (child[i] > 0)
+            waitpid(child[i], NULL, 0);
+    return machine_now() - begin;
 }
 
 /* --- memory ------------------------------------------------------------------------------------------ */

@@ -5,6 +5,8 @@
 
 #include "kernels/pool.h"
 
+#include <stddef.h>
+
 struct machine {
     double read;          /* bytes a second from memory, the best way found */
     int streams, ahead;   /* that way: streams a thread, bytes of software prefetch (0: none) */
@@ -20,6 +22,10 @@ bool machine_measure(struct machine *m, struct kern_pool *pool);
 double machine_read(const struct machine *m, struct kern_pool *pool);
 void machine_release(void); /* the memory that was read */
 void machine_print_flags(void);
+/* Read `path` into the page cache, then have `bytes` of memory touched and freed by processes of their own. Returns the
+ * seconds that the second took. A virtual machine's host may back memory only when it is touched, at less than 1 GB/s:
+ * whoever times what a program does with new memory calls this right before. */
+double machine_warm(const char *path, size_t bytes);
 
 double machine_median(double *v, int n); /* sorts `v` */
 
