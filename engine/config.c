@@ -172,6 +172,30 @@ static bool set_value(struct config *c, const struct entry *e, const char *value
     return false;
 }
 
+/* What the option takes, for whoever gave something else. */
+static const char *wanted(const struct entry *e, char out[96])
+{
+    switch (e->kind) {
+    case NUMBER:
+        snprintf(out, 96, "a whole number from %llu to %llu", (unsigned long long)e->min, (unsigned long long)e->max);
+        return out;
+    case SIZE:
+        return "a size such as 512MiB or 4GiB";
+    case DURATION:
+        snprintf(out, 96, "a time such as 30s or 5m, %llu to %llu seconds", (unsigned long long)e->min,
+                 (unsigned long long)e->max);
+        return out;
+    case BOOL:
+        return "yes or no";
+    case TEXT:
+        snprintf(out, 96, "a text of at most %zu bytes", e->cap - 1);
+        return out;
+    default:
+        snprintf(out, 96, "%d times a text of at most %d bytes", CONFIG_LIST_MAX, CONFIG_ADDRESS_MAX - 1);
+        return out;
+    }
+}
+
 /* --- file ------------------------------------------------------------------------------------------------------ */
 
 static void read_entry(struct policy_group *g, struct config *c, const struct entry *e)
@@ -255,7 +279,9 @@ static bool read_environment(struct config *c, char why[512])
         if (entries[i].kind == LIST)
             ((struct config_list *)(void *)((char *)c + entries[i].offset))->count = 0;
         if (!set_value(c, &entries[i], value)) {
-            snprintf(why, 512, "%s: '%.60s' is not a value for it (%s)", name, value, entries[i].help);
+            char want[96];
+            snprintf(why, 512, "%s: '%.60s' is not a value for it: it takes %s", name, value,
+                     wanted(&entries[i], want));
             return false;
         }
     }
@@ -282,8 +308,9 @@ static void apply_entry(struct argp_state *state, struct flags *f, size_t i, con
         ((struct config_list *)(void *)((char *)f->config + e->offset))->count = 0;
         f->cleared[i] = true;
     }
+    char want[96];
     if (!set_value(f->config, e, value))
-        argp_error(state, "--%s: '%.60s' is not a value for it (%s)", e->flag, value, e->help);
+        argp_error(state, "--%s: '%.60s' is not a value for it: it takes %s", e->flag, value, wanted(e, want));
 }
 
 static void check_fixed(struct argp_state *state, const struct fixed *x, const char *value)

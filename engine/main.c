@@ -12,8 +12,11 @@ int main(int argc, char **argv)
 {
     static struct config config;
     char why[512];
-    if (argc > 1 && strcmp(argv[1], "plan") == 0)
+    static char plan_name[] = "airlock-engine plan"; /* what its usage line says */
+    if (argc > 1 && strcmp(argv[1], "plan") == 0) {
+        argv[1] = plan_name;
         return plan_main(argc - 1, argv + 1);
+    }
     if (!config_load(&config, argc, argv, why)) {
         fprintf(stderr, "airlock-engine: %s\n", why);
         return NODE_EXIT_START;

@@ -93,6 +93,17 @@ static const struct {
     {"--seed=x", "seed"},
 };
 
+/* What was wrong, and what it takes. */
+START_TEST(a_bad_value_says_what_it_takes)
+{
+    setenv("AIRLOCK_ENGINE_MAX_NUM_SEQS", "9999", 1);
+    ck_assert(!load(NULL, NULL, NULL));
+    unsetenv("AIRLOCK_ENGINE_MAX_NUM_SEQS");
+    ck_assert_str_eq(
+        why, "AIRLOCK_ENGINE_MAX_NUM_SEQS: '9999' is not a value for it: it takes a whole number from 1 to 4096");
+}
+END_TEST
+
 START_TEST(bad_values_are_refused_by_name)
 {
     ck_assert(!load(bad[_i].flag, NULL, NULL));
@@ -155,6 +166,7 @@ static void add_tests(TCase *t)
 {
     tcase_add_test(t, devices_that_are_not_there_are_refused);
     tcase_add_test(t, the_later_wins);
+    tcase_add_test(t, a_bad_value_says_what_it_takes);
     tcase_add_test(t, flags_reach_the_engine);
     tcase_add_loop_test(t, bad_values_are_refused_by_name, 0, (int)(sizeof bad / sizeof *bad));
     tcase_add_loop_exit_test(t, misuse_ends_the_program, EX_USAGE, 0, (int)(sizeof misuse / sizeof *misuse));
