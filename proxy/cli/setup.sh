@@ -75,6 +75,9 @@ setup_build() {
         options="$options -DAIRLOCK_TESTS=ON"
     fi
     mkdir -p "$TOP/build"
+    local lock # two commands started at once must not build in one folder
+    exec {lock}>"$dir.lock"
+    flock "$lock"
     : >"$log" # one build's output: lint reads its warnings
     # ninja configures again by itself when a CMakeLists.txt or the set of files changes; other options need cmake.
     if [ ! -f "$dir/build.ninja" ] || [ "$(cat "$dir.options" 2>/dev/null)" != "$options" ]; then
@@ -88,6 +91,7 @@ setup_build() {
         grep -E 'error|FAILED|warning' -A5 "$log" | tail -n 40 >&2
         fail "the $kind build failed" "see above and $log" "please report it with that file"
     fi
+    exec {lock}>&-
 }
 
 MODEL_DIR=${AIRLOCK_MODELS:-${XDG_CACHE_HOME:-$HOME/.cache}/airlock/models}
