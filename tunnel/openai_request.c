@@ -312,7 +312,12 @@ static void parse_prompts(struct openai_request *r, struct fields *f, const char
         return;
     bool single = json_is_string(all) || is_ids(all);
     size_t count = single ? 1 : json_array_size(all);
-    if (count == 0 || count > TUNNEL_PROMPTS_MAX) {
+    if (count > TUNNEL_PROMPTS_MAX) {
+        fields_refuse(f, name, "%s has %zu entries; a request takes at most %d: send several requests", name, count,
+                      TUNNEL_PROMPTS_MAX);
+        return;
+    }
+    if (count == 0) {
         fields_refuse(f, name, "%s must be a text, an array of token ids, or an array of 1 to %d of these", name,
                       TUNNEL_PROMPTS_MAX);
         return;

@@ -370,6 +370,18 @@ START_TEST(a_call_without_arguments_is_an_empty_object)
 }
 END_TEST
 
+START_TEST(too_many_prompts_are_counted)
+{
+    struct openai_error why;
+    char body[2000] = "{\"input\":[";
+    for (int i = 0; i < 129; i++)
+        strcat(body, i ? ",\"x\"" : "\"x\"");
+    strcat(body, "]}");
+    ck_assert_ptr_null(openai_request_parse(TUNNEL_EMBED, span_str(body), &why));
+    ck_assert_str_eq(why.message, "input has 129 entries; a request takes at most 128: send several requests");
+}
+END_TEST
+
 /* An engine knows one name for structured output; clients asked by another. */
 START_TEST(a_refused_grammar_has_the_clients_name)
 {
@@ -500,6 +512,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_body_shows_what_was_asked_for);
     tcase_add_test(t, a_stream_shows_ids_and_no_thoughts);
     tcase_add_test(t, a_call_without_arguments_is_an_empty_object);
+    tcase_add_test(t, too_many_prompts_are_counted);
     tcase_add_test(t, a_refused_grammar_has_the_clients_name);
     tcase_add_test(t, a_completion_has_four_lists);
     tcase_add_test(t, vectors_come_as_numbers_or_base64);
