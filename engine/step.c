@@ -77,7 +77,7 @@ static void end_cancelled(struct engine *e)
         if (atomic_load(&ended->cancelled))
             job_fail(e, ended, 499, "cancelled", NULL, "the request was cancelled");
         else
-            job_fail(e, ended, 504, "timeout", NULL, "the request took longer than its time limit");
+            job_fail(e, ended, 504, "deadline_exceeded", NULL, "the request took longer than its time limit");
     }
 }
 

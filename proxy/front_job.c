@@ -398,6 +398,8 @@ static void submit(struct front *f, struct hx_req *r, const struct front_caller 
     j->in = in;
     j->responses = responses;
     j->stream = in->request.stream;
+    /* A little less than the door's own limit: the engine ends it with an error that the client can read. */
+    in->request.timeout_ms = f->config.limits.request_ms - f->config.limits.request_ms / 16;
     if (RAND_bytes(in->request.id, sizeof in->request.id) == 1)
         policy_hex_print(span_of(in->request.id, 16), id);
     else

@@ -33,6 +33,7 @@ static struct {
     uint8_t allowed[8][32];
     struct policy policy;
     uint64_t next_id;
+    uint32_t timeout_ms; /* of the newest request */
 } fake;
 
 struct fake_job {
@@ -99,7 +100,10 @@ static uint64_t fake_submit(void *ctx, struct span request, const uint8_t (*allo
     struct fake_job *j = calloc(1, sizeof *j);
     pthread_t t;
 
-    (void)ctx, (void)request;
+    struct tunnel_request asked;
+    (void)ctx;
+    if (tunnel_request_parse(&asked, request) == READER_OK) /* a sealed one is not for us to read */
+        fake.timeout_ms = asked.timeout_ms;
     fake.allowed_count = count;
     if (count)
         memcpy(fake.allowed, allowed, count * 32);
