@@ -6,6 +6,7 @@ several. A sample during which others used more than a tenth of a processor does
 machine makes llama.cpp's two threads collapse, which would flatter us."""
 import json
 import os
+import pathlib
 import re
 import statistics
 import subprocess
@@ -175,6 +176,32 @@ def files():
             yield label, path, suffix == "bf16"
 
 
+# --- tokenizers ----------------------------------------------------------------------------------------------
+
+def tokenizers(listed):
+    """(label, path): the real models, then vocabularies that come with the peer's source."""
+    yield from ((label.rsplit(" ", 1)[0], path) for label, path, _ in listed[:2])
+    vocabularies = os.path.join(CACHE, "llama_cpp_python-0.3.36/vendor/llama.cpp/models")
+    for label, name in (("Llama 3", "llama-bpe"), ("Qwen 2", "qwen2")):
+        yield label, os.path.join(vocabularies, f"ggml-vocab-{name}.gguf")
+
+
+def tokenizer(label, path, texts):
+    case = f"tokenizer, prose, {label}"
+    if not ONLY.search(case):
+        return
+    if not path or not os.path.exists(path):
+        row(case, result="skipped: the file is not here")
+        return
+    text, _ = run([os.path.join(TOOLS, "bench_tokenizer"), "--model", path, *texts])
+    found = re.search(r"^tokenizer ([\d.]+) ([\d.]+)$", text, re.MULTILINE)
+    if found:
+        rate = float(found[1])
+        row(case, f"{rate:.1f} MB/s on one thread, {found[2]} bytes a token", goal=">= 5 MB/s", result="met" if rate >= 5 else "short")
+    else:
+        row(case, goal=">= 5 MB/s", result="short: bench_tokenizer failed")
+
+
 # --- the running engine --------------------------------------------------------------------------------------
 
 LONG = os.environ.get("BENCH_LONG", "0") != "0"
@@ -211,6 +238,10 @@ def main():
     smol, gemma = listed[0], listed[1]
     if ONLY.search("scheduling, KV cache"):
         print(run([os.path.join(TOOLS, "bench_sched")])[0], end="", flush=True)
+    texts = sorted(str(f) for folder in (".", "*", "*/*") for f in pathlib.Path(TOP).glob(folder + "/*.md")
+                   if "build" not in f.relative_to(TOP).parts and "results" not in f.parts)
+    for label, path in tokenizers(listed):
+        tokenizer(label, path, texts)
     for label, path, _ in (smol, gemma):
         serving(label, path, ["arrivals", "prefix", "overload"])
     serving(gemma[0], gemma[1], ["sampling", "admission"])
