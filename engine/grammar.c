@@ -489,6 +489,12 @@ void engine_grammar_close(struct engine_grammar *g)
     free(g);
 }
 
+size_t engine_grammar_bytes(const struct engine_grammar *g)
+{
+    const struct automaton *a = &g->a;
+    return sizeof *g + a->edge_cap * sizeof *a->edges + a->node_cap * (sizeof *a->first + sizeof *a->is_end);
+}
+
 /* --- answering ----------------------------------------------------------------------------------- */
 
 engine_grammar_state engine_grammar_start(const struct engine_grammar *g)

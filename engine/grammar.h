@@ -44,6 +44,8 @@ MUST_CHECK struct engine_grammar *engine_grammar_compile_tools(const json_t *too
                                                                bool many, const struct engine_grammar_vocab *v,
                                                                struct engine_problem *why);
 void engine_grammar_close(struct engine_grammar *g); /* NULL is fine */
+/* Memory of the automaton: what a grammar takes while its request waits. */
+size_t engine_grammar_bytes(const struct engine_grammar *g);
 
 /* Where an answer stands; a plain number, valid as long as its grammar. Negative: the answer does not fit, or the
  * grammar's states passed their limit; it stays so. */

@@ -8,9 +8,10 @@
 #include "verifier/base/utf8.h"
 
 enum {
-    PROMPT_TEXT_MAX = 64 << 20, /* bytes of a rendered conversation */
-    TOKEN_BYTES_MAX = 128,      /* of a token on the average of a whole prompt: no text comes near */
-    CONTINUED_TAIL = 256,       /* bytes by which the end of a message that is to be continued is found */
+    PROMPT_TEXT_MAX = 64 << 20,     /* bytes of a rendered conversation */
+    TOKEN_BYTES_MAX = 128,          /* of a token on the average of a whole prompt: no text comes near */
+    GRAMMARS_BYTES_MAX = 256 << 20, /* of the grammars of all requests that wait or run: most take some kilobytes */
+    CONTINUED_TAIL = 256,           /* bytes by which the end of a message that is to be continued is found */
 };
 
 /* Set by the function that refused: job_fail() has been called and the job is gone. */
@@ -377,6 +378,21 @@ static bool make_bad_words(struct engine *e, struct job *j)
 
 /* --- structured output ---------------------------------------------------------------------------------------- */
 
+/* Many requests that wait with the largest grammars would take all memory. */
+static bool count_grammar(struct engine *e, struct job *j)
+{
+    size_t bytes = engine_grammar_bytes(j->grammar);
+    pthread_mutex_lock(&e->lock);
+    bool fits = bytes <= GRAMMARS_BYTES_MAX - e->grammar_bytes;
+    j->grammar_bytes = fits ? bytes : 0;
+    e->grammar_bytes += j->grammar_bytes;
+    pthread_mutex_unlock(&e->lock);
+    if (!fits)
+        job_fail(e, j, 429, "overloaded", "response_format",
+                 "requests with large grammars are waiting; try again in a moment, or with a smaller grammar");
+    return fits;
+}
+
 /* Compiled here, off the step path. The vocabulary's order is made for the first request that needs it. */
 static bool make_grammar(struct engine *e, struct job *j)
 {
@@ -399,7 +415,7 @@ static bool make_grammar(struct engine *e, struct job *j)
     else
         j->grammar = engine_grammar_compile(kinds[q->format], q->format_text, e->grammar_vocab, &why);
     if (j->grammar)
-        return true;
+        return count_grammar(e, j);
     if (why.code == ENGINE_E_MEMORY)
         (void)short_of_memory(e, j);
     else

@@ -181,6 +181,7 @@ static void leave_list(struct engine *e, struct job *j)
     if (j->all_next)
         j->all_next->all_before = j->all_before;
     e->all_count--;
+    e->grammar_bytes -= j->grammar_bytes;
     pthread_mutex_unlock(&e->lock);
 }
 

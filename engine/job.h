@@ -65,6 +65,7 @@ struct job {
     bool thinking;                      /* the prompt ends inside <think> */
     json_t *tools;                      /* owned; NULL: none. Read by the step thread alone once that has the job */
     struct engine_grammar *grammar;     /* owned; NULL: answers are free. The step thread's once that has the job */
+    size_t grammar_bytes;               /* that count among the engine's, under its lock */
     uint32_t *allowed;                  /* owned: a bit for each id that may be chosen; NULL: all */
     struct engine_tokens bad_ids;       /* the forbidden words' ids, one word after the other */
     struct bad_word {
@@ -124,7 +125,8 @@ struct engine {
     struct queue intake, ready;
     struct job *all; /* every job that has not ended */
     size_t all_count;
-    size_t waiting_seqs; /* in the scheduler, after the last step */
+    size_t waiting_seqs;  /* in the scheduler, after the last step */
+    size_t grammar_bytes; /* of all jobs' grammars */
     uint64_t next_id;
     bool stopping, draining, broken, forget;
     struct tunnel_stats stats;

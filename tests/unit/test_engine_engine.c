@@ -385,6 +385,35 @@ START_TEST(structured_output)
 }
 END_TEST
 
+/* The largest grammars of requests that wait would fill the memory of everybody: beyond a limit they are refused. */
+START_TEST(large_grammars_are_counted)
+{
+    enum { FIT = 7 }; /* of 34 MiB each */
+    struct engine_options o = {0};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("", 4);
+    q->format = TUNNEL_FORMAT_REGEX;
+    q->format_text = span_str("(\\w{100}){1,4000}");
+    for (int i = 0; i < FIT; i++) {
+        watch_init(&watches[i]);
+        submit(e, q, &watches[i]);
+        engine_hold(e, watches[i].job, true);
+    }
+    run(e, q, &watches[FIT]);
+    ck_assert_uint_eq(watches[FIT].status, 429);
+    ck_assert_str_eq(watches[FIT].param, "response_format");
+    for (int i = 0; i < FIT; i++)
+        engine_hold(e, watches[i].job, false);
+    for (int i = 0; i < FIT; i++) {
+        wait_end(&watches[i]);
+        ck_assert_uint_eq(watches[i].status, 0);
+    }
+    run(e, q, &watches[FIT]); /* they are given back */
+    ck_assert_uint_eq(watches[FIT].status, 0);
+    close_engine(e);
+}
+END_TEST
+
 START_TEST(cancel_hold_drain_and_timeout)
 {
     struct engine_options o = {0};
@@ -576,6 +605,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, ids_come_back_and_prompts_are_cut);
     tcase_add_test(t, bad_requests_name_the_field);
     tcase_add_test(t, structured_output);
+    tcase_add_test(t, large_grammars_are_counted);
     tcase_add_test(t, cancel_hold_drain_and_timeout);
     tcase_add_test(t, queue_is_bounded);
     tcase_add_test(t, tokenize_and_back);
