@@ -88,16 +88,37 @@ size_t kern_matrix_bytes(const struct kern_matrix *m)
 
 /* --- unpacking ------------------------------------------------------------------------------------- */
 
-static uint8_t get_integer(const uint8_t *from, uint32_t bits, int lane, int k)
+/* A value of group `group`, whose row and column are byte `at` of each vector. */
+static uint8_t get_5(const uint8_t *at, int group)
 {
-    int group = k / 4, at = 4 * lane + k % 4;
+    if (group < 5)
+        return at[64 * group] & 31;
+    if (group == 5)
+        return (uint8_t)(at[0] >> 5 << 2 | at[64] >> 6);
+    if (group == 6)
+        return (uint8_t)(at[128] >> 5 << 2 | at[192] >> 6);
+    return (uint8_t)(at[256] >> 5 << 2 | (at[64] >> 5 & 1) << 1 | (at[192] >> 5 & 1));
+}
+
+static uint8_t get_6(const uint8_t *at, int group)
+{
+    at += 192 * (group / 4);
+    if (group % 4 < 3)
+        return at[64 * (group % 4)] & 63;
+    return (uint8_t)(at[0] >> 6 << 4 | at[64] >> 6 << 2 | at[128] >> 6);
+}
+
+static uint8_t get_integer(const uint8_t *block, uint32_t bits, int lane, int k)
+{
+    const uint8_t *at = block + 4 * lane + k % 4;
+    int group = k / 4;
+    if (bits == 5)
+        return get_5(at, group);
+    if (bits == 6)
+        return get_6(at, group);
     if (bits == 8)
-        return from[64 * group + at];
-    uint8_t q = (uint8_t)(from[64 * (group & 3) + at] >> (group < 4 ? 0 : 4) & 15);
-    for (uint32_t plane = 0; plane < bits - 4; plane++)
-        q = (uint8_t)(q | (from[256 + 64 * plane + 8 * (uint32_t)group + (uint32_t)at / 8] >> (at & 7) & 1)
-                              << (4 + plane));
-    return q;
+        return at[64 * group];
+    return at[64 * (group & 3)] >> (group < 4 ? 0 : 4) & 15;
 }
 
 static float half_at(const uint8_t *p)

@@ -2,9 +2,11 @@
  *
  * W is [rows][cols]; a product is y[m][row] = sum over col of x[m][col] * W[row][col]. Sixteen rows make a tile: in
  * every kernel a vector lane is a row, so no sum crosses lanes and each output's order of additions is fixed by its
- * tile alone. A tile holds its columns in blocks of 32; integer types keep eight groups of 4 columns x 16 rows of
- * bytes (or of nibbles: group g low, group g+4 high), and several blocks share a unit with one header of scales, so
- * that everything a unit needs is one aligned stream.
+ * tile alone. A tile holds its columns in blocks of 32, and several blocks share a unit with one header of scales, so
+ * that everything a unit needs is one aligned stream. Integer types keep a block as eight groups of 4 columns x 16
+ * rows, a vector of 64 bytes each. Values of fewer than 8 bits share vectors such that unpacking costs few operations:
+ * 4 bits: group g low, group g + 4 high; 6 bits: three vectors for four groups, the fourth in the top bits of the other
+ * three; 5 bits: five vectors for eight groups, the last three in the top bits of the other five (matrix_pack.c).
  *   value = scale * q + min, q unsigned; formats with signed q store min = -offset * scale or imply it.
  * The values are exactly those of the file (quant.h). */
 #ifndef KERNELS_MATRIX_H
@@ -26,17 +28,16 @@ enum kern_form {                   /* how a tile is stored; the pair (bits, scal
                  KERN_FORM_BF16,   /* [col / 2][16][2] bf16 */
                  KERN_FORM_Q4_0,   /* 2 blocks: f16 scale[2][16]; nibbles; offset 8 */
                  KERN_FORM_Q4_1,   /* 1 block: f16 scale[16], f16 min[16]; nibbles */
-                 KERN_FORM_Q5_0,   /* as Q4_0 with a bit plane a block; offset 16 */
-                 KERN_FORM_Q5_1,   /* as Q4_1 with a bit plane */
+                 KERN_FORM_Q5_0,   /* as Q4_0 with 5 bits; offset 16 */
+                 KERN_FORM_Q5_1,   /* as Q4_1 with 5 bits */
                  KERN_FORM_Q8_0,   /* 2 blocks: f16 scale[2][16]; bytes; offset 128 */
                  KERN_FORM_IQ4_NL, /* as Q4_0, nibbles index a table; offset 128 */
                  KERN_FORM_MXFP4,  /* 4 blocks: u8 exponent[4][16]; nibbles index a table; offset 16 */
                  KERN_FORM_Q4_K,   /* 8 blocks: f16 d[16], f16 dmin[16], u8 scale[8][16], u8 min[8][16]; nibbles */
-                 KERN_FORM_Q5_K,   /* as Q4_K with a bit plane */
-                 KERN_FORM_Q6_K, /* 8 blocks: f16 d[16], 32 bytes pad, i8 scale[16][16]; nibbles, two bit planes; offset
-                                    32 */
-                 KERN_FORM_Q3_K, /* as Q6_K without bit planes; offset 4 */
-                 KERN_FORM_Q2_K, /* 8 blocks: f16 d[16], f16 dmin[16], u8 scale[16][16], u8 min[16][16]; nibbles */
+                 KERN_FORM_Q5_K,   /* as Q4_K with 5 bits */
+                 KERN_FORM_Q6_K,   /* 8 blocks: f16 d[16], 32 bytes pad, i8 scale[16][16]; 6 bits; offset 32 */
+                 KERN_FORM_Q3_K,   /* as Q6_K with nibbles; offset 4 */
+                 KERN_FORM_Q2_K,   /* 8 blocks: f16 d[16], f16 dmin[16], u8 scale[16][16], u8 min[16][16]; nibbles */
                  KERN_FORM_IQ4_XS, /* 8 blocks: f16 d[16], 32 bytes pad, i8 scale[8][16]; nibbles index a table; offset
                                       128 */
                  KERN_FORMS
@@ -47,7 +48,7 @@ struct kern_form_info {
     bool integer;        /* multiplied with activations quantized to int8 */
     uint32_t unit;       /* blocks of a unit */
     uint32_t head;       /* bytes of a unit's header */
-    uint32_t block;      /* bytes of a block after the header: 256 nibbles or 512 bytes, 64 for each bit plane */
+    uint32_t block;      /* bytes of a block after the header: 64 for each of `bits` */
     uint32_t bits;       /* of q: 4, 5, 6 or 8; 0 for floats */
     int offset;          /* q - offset is the signed value; 0: the file has a min */
     const int8_t *table; /* 16 signed values that nibbles index, or NULL; then q = table[nibble] + offset */

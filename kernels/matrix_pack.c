@@ -55,28 +55,74 @@ static void pair_up(uint8_t pair[16], const uint8_t *in, int shift, uint64_t mas
 
 #define EACH_BYTE(bits) (UINT64_C(0x0101010101010101) * (bits))
 
-/* Bit `bit` of each of 32 bytes. */
-static uint32_t plane_of(const uint8_t *in, int bit)
+/* 32 values: four bits of `low` from bit `shift` on, above them those of `mask` of `high` from bit `from` on. */
+static void put_above(uint32_t q[8], const uint8_t *low, int shift, const uint8_t *high, int from, uint64_t mask)
 {
-    uint32_t out = 0;
-    for (int i = 0; i < 4; i++) {
-        uint64_t eight;
-        memcpy(&eight, in + 8 * i, 8);
-        /* the product's top byte collects the eight lowest bits, first byte lowest; no two of its terms meet */
-        out |= (uint32_t)((eight >> bit & EACH_BYTE(1)) * UINT64_C(0x0102040810204080) >> 56) << 8 * i;
+    for (size_t i = 0; i < 32; i += 8) {
+        uint64_t a, b;
+        memcpy(&a, low + i, 8);
+        memcpy(&b, high + i, 8);
+        a = (a >> shift & EACH_BYTE(15)) | (b >> from & mask) << 4;
+        memcpy((uint8_t *)q + i, &a, 8);
     }
-    return out;
 }
 
-static uint32_t plane_at(const uint8_t *p)
+/* Values k and k + 16 share byte k; bit k of the four bytes at `plane` is value k's fifth. */
+static void put_plane(uint32_t q[8], const uint8_t *pairs, const uint8_t *plane)
 {
-    uint32_t word;
-    memcpy(&word, p, sizeof word);
-    return word;
+    for (size_t i = 0; i < 4; i++) {
+        uint64_t eight, bits = plane[i] * EACH_BYTE(1) & UINT64_C(0x8040201008040201);
+        memcpy(&eight, pairs + i % 2 * 8, 8);
+        bits = (bits + EACH_BYTE(127)) >> 7 & EACH_BYTE(1); /* one where the byte is not zero */
+        eight = (eight >> (i < 2 ? 0 : 4) & EACH_BYTE(15)) | bits << 4;
+        memcpy((uint8_t *)q + 8 * i, &eight, 8);
+    }
 }
 
-/* The four lower bits of the block's 32 values, value k with value k + 16 in byte k (Q8_0: 32 bytes): in the stored
- * block itself where it has this order, else in `own`. */
+#define EACH_OF_4(bits) (UINT32_C(0x01010101) * (bits))
+
+/* Eight words of 4 values of 5 bits into five: the last three words' bits lie above the other five's. */
+static void join_5(uint32_t out[5], const uint32_t q[8])
+{
+    out[0] = q[0] | (q[5] >> 2 & EACH_OF_4(7)) << 5;
+    out[1] = q[1] | (q[5] & EACH_OF_4(3)) << 6 | (q[7] >> 1 & EACH_OF_4(1)) << 5;
+    out[2] = q[2] | (q[6] >> 2 & EACH_OF_4(7)) << 5;
+    out[3] = q[3] | (q[6] & EACH_OF_4(3)) << 6 | (q[7] & EACH_OF_4(1)) << 5;
+    out[4] = q[4] | (q[7] >> 2 & EACH_OF_4(7)) << 5;
+}
+
+/* Four words of 4 values of 6 bits into three. */
+static void join_6(uint32_t out[3], const uint32_t q[4])
+{
+    out[0] = q[0] | (q[3] >> 4 & EACH_OF_4(3)) << 6;
+    out[1] = q[1] | (q[3] >> 2 & EACH_OF_4(3)) << 6;
+    out[2] = q[2] | (q[3] & EACH_OF_4(3)) << 6;
+}
+
+/* A block of 5 or 6 bits. */
+static void join(uint8_t own[32], enum kern_form form, const uint8_t *in, int sub)
+{
+    uint32_t q[8], out[8] = {0};
+    if (form == KERN_FORM_Q5_0)
+        put_plane(q, in + 6, in + 2);
+    else if (form == KERN_FORM_Q5_1)
+        put_plane(q, in + 8, in + 4);
+    else if (form == KERN_FORM_Q5_K)
+        put_above(q, in + 48 + sub / 2 * 32, 4 * (sub % 2), in + 16, sub, EACH_BYTE(1));
+    else
+        put_above(q, in + 64 * (sub / 4) + 32 * (sub & 1), sub % 4 < 2 ? 0 : 4, in + 128 + 32 * (sub / 4),
+                  2 * (sub % 4), EACH_BYTE(3));
+    if (form == KERN_FORM_Q6_K) {
+        join_6(out, q);
+        join_6(out + 3, q + 4);
+    } else {
+        join_5(out, q);
+    }
+    memcpy(own, out, sizeof out);
+}
+
+/* The words of a block: of 4 bits, value k with value k + 16 in byte k; of 8 bits, bytes; of 5 and 6, joined. In the
+ * stored block itself where it has this order, else in `own`. */
 static const uint8_t *words_of(uint8_t own[32], enum kern_form form, const uint8_t *in, int sub)
 {
     switch (form) {
@@ -85,10 +131,6 @@ static const uint8_t *words_of(uint8_t own[32], enum kern_form form, const uint8
         return in + 2;
     case KERN_FORM_Q4_1:
         return in + 4;
-    case KERN_FORM_Q5_0:
-        return in + 6;
-    case KERN_FORM_Q5_1:
-        return in + 8;
     case KERN_FORM_MXFP4:
         return in + 1;
     case KERN_FORM_IQ4_XS:
@@ -102,11 +144,13 @@ static const uint8_t *words_of(uint8_t own[32], enum kern_form form, const uint8
         }
         break;
     case KERN_FORM_Q4_K:
-    case KERN_FORM_Q5_K:
-        pair_up(own, in + (form == KERN_FORM_Q4_K ? 16 : 48) + sub / 2 * 32, 4 * (sub % 2), EACH_BYTE(15));
+        pair_up(own, in + 16 + sub / 2 * 32, 4 * (sub % 2), EACH_BYTE(15));
         break;
+    case KERN_FORM_Q5_0:
+    case KERN_FORM_Q5_1:
+    case KERN_FORM_Q5_K:
     case KERN_FORM_Q6_K:
-        pair_up(own, in + 64 * (sub / 4) + 32 * (sub & 1), sub % 4 < 2 ? 0 : 4, EACH_BYTE(15));
+        join(own, form, in, sub);
         break;
     case KERN_FORM_Q3_K: {
         uint8_t high[16];
@@ -123,36 +167,6 @@ static const uint8_t *words_of(uint8_t own[32], enum kern_form form, const uint8
         break;
     }
     return own;
-}
-
-/* Bit 4 + `plane` of the block's 32 values. */
-static uint32_t plane_word(enum kern_form form, const uint8_t *in, int sub, int plane)
-{
-    switch (form) {
-    case KERN_FORM_Q5_0:
-        return plane_at(in + 2);
-    case KERN_FORM_Q5_1:
-        return plane_at(in + 4);
-    case KERN_FORM_Q5_K:
-        return plane_of(in + 16, sub);
-    case KERN_FORM_Q6_K:
-        return plane_of(in + 128 + 32 * (sub / 4), 2 * (sub % 4) + plane);
-    default:
-        return 0;
-    }
-}
-
-/* Nibble g of each row's word to nibble `lane` of eight bytes at 8g. */
-static void turn_planes(uint8_t *to, const uint32_t plane[KERN_TILE])
-{
-    for (size_t lane = 0; lane < KERN_TILE; lane += 2) {
-        uint32_t a = plane[lane], b = plane[lane + 1];
-        uint32_t even = (a & 0x0f0f0f0f) | (b & 0x0f0f0f0f) << 4, odd = (a >> 4 & 0x0f0f0f0f) | (b & 0xf0f0f0f0);
-        for (size_t g = 0; g < 8; g += 2) {
-            to[8 * g + lane / 2] = (uint8_t)(even >> 4 * g);
-            to[8 * (g + 1) + lane / 2] = (uint8_t)(odd >> 4 * g);
-        }
-    }
 }
 
 /* The scales of block `b` of a unit for row `lane` of the tile. */
@@ -220,7 +234,6 @@ static void pack_integers(const struct packing *p, const uint8_t *const rows[KER
     int blocks = m->cols / KERN_BLOCK, per = (int)p->quant->block / KERN_BLOCK;
     const uint8_t *from[KERN_TILE];
     uint8_t own[KERN_TILE][32];
-    uint32_t plane[KERN_TILE] = {0};
 
     for (size_t lane = count; lane < KERN_TILE; lane++)
         from[lane] = zeros;
@@ -233,12 +246,10 @@ static void pack_integers(const struct packing *p, const uint8_t *const rows[KER
             from[lane] = words_of(own[lane], m->form, rows[lane] + at, sub);
             put_scales(unit, m->form, rows[lane] + at, b, lane);
         }
-        turn(to, from, form->bits == 8 ? 8 : 4);
-        for (int i = 0; form->bits < 8 && i + 4 < (int)form->bits; i++) {
-            for (size_t lane = 0; lane < count; lane++)
-                plane[lane] = plane_word(m->form, rows[lane] + at, sub, i);
-            turn_planes(to + 256 + 64 * i, plane);
-        }
+        turn(to, from, form->bits & ~3u);
+        for (size_t w = form->bits & ~3u; w < form->bits; w++)
+            for (size_t lane = 0; lane < KERN_TILE; lane++)
+                memcpy(to + 4 * (KERN_TILE * w + lane), from[lane] + 4 * w, 4);
     }
 }
 

@@ -24,18 +24,6 @@ ALWAYS __m256 exponents(const uint8_t *p)
     return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
 }
 
-/* 32 bits to 32 bytes of `value` or 0. */
-ALWAYS __m256i plane(const uint8_t *p, char value)
-{
-    int32_t word;
-    memcpy(&word, p, sizeof word);
-    const __m256i spread =
-        _mm256_setr_epi64x(0x0000000000000000, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-    const __m256i bits = _mm256_set1_epi64x((long long)0x8040201008040201);
-    __m256i each = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(word), spread), bits);
-    return _mm256_and_si256(_mm256_cmpeq_epi8(each, bits), _mm256_set1_epi8(value));
-}
-
 ALWAYS bool is_table(enum kern_form form)
 {
     return form == KERN_FORM_IQ4_NL || form == KERN_FORM_IQ4_XS || form == KERN_FORM_MXFP4;
@@ -47,20 +35,61 @@ ALWAYS bool is_halved(enum kern_form form)
     return form == KERN_FORM_Q6_K || form == KERN_FORM_Q3_K || form == KERN_FORM_Q2_K;
 }
 
+ALWAYS bool is_5_bits(enum kern_form form)
+{
+    return form == KERN_FORM_Q5_0 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q5_K;
+}
+
+/* The half of the vector that these rows are. */
+ALWAYS __m256i vector_at(const uint8_t *block, int at, int half)
+{
+    return _mm256_load_si256((const __m256i *)(const void *)(block + 64 * at + 32 * half));
+}
+
+/* Bits `mask` of each byte from `a`, the others from `b`. */
+ALWAYS __m256i bits_of(int mask, __m256i a, __m256i b)
+{
+    __m256i m = _mm256_set1_epi8((char)mask);
+    return _mm256_or_si256(_mm256_and_si256(m, a), _mm256_andnot_si256(m, b));
+}
+
+/* Bits as matrix_pack.c's join_5 puts them. */
+ALWAYS __m256i load_group_5(const uint8_t *block, int g, int half)
+{
+    if (g < 5)
+        return _mm256_and_si256(vector_at(block, g, half), _mm256_set1_epi8(31));
+    __m256i high = _mm256_srli_epi16(vector_at(block, 2 * (g - 5), half), 3), low;
+    if (g < 7)
+        low = _mm256_srli_epi16(vector_at(block, 2 * (g - 5) + 1, half), 6);
+    else
+        low = bits_of(2, _mm256_srli_epi16(vector_at(block, 1, half), 4),
+                      _mm256_srli_epi16(vector_at(block, 3, half), 5));
+    return _mm256_and_si256(bits_of(28, high, low), _mm256_set1_epi8(31));
+}
+
+ALWAYS __m256i load_group_6(const uint8_t *block, int g, int half)
+{
+    const uint8_t *part = block + 192 * (g / 4);
+    __m256i all = _mm256_set1_epi8(63);
+    if (g % 4 < 3)
+        return _mm256_and_si256(vector_at(part, g % 4, half), all);
+    __m256i high =
+        bits_of(48, _mm256_srli_epi16(vector_at(part, 0, half), 2), _mm256_srli_epi16(vector_at(part, 1, half), 4));
+    return _mm256_and_si256(bits_of(60, high, _mm256_srli_epi16(vector_at(part, 2, half), 6)), all);
+}
+
 /* 32 unsigned values of group `g`, rows 8 * half .. 8 * half + 7. */
 ALWAYS __m256i load_group(enum kern_form form, const uint8_t *block, int g, int half, __m256i table)
 {
     if (form == KERN_FORM_Q8_0)
-        return _mm256_load_si256((const __m256i *)(const void *)(block + 64 * g + 32 * half));
-    __m256i pair = _mm256_load_si256((const __m256i *)(const void *)(block + 64 * (g & 3) + 32 * half));
-    __m256i q = _mm256_and_si256(g < 4 ? pair : _mm256_srli_epi16(pair, 4), _mm256_set1_epi8(15));
-    if (is_table(form))
-        return _mm256_shuffle_epi8(table, q);
-    if (form == KERN_FORM_Q5_0 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q5_K || form == KERN_FORM_Q6_K)
-        q = _mm256_or_si256(q, plane(block + 256 + 8 * g + 4 * half, 16));
+        return vector_at(block, g, half);
+    if (is_5_bits(form))
+        return load_group_5(block, g, half);
     if (form == KERN_FORM_Q6_K)
-        q = _mm256_or_si256(q, plane(block + 320 + 8 * g + 4 * half, 32));
-    return q;
+        return load_group_6(block, g, half);
+    __m256i pair = vector_at(block, g & 3, half);
+    __m256i q = _mm256_and_si256(g < 4 ? pair : _mm256_srli_epi16(pair, 4), _mm256_set1_epi8(15));
+    return is_table(form) ? _mm256_shuffle_epi8(table, q) : q;
 }
 
 ALWAYS __m256i dot_4(enum kern_form form, __m256i sum, __m256i w, __m256i x)

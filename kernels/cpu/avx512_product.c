@@ -1,10 +1,12 @@
 /* avx512_product.c - products with AVX-512 and VNNI. A lane is a row of W. For integers, one dpbusd multiplies 4
  * columns x 16 rows of weights (unsigned) with 4 quantized activations broadcast to all lanes, 8 of them make a block
  * of 32 exactly; scale, min and the activations' scale follow once a block in f32. Two tiles share each broadcast, up
- * to six rows of activations share each load of weights; a row's sums run in the same order whatever its company. */
+ * to six rows of activations share each load of weights; a row's sums run in the same order whatever its company.
+ * The two tiles are `apart` by half of the piece: a thread reads two streams from memory that never jump, which is
+ * what one row rests on (of two neighbours, each stream would end with its tile). */
 #include "kernels/cpu/avx512_weights.h"
 
-#define TILES 2 /* at once, when there is more than one row */
+#define TILES 2 /* at once */
 #define ROWS 6  /* at once: 2 x 6 integer and as many float sums fill the registers */
 #define ROWS_FLOAT 8
 
@@ -73,18 +75,19 @@ ALWAYS void block_part(enum kern_form form, const struct at *at, int tiles, int 
 }
 
 ALWAYS void integer_rows(enum kern_form form, int unit_blocks, const struct kern_matrix *w, int tile, int tiles,
-                         int rows, const struct kern_acts *a, size_t row, struct sums *sum)
+                         int apart, int rows, const struct kern_acts *a, size_t row, struct sums *sum)
 {
     const struct kern_form_info *info = kern_form_info(form);
     size_t head = info->head, block_bytes = info->block, unit_bytes = w->unit_bytes, col = 0;
     const uint8_t *unit = w->data + (size_t)tile * w->tile_bytes;
+    size_t tiles_apart = (size_t)apart * w->tile_bytes;
     __m512i table = load_table(form);
 
     for (int i = 0; i < w->units; i++, unit += unit_bytes) {
         struct at at;
 #pragma GCC unroll 2
         for (int t = 0; t < tiles; t++) {
-            at.head[t] = unit + (size_t)t * w->tile_bytes;
+            at.head[t] = unit + (size_t)t * tiles_apart;
             at.unit[t] = load_unit(form, at.head[t]);
         }
 #pragma GCC unroll 2
@@ -144,21 +147,21 @@ ALWAYS void float_rows(enum kern_form form, const struct kern_matrix *w, int til
 
 /* --- a piece --------------------------------------------------------------------------------------- */
 
-ALWAYS void integer_piece(enum kern_form form, int unit_blocks, int tiles, int rows, const struct kern_product *p,
-                          const struct kern_acts *a, int tile, int row)
+ALWAYS void integer_piece(enum kern_form form, int unit_blocks, int tiles, int apart, int rows,
+                          const struct kern_product *p, const struct kern_acts *a, int tile, int row)
 {
     struct sums sum;
 #pragma GCC unroll 2
     for (int t = 0; t < tiles; t++)
 #pragma GCC unroll 6
         for (int m = 0; m < rows; m++)
-            sum.of[t][m] = kern_avx512_start(p, tile + t);
-    integer_rows(form, unit_blocks, p->w, tile, tiles, rows, a, (size_t)row, &sum);
+            sum.of[t][m] = kern_avx512_start(p, tile + t * apart);
+    integer_rows(form, unit_blocks, p->w, tile, tiles, apart, rows, a, (size_t)row, &sum);
 #pragma GCC unroll 2
     for (int t = 0; t < tiles; t++)
 #pragma GCC unroll 6
         for (int m = 0; m < rows; m++)
-            kern_avx512_finish(p, tile + t, row + m, sum.of[t][m]);
+            kern_avx512_finish(p, tile + t * apart, row + m, sum.of[t][m]);
 }
 
 ALWAYS void float_piece(enum kern_form form, int rows, const struct kern_product *p, const struct kern_acts *a,
@@ -178,19 +181,21 @@ ALWAYS void float_piece(enum kern_form form, int rows, const struct kern_product
     static void name(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece)          \
     {                                                                                                                  \
         int tile = piece->tile, end = tile + piece->tiles, last = piece->first + piece->count, m;                      \
-        for (; piece->count > 1 && end - tile >= 2; tile += 2) {                                                       \
+        int half = piece->tiles / 2;                                                                                   \
+        for (; tile < piece->tile + half; tile++) {                                                                    \
             for (m = piece->first; last - m >= 6; m += 6)                                                              \
-                integer_piece(form, unit_blocks, 2, 6, p, a, tile, m);                                                 \
+                integer_piece(form, unit_blocks, 2, half, 6, p, a, tile, m);                                           \
             for (; last - m >= 4; m += 4)                                                                              \
-                integer_piece(form, unit_blocks, 2, 4, p, a, tile, m);                                                 \
+                integer_piece(form, unit_blocks, 2, half, 4, p, a, tile, m);                                           \
             for (; last - m >= 2; m += 2)                                                                              \
-                integer_piece(form, unit_blocks, 2, 2, p, a, tile, m);                                                 \
+                integer_piece(form, unit_blocks, 2, half, 2, p, a, tile, m);                                           \
             for (; m < last; m++)                                                                                      \
-                integer_piece(form, unit_blocks, 2, 1, p, a, tile, m);                                                 \
+                integer_piece(form, unit_blocks, 2, half, 1, p, a, tile, m);                                           \
         }                                                                                                              \
+        tile += half;                                                                                                  \
         for (; tile < end; tile++)                                                                                     \
             for (m = piece->first; m < last; m++)                                                                      \
-                integer_piece(form, unit_blocks, 1, 1, p, a, tile, m);                                                 \
+                integer_piece(form, unit_blocks, 1, 1, 1, p, a, tile, m);                                              \
     }
 
 #define FLOATS(name, form)                                                                                             \

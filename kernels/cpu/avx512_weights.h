@@ -15,25 +15,57 @@ ALWAYS bool is_halved(enum kern_form form)
     return form == KERN_FORM_Q6_K || form == KERN_FORM_Q3_K || form == KERN_FORM_Q2_K;
 }
 
+ALWAYS bool is_5_bits(enum kern_form form)
+{
+    return form == KERN_FORM_Q5_0 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q5_K;
+}
+
+ALWAYS __m512i vector_at(const uint8_t *block, int at)
+{
+    return _mm512_load_si512(block + 64 * at);
+}
+
+/* Bits `mask` of each byte from `a`, the others from `b`. */
+ALWAYS __m512i bits_of(int mask, __m512i a, __m512i b)
+{
+    return _mm512_ternarylogic_epi64(_mm512_set1_epi8((char)mask), a, b, 0xca);
+}
+
+/* Bits as matrix_pack.c's join_5 puts them. */
+ALWAYS __m512i load_group_5(const uint8_t *block, int g)
+{
+    if (g < 5)
+        return _mm512_and_si512(vector_at(block, g), _mm512_set1_epi8(31));
+    __m512i high = _mm512_srli_epi16(vector_at(block, 2 * (g - 5)), 3), low;
+    if (g < 7)
+        low = _mm512_srli_epi16(vector_at(block, 2 * (g - 5) + 1), 6);
+    else
+        low = bits_of(2, _mm512_srli_epi16(vector_at(block, 1), 4), _mm512_srli_epi16(vector_at(block, 3), 5));
+    return _mm512_and_si512(bits_of(28, high, low), _mm512_set1_epi8(31));
+}
+
+ALWAYS __m512i load_group_6(const uint8_t *block, int g)
+{
+    const uint8_t *half = block + 192 * (g / 4);
+    __m512i all = _mm512_set1_epi8(63);
+    if (g % 4 < 3)
+        return _mm512_and_si512(vector_at(half, g % 4), all);
+    __m512i high = bits_of(48, _mm512_srli_epi16(vector_at(half, 0), 2), _mm512_srli_epi16(vector_at(half, 1), 4));
+    return _mm512_and_si512(bits_of(60, high, _mm512_srli_epi16(vector_at(half, 2), 6)), all);
+}
+
 /* 64 unsigned values of group `g` of a block. */
 ALWAYS __m512i load_group(enum kern_form form, const uint8_t *block, int g, __m512i table)
 {
     if (form == KERN_FORM_Q8_0)
-        return _mm512_load_si512(block + 64 * g);
-    __m512i pair = _mm512_load_si512(block + 64 * (g & 3));
+        return vector_at(block, g);
+    if (is_5_bits(form))
+        return load_group_5(block, g);
+    if (form == KERN_FORM_Q6_K)
+        return load_group_6(block, g);
+    __m512i pair = vector_at(block, g & 3);
     __m512i q = _mm512_and_si512(g < 4 ? pair : _mm512_srli_epi16(pair, 4), _mm512_set1_epi8(15));
-    if (is_table(form))
-        return _mm512_shuffle_epi8(table, q);
-    if (form == KERN_FORM_Q5_0 || form == KERN_FORM_Q5_1 || form == KERN_FORM_Q5_K || form == KERN_FORM_Q6_K) {
-        uint64_t planes[2];
-        memcpy(&planes[0], block + 256 + 8 * g, 8);
-        q = _mm512_mask_add_epi8(q, planes[0], q, _mm512_set1_epi8(16));
-        if (form == KERN_FORM_Q6_K) {
-            memcpy(&planes[1], block + 320 + 8 * g, 8);
-            q = _mm512_mask_add_epi8(q, planes[1], q, _mm512_set1_epi8(32));
-        }
-    }
-    return q;
+    return is_table(form) ? _mm512_shuffle_epi8(table, q) : q;
 }
 
 ALWAYS __m512 halves(const uint8_t *p)
