@@ -1,6 +1,7 @@
-"""peers_verify.py - other verifiers on the same evidence in the same run. usage: peers_verify.py VECTORS < rows of
-bench_verify. Prints a row for each: ours is the cold row. A peer that checks less than we do says so in its row. Packages
-come from PyPI (bench_verify.sh); one that is not there is a skip. Processor time of this thread, least of several rounds."""
+"""peers_verify.py - other verifiers on the same evidence in the same run. usage: peers_verify.py VECTORS [MODULE=WHY...] <
+rows of bench_verify. Prints a row for each: ours is the cold row. A peer that checks less than we do says so in its row.
+Packages come from PyPI (bench_verify.sh); one that is not there is a skip, with WHY it could not be installed. Processor
+time of this thread, least of several rounds."""
 
 import importlib
 import json
@@ -95,7 +96,7 @@ def main():
             call = prepare(package)
             call()
         except ImportError:
-            row(what, "-", "-", "-", "-", f"skipped: {module} is not installed")
+            row(what, "-", "-", "-", "-", f"skipped: {module} is not installed: {WHY.get(module, 'its import fails')}")
             continue
         except Exception as problem:  # whatever a peer's binding raises
             row(what, "-", "-", "-", "-", f"skipped: it refuses this evidence: {str(problem).splitlines()[0][:80]}")
@@ -109,4 +110,5 @@ def main():
 
 
 VECTORS = sys.argv[1]
+WHY = dict(argument.split("=", 1) for argument in sys.argv[2:])
 main()
