@@ -10,6 +10,7 @@
 
 #include "engine/engine.h"
 #include "engine/grammar.h"
+#include "engine/pace.h"
 #include "engine/sample.h"
 #include "engine/sched.h"
 #include "engine/stop.h"
@@ -80,8 +81,6 @@ struct job {
     struct job *all_before, *all_next; /* in the list of jobs */
 };
 
-#define ENGINE_DECODE_CLASSES 13 /* 4096 sequences */
-
 struct queue {
     struct job *first, *last;
     size_t count;
@@ -109,14 +108,10 @@ struct engine {
     float *logits; /* NULL where vectors are served */
     float *states; /* NULL where text is served */
     struct sample_scratch scratch;
-    struct picked *picked;                         /* NULL: logits come to the host */
-    uint32_t *allowed;                             /* owned scratch: a bit for each id */
-    struct tunnel_event *event;                    /* scratch */
-    struct {                                       /* smoothed times; 0: not seen yet */
-        uint64_t decode_ns[ENGINE_DECODE_CLASSES]; /* of a step of 2^i to 2^(i+1)-1 rows that only decode */
-        uint64_t usual_ns;                         /* of a step in which somebody decodes */
-        uint64_t beside_ns, alone_ns;              /* of one prompt token beside decoding rows, and without them */
-    } pace;
+    struct picked *picked;      /* NULL: logits come to the host */
+    uint32_t *allowed;          /* owned scratch: a bit for each id */
+    struct tunnel_event *event; /* scratch */
+    struct pace pace;           /* of its steps */
 
     pthread_t intake_thread, step_thread;
     bool intake_runs, step_runs;

@@ -277,6 +277,8 @@ static void preempt(struct sched *s, struct sched_seq *seq)
 
 /* --- one step ----------------------------------------------------------------------------------------------- */
 
+enum { CHUNK_LEAST = 8 };
+
 struct plan {
     struct sched_row *rows;
     size_t count;
@@ -321,24 +323,32 @@ static uint32_t chunk_in_window(const struct sched *s, int g)
     return (usable > window ? usable - window : 1) * s->config.block_tokens;
 }
 
-/* How many tokens of `seq` to compute now: the rest, or a chunk that ends at a block boundary; 0 when the budget does
- * not suffice. */
+/* A shorter chunk of a prompt is not worth a row. */
+static uint32_t chunk_least(const struct sched *s)
+{
+    return least(CHUNK_LEAST, s->config.block_tokens);
+}
+
+/* How many tokens of `seq` to compute now: the rest, or one of the fewest chunks that the budget allows, cut evenly, so
+ * that no step takes longer than it must; 0 when the budget does not suffice. */
 static uint32_t chunk_of(const struct sched *s, const struct plan *p, const struct sched_seq *seq)
 {
-    uint32_t missing = seq->len - seq->computed, count = least(missing, p->tokens);
+    uint32_t missing = seq->len - seq->computed, most = least(missing, p->tokens);
     if (missing > 1) {
-        count = least(count, p->prefill);
+        most = least(most, p->prefill);
         if (s->config.long_prefill)
-            count = least(count, s->config.long_prefill < s->config.block_tokens ? s->config.block_tokens
-                                                                                 : s->config.long_prefill);
+            most = least(most, s->config.long_prefill < chunk_least(s) ? chunk_least(s) : s->config.long_prefill);
     }
     if (seq->all_logits)
-        count = least(count, p->logits);
+        most = least(most, p->logits);
     for (int g = 0; g < SCHED_GROUPS; g++)
-        count = least(count, chunk_in_window(s, g));
-    if (count < missing)
-        count -= least(count, (seq->computed + count) % s->config.block_tokens);
-    return p->logits == 0 && count == missing ? 0 : count;
+        most = least(most, chunk_in_window(s, g));
+    if (most == missing)
+        return p->logits > 0 ? missing : 0;
+    if (most < chunk_least(s))
+        return 0;
+    uint32_t steps = (missing + most - 1) / most;
+    return (missing + steps - 1) / steps;
 }
 
 /* Guesses go along only where nobody else goes without for them. */
@@ -447,7 +457,7 @@ size_t sched_plan(struct sched *s, struct sched_row *rows, uint32_t beside, uint
     plan_running(s, &p, true);
     uint32_t prefill = p.count > 0 ? beside : alone;
     if (prefill > 0)
-        p.prefill = prefill < s->config.block_tokens ? s->config.block_tokens : prefill;
+        p.prefill = prefill < chunk_least(s) ? chunk_least(s) : prefill;
     plan_running(s, &p, false);
     struct sched_seq *next;
     for (struct sched_seq *seq = s->waiting.first; seq && !p.preempted; seq = next) {

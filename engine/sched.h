@@ -1,11 +1,11 @@
 /* sched.h - which tokens of which sequences the next step computes, and in which blocks.
  *
  * There are no prefill and decode phases: a sequence has known tokens and computed ones and catches up. One budget of
- * tokens a step serves all; sequences that need one token come first, then prompts in chunks that end at block
- * boundaries (one grid for everybody, so that a prefix hit and a miss compute alike). When blocks run out, the last
- * in order is preempted: its blocks are freed and it is computed again later, mostly from the prefix cache.
- * New sequences are admitted in order of (priority, arrival) when what they know fits beside what the running ones
- * still need and a watermark of free blocks. Ideas: vLLM v1 scheduler and KV cache manager (specs/engine § d1, d2).
+ * tokens a step serves all; sequences that need one token come first, then prompts in even chunks (cut anywhere: a
+ * model's bits do not depend on it, so a prefix hit and a miss compute alike). When blocks run out, the last in order
+ * is preempted: its blocks are freed and it is computed again later, mostly from the prefix cache. New sequences are
+ * admitted in order of (priority, arrival) when what they know fits beside what the running ones still need and a
+ * watermark of free blocks. Ideas: vLLM v1 scheduler and KV cache manager (specs/engine § d1, d2).
  *
  * Pure: no model, no clock, no threads; one thread calls it between steps. */
 #ifndef ENGINE_SCHED_H

@@ -3,16 +3,7 @@
 
 #include "engine/job.h"
 
-enum {
-    IDLE_MS = 20, /* how long to wait when jobs exist but none may run (held, or the queue is stuck) */
-    /* Most time that prompts get in a step: beside decoding a share of what steps usually take, so that nobody's next
-     * token comes much later than usual, and never so much that decoding slows to a third; alone, so that no newcomer
-     * waits long. */
-    BESIDE_PERCENT = 30,
-    BESIDE_STEPS = 3,
-    BESIDE_NS = 150000000,
-    ALONE_STEP_NS = 600000000,
-};
+enum { IDLE_MS = 20 }; /* how long to wait when jobs exist but none may run (held, or the queue is stuck) */
 
 /* --- jobs in and out ------------------------------------------------------------------------------------------- */
 
@@ -83,79 +74,13 @@ static void end_cancelled(struct engine *e)
 
 /* --- one step ---------------------------------------------------------------------------------------------------- */
 
-static size_t decode_class(size_t rows)
+/* Running sequences that need one token. */
+static size_t decoding_now(const struct engine *e)
 {
-    size_t c = 0;
-    while (rows >>= 1)
-        c++;
-    return c < ENGINE_DECODE_CLASSES ? c : ENGINE_DECODE_CLASSES - 1;
-}
-
-/* Time of a step that decodes about `rows` rows and nothing else; 0: no such step, nor a smaller one, was seen. */
-static uint64_t decode_ns(const struct engine *e, size_t rows)
-{
-    for (size_t c = decode_class(rows) + 1; c-- > 0;)
-        if (e->pace.decode_ns[c])
-            return e->pace.decode_ns[c];
-    return 0;
-}
-
-static uint32_t tokens_in(const struct engine *e, uint64_t ns, uint64_t token_ns)
-{
-    uint64_t tokens = token_ns ? ns / token_ns + e->options.block_tokens : 0; /* the scheduler cuts at blocks */
-    return tokens > e->options.step_tokens ? e->options.step_tokens : (uint32_t)tokens;
-}
-
-/* Prompt tokens for a step in which nobody decodes. */
-static uint32_t prefill_alone(const struct engine *e)
-{
-    return tokens_in(e, ALONE_STEP_NS, e->pace.alone_ns);
-}
-
-/* Prompt tokens beside those who decode: their next token may not come much later than usual. What is usual follows
- * the load: where prompts never cease, most steps carry some, so chunks grow and all steps with them. */
-static uint32_t prefill_beside(const struct engine *e)
-{
-    size_t decoding = 0;
+    size_t n = 0;
     for (const struct sched_seq *q = e->sched.running.first; q; q = q->next)
-        decoding += !q->hold && q->len - q->computed == 1;
-    uint64_t decode = decode_ns(e, decoding);
-    uint64_t usual = e->pace.usual_ns > decode ? e->pace.usual_ns : decode, most = usual + usual * BESIDE_PERCENT / 100;
-    if (decode > 0 && most > BESIDE_STEPS * decode)
-        most = BESIDE_STEPS * decode;
-    most -= decode;
-    return tokens_in(e, most && most < BESIDE_NS ? most : BESIDE_NS,
-                     e->pace.beside_ns ? e->pace.beside_ns : e->pace.alone_ns);
-}
-
-/* Move towards the time that a third of the steps do not exceed: up by a little when one does, down by twice that. */
-static void note_usual(uint64_t *usual, uint64_t ns)
-{
-    if (*usual == 0)
-        *usual = ns;
-    else if (ns > *usual)
-        *usual += *usual / 80;
-    else
-        *usual -= *usual / 40;
-}
-
-static void smooth(uint64_t *mean, uint64_t value)
-{
-    *mean = *mean ? (3 * *mean + value) / 4 : value;
-}
-
-/* What the step says about the next ones: `prompt` of its tokens were of prompts, `decoding` rows decoded. */
-static void note_pace(struct engine *e, uint64_t ns, size_t decoding, uint32_t prompt)
-{
-    uint64_t without = decode_ns(e, decoding);
-    if (decoding > 0)
-        note_usual(&e->pace.usual_ns, ns);
-    if (prompt == 0)
-        smooth(&e->pace.decode_ns[decode_class(decoding)], ns + 1);
-    else if (decoding == 0)
-        smooth(&e->pace.alone_ns, ns / prompt + 1);
-    else if (without)
-        smooth(&e->pace.beside_ns, (ns > without ? ns - without : 0) / prompt + 1);
+        n += !q->hold && q->len - q->computed == 1;
+    return n;
 }
 
 static enum engine_err run_model(struct engine *e, size_t rows)
@@ -183,7 +108,7 @@ static enum engine_err run_model(struct engine *e, size_t rows)
     enum engine_err err = e->options.embeds ? engine_model_states(e->model, e->kv, e->seqs, (int)rows, e->states)
                           : e->picked       ? picked_step(e, rows)
                                             : engine_model_step(e->model, e->kv, e->seqs, (int)rows, e->logits);
-    note_pace(e, 1000 * (engine_now_us() - from), decoding, prompt);
+    pace_note(&e->pace, 1000 * (engine_now_us() - from), decoding, prompt);
     pthread_mutex_lock(&e->lock);
     e->stats.steps++;
     tunnel_histogram_add(&e->stats.iteration, &tunnel_stats_tokens, tokens);
@@ -277,7 +202,7 @@ static void fail_all(struct engine *e)
 /* False when nothing could run. */
 static bool step(struct engine *e)
 {
-    size_t rows = sched_plan(&e->sched, e->rows, prefill_beside(e), prefill_alone(e));
+    size_t rows = sched_plan(&e->sched, e->rows, pace_beside(&e->pace, decoding_now(e)), pace_alone(&e->pace));
     if (rows == 0)
         return false;
     if (run_model(e, rows) != ENGINE_OK) {
