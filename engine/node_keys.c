@@ -5,23 +5,19 @@
 
 #include "engine/node_parts.h"
 #include "policy/policy.h"
+#include "verifier/release.h"
 
 enum { TICK_MS = 1000, NEXT_SHARE_MS = 200 };
 
-/* Opens one share of a weight key: HPKE's key schedule in the attester, its one message here (the first nonce is the
- * base nonce: RFC 9180 § 5.2). */
+/* Opens one share of a weight key: HPKE's key schedule in the attester, its one message here. */
 static int open_share(void *ctx, const uint8_t enc[32], struct span info, struct span aad, struct span sealed,
                       uint8_t out[32])
 {
     struct node *n = ctx;
     struct verifier_hpke opened;
-    struct writer plain = writer_with_max(32);
     if (attester_open(n->attester.owner_fd, enc, info, aad, &opened) != ATTESTER_OK)
         return -1;
-    bool ok = verifier_aead_open(opened.key, opened.nonce, aad, sealed, &plain) == VERIFIER_OK && plain.len == 32;
-    if (ok)
-        memcpy(out, plain.data, 32);
-    writer_release(&plain);
+    bool ok = verifier_release_open(&opened, aad, sealed, out) == VERIFIER_OK;
     verifier_hpke_wipe(&opened);
     return ok ? 0 : -1;
 }

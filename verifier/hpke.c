@@ -233,17 +233,6 @@ bool verifier_hpke_export(const struct verifier_hpke *hpke, struct span context,
     return labeled_expand(span_of(hpke_suite, sizeof hpke_suite), hpke->exporter_secret, "sec", context, out, len);
 }
 
-enum verifier_err verifier_hpke_open(const uint8_t private_key[VERIFIER_KEY_LEN], const uint8_t enc[VERIFIER_KEY_LEN],
-                                     struct span info, struct span aad, struct span sealed, struct writer *out)
-{
-    struct verifier_hpke hpke;
-    if (!verifier_hpke_setup_r(&hpke, private_key, enc, info))
-        return VERIFIER_E_SEAL_OPEN;
-    enum verifier_err err = verifier_aead_open(hpke.key, hpke.nonce, aad, sealed, out);
-    verifier_hpke_wipe(&hpke);
-    return err;
-}
-
 bool verifier_hpke_seal(const uint8_t public_key[VERIFIER_KEY_LEN], struct span info, struct span aad,
                         struct span plain, uint8_t enc[VERIFIER_KEY_LEN], struct writer *sealed)
 {

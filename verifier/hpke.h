@@ -27,10 +27,7 @@ MUST_CHECK bool verifier_hpke_setup_s(struct verifier_hpke *out, const uint8_t p
 /* Export(context, len), len <= 255 * 32. */
 MUST_CHECK bool verifier_hpke_export(const struct verifier_hpke *hpke, struct span context, uint8_t *out, size_t len);
 
-/* Open appends the plaintext to `out` (VERIFIER_E_SEAL_OPEN otherwise, and nothing is appended). */
-MUST_CHECK enum verifier_err verifier_hpke_open(const uint8_t private_key[VERIFIER_KEY_LEN],
-                                                const uint8_t enc[VERIFIER_KEY_LEN], struct span info, struct span aad,
-                                                struct span sealed, struct writer *out);
+/* Sets up for one message, and seals it. */
 MUST_CHECK bool verifier_hpke_seal(const uint8_t public_key[VERIFIER_KEY_LEN], struct span info, struct span aad,
                                    struct span plain, uint8_t enc[VERIFIER_KEY_LEN], struct writer *sealed);
 

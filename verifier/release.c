@@ -1,7 +1,6 @@
 #include "verifier/release.h"
 
 #include "verifier/base/secret.h"
-#include "verifier/hpke.h"
 
 struct span verifier_release_info(void)
 {
@@ -35,17 +34,14 @@ bool verifier_release_seal(const uint8_t release_public[VERIFIER_KEY_LEN], const
     return ok;
 }
 
-enum verifier_err verifier_release_open(const uint8_t release_private[VERIFIER_KEY_LEN],
-                                        const struct verifier_release_bind *bind, const uint8_t enc[VERIFIER_KEY_LEN],
-                                        struct span sealed, uint8_t key[VERIFIER_KEY_LEN])
+enum verifier_err verifier_release_open(const struct verifier_hpke *opened, struct span aad, struct span sealed,
+                                        uint8_t key[VERIFIER_KEY_LEN])
 {
-    uint8_t aad[VERIFIER_RELEASE_AAD_LEN];
     struct writer w = writer_with_max(VERIFIER_KEY_LEN);
     if (sealed.len != VERIFIER_RELEASE_SEALED_LEN)
         return VERIFIER_E_SIZE;
-    verifier_release_aad(aad, bind);
-    enum verifier_err err =
-        verifier_hpke_open(release_private, enc, verifier_release_info(), span_of(aad, sizeof aad), sealed, &w);
+    /* One message: RFC 9180 § 5.2's first nonce is the base nonce. */
+    enum verifier_err err = verifier_aead_open(opened->key, opened->nonce, aad, sealed, &w);
     if (err == VERIFIER_OK)
         memcpy(key, w.data, VERIFIER_KEY_LEN);
     writer_release(&w);

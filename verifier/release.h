@@ -5,6 +5,7 @@
 
 #include "verifier/base/writer.h"
 #include "verifier/err.h"
+#include "verifier/hpke.h"
 #include "verifier/types.h"
 
 #define VERIFIER_RELEASE_SEALED_LEN 48 /* a 32-byte key and its tag */
@@ -26,10 +27,10 @@ void verifier_release_aad(uint8_t out[VERIFIER_RELEASE_AAD_LEN], const struct ve
 MUST_CHECK bool verifier_release_seal(const uint8_t release_public[VERIFIER_KEY_LEN],
                                       const struct verifier_release_bind *bind, const uint8_t key[VERIFIER_KEY_LEN],
                                       uint8_t enc[VERIFIER_KEY_LEN], uint8_t sealed[VERIFIER_RELEASE_SEALED_LEN]);
-MUST_CHECK enum verifier_err verifier_release_open(const uint8_t release_private[VERIFIER_KEY_LEN],
-                                                   const struct verifier_release_bind *bind,
-                                                   const uint8_t enc[VERIFIER_KEY_LEN], struct span sealed,
-                                                   uint8_t key[VERIFIER_KEY_LEN]);
+/* What was sealed so, by the receiver's context of that info (verifier_hpke_setup_r, in the attester).
+ * VERIFIER_E_SIZE, _SEAL_OPEN. */
+MUST_CHECK enum verifier_err verifier_release_open(const struct verifier_hpke *opened, struct span aad,
+                                                   struct span sealed, uint8_t key[VERIFIER_KEY_LEN]);
 /* The key of n shares in the policy's order, 1 to 16; one share is the key itself. */
 MUST_CHECK bool verifier_release_combine(const uint8_t (*shares)[VERIFIER_KEY_LEN], size_t n,
                                          uint8_t key[VERIFIER_KEY_LEN]);

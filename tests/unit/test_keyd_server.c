@@ -20,7 +20,7 @@
 #include "unit/policy_world.h"
 #include "unit/run.h"
 #include "verifier/anchors/test.h"
-#include "verifier/hpke.h"
+#include "verifier/release.h"
 
 #define STEP_MS 50
 #define LIMIT_MS 20000
@@ -177,14 +177,10 @@ static int open_share(void *ctx, const uint8_t enc[32], struct span info, struct
                       uint8_t out[32])
 {
     struct verifier_hpke opened;
-    struct writer plain = writer_with_max(32);
     (void)ctx;
     if (attester_open(engine.owner_fd, enc, info, aad, &opened) != ATTESTER_OK)
         return -1;
-    bool good = verifier_aead_open(opened.key, opened.nonce, aad, sealed, &plain) == VERIFIER_OK && plain.len == 32;
-    if (good)
-        memcpy(out, plain.data, 32);
-    writer_release(&plain);
+    bool good = verifier_release_open(&opened, aad, sealed, out) == VERIFIER_OK;
     verifier_hpke_wipe(&opened);
     return good ? 0 : -1;
 }

@@ -4,7 +4,7 @@
 #include "policy/node.h"
 #include "unit/policy_world.h"
 #include "unit/run.h"
-#include "verifier/hpke.h"
+#include "verifier/release.h"
 
 #define MONO UINT64_C(5000000) /* milliseconds since some boot */
 
@@ -15,13 +15,12 @@ static uint8_t identity[32], statement[64], release_private[32], release_public[
 static int open_key(void *ctx, const uint8_t enc[32], struct span info, struct span aad, struct span sealed,
                     uint8_t out[32])
 {
+    struct verifier_hpke opened;
     (void)ctx;
-    struct writer plain = writer_with_max(64);
-    enum verifier_err err = verifier_hpke_open(release_private, enc, info, aad, sealed, &plain);
-    if (err == VERIFIER_OK && plain.len == 32)
-        memcpy(out, plain.data, 32);
-    writer_release(&plain);
-    return err == VERIFIER_OK ? 0 : -1;
+    return verifier_hpke_setup_r(&opened, release_private, enc, info) &&
+                   verifier_release_open(&opened, aad, sealed, out) == VERIFIER_OK
+               ? 0
+               : -1;
 }
 
 static void setup(void)

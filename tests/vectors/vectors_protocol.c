@@ -406,14 +406,18 @@ static bool release_holds(const json_t *c)
 {
     struct verifier_release_bind bind = {.i = (uint8_t)json_integer_value(json_object_get(c, "i")),
                                          .n = (uint8_t)json_integer_value(json_object_get(c, "n"))};
-    uint8_t key[32], id[32];
+    struct verifier_hpke opened;
+    uint8_t aad[VERIFIER_RELEASE_AAD_LEN], key[32], id[32];
     const json_t *expect = json_object_get(c, "expect");
     if (!objects_unhex_fixed(json_object_get(c, "statement"), bind.statement, 64) ||
         !objects_unhex_fixed(json_object_get(c, "policy"), bind.policy, 64) ||
         !objects_unhex_fixed(json_object_get(c, "artefact_root"), bind.artefact_root, 64))
         return false;
+    verifier_release_aad(aad, &bind);
     enum verifier_err err =
-        verifier_release_open(field(c, "private").data, &bind, field(c, "enc").data, field(c, "sealed"), key);
+        verifier_hpke_setup_r(&opened, field(c, "private").data, field(c, "enc").data, verifier_release_info())
+            ? verifier_release_open(&opened, span_of(aad, sizeof aad), field(c, "sealed"), key)
+            : VERIFIER_E_SEAL_OPEN;
     if (!expected(c, err) || err != VERIFIER_OK)
         return expected(c, err);
     return equals(json_object_get(expect, "key"), key, 32) &&
