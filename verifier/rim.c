@@ -234,7 +234,8 @@ static enum verifier_err rim_err(enum verifier_err err)
 {
     switch (err) {
     case VERIFIER_OK:
-        return VERIFIER_OK;
+    case VERIFIER_E_INTERNAL:
+        return err;
     case VERIFIER_E_UNTRUSTED_ROOT:
         return VERIFIER_E_RIM_UNTRUSTED_ROOT;
     case VERIFIER_E_CHAIN_LENGTH:

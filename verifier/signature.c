@@ -138,15 +138,6 @@ bool verifier_keys_ecdsa(struct verifier_keys *keys, enum verifier_curve curve, 
                  span_of(der, (size_t)(end - der)));
 }
 
-bool verifier_ecdsa_check(enum verifier_curve curve, struct span point, struct span message, struct span rs)
-{
-    struct verifier_keys keys = {0};
-    bool good = verifier_keys_ecdsa(&keys, curve, point, message, rs);
-
-    verifier_keys_release(&keys);
-    return good;
-}
-
 bool verifier_keys_signed(struct verifier_keys *keys, const struct verifier_public *key, enum verifier_chain_form form,
                           struct span message, struct span signature)
 {

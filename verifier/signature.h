@@ -26,8 +26,6 @@ void verifier_keys_release(struct verifier_keys *keys);
  * on the curve, or no memory. */
 MUST_CHECK bool verifier_keys_ecdsa(struct verifier_keys *keys, enum verifier_curve curve, struct span point,
                                     struct span message, struct span rs);
-/* The same with key objects of its own, for a single check. */
-MUST_CHECK bool verifier_ecdsa_check(enum verifier_curve curve, struct span point, struct span message, struct span rs);
 /* A signature as certificates have it (ECDSA: DER), in this form. */
 MUST_CHECK bool verifier_keys_signed(struct verifier_keys *keys, const struct verifier_public *key,
                                      enum verifier_chain_form form, struct span message, struct span signature);

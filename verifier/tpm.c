@@ -1,11 +1,6 @@
 #include "verifier/tpm.h"
 
 #include <jansson.h>
-#include <openssl/bn.h>
-#include <openssl/core_names.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/param_build.h>
 
 #include "verifier/base/reader.h"
 #include "verifier/sha.h"
@@ -84,42 +79,6 @@ bool verifier_attest_has_pcrs(const struct verifier_attest *a, const struct span
     return a->selection_count > 0 && at == count && span_equal(a->pcr_digest, span_of(digest, sizeof digest));
 }
 
-/* --- RSA ------------------------------------------------------------------------------------------------------- */
-
-static EVP_PKEY *rsa_key(const struct verifier_rsa *key)
-{
-    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-    BIGNUM *n = BN_bin2bn(key->n.data, (int)key->n.len, NULL), *e = BN_bin2bn(key->e.data, (int)key->e.len, NULL);
-    EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-    OSSL_PARAM *params = NULL;
-    EVP_PKEY *out = NULL;
-
-    if (build && n && e && ctx && BN_num_bits(n) >= 2048 && BN_num_bits(n) <= 4096 &&
-        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) &&
-        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e) && (params = OSSL_PARAM_BLD_to_param(build)) != NULL &&
-        EVP_PKEY_fromdata_init(ctx) == 1 && EVP_PKEY_fromdata(ctx, &out, EVP_PKEY_PUBLIC_KEY, params) != 1)
-        out = NULL;
-    OSSL_PARAM_free(params);
-    OSSL_PARAM_BLD_free(build);
-    BN_free(n);
-    BN_free(e);
-    EVP_PKEY_CTX_free(ctx);
-    return out;
-}
-
-bool verifier_rsa_check(const struct verifier_rsa *key, struct span message, struct span signature)
-{
-    EVP_PKEY *pkey = rsa_key(key);
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool good = pkey && ctx && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, pkey) == 1 &&
-                EVP_DigestVerify(ctx, signature.data, signature.len, message.data, message.len) == 1;
-
-    EVP_MD_CTX_free(ctx);
-    EVP_PKEY_free(pkey);
-    ERR_clear_error();
-    return good;
-}
-
 /* --- Azure's paravisor report ----------------------------------------------------------------------------------- */
 
 enum { HCL_HEAD = 32, REPORT_LEN = 1184, SNP_DATA = 0x50, TD_DATA = 128, HASH_SHA256 = 1 };
@@ -173,7 +132,10 @@ static enum verifier_err read_key(struct verifier_hcl *out)
         e = base64url(exponent, out->exponent, sizeof out->exponent);
     }
     json_decref(root);
-    out->key = (struct verifier_rsa){.n = span_of(out->modulus, n), .e = span_of(out->exponent, e)};
+    out->key =
+        (struct verifier_public){.kind = n >= 256 && out->modulus[0] >= 0x80 ? VERIFIER_KEY_RSA : VERIFIER_KEY_OTHER,
+                                 .modulus = span_of(out->modulus, n),
+                                 .exponent = span_of(out->exponent, e)};
     return found == 1 && n > 0 && e > 0 ? VERIFIER_OK : VERIFIER_E_PARSE;
 }
 

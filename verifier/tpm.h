@@ -5,7 +5,7 @@
 #ifndef VERIFIER_TPM_H
 #define VERIFIER_TPM_H
 
-#include "verifier/base/span.h"
+#include "verifier/cert.h"
 #include "verifier/err.h"
 
 enum verifier_tpm_alg { VERIFIER_TPM_SHA1 = 4, VERIFIER_TPM_SHA256 = 0x0b, VERIFIER_TPM_SHA384 = 0x0c };
@@ -28,13 +28,6 @@ MUST_CHECK enum verifier_err verifier_attest_parse(struct verifier_attest *out, 
 /* Do these values, one for each selected PCR in order, hash (SHA-256) to the quoted digest? */
 MUST_CHECK bool verifier_attest_has_pcrs(const struct verifier_attest *a, const struct span *values, size_t count);
 
-/* An RSA key's numbers, big-endian, borrowed. */
-struct verifier_rsa {
-    struct span n, e;
-};
-/* RSASSA-PKCS1-v1_5 with SHA-256, key of 2048 to 4096 bits. */
-MUST_CHECK bool verifier_rsa_check(const struct verifier_rsa *key, struct span message, struct span signature);
-
 #define VERIFIER_HCL_SNP 2
 #define VERIFIER_HCL_TDX 4
 
@@ -43,8 +36,8 @@ struct verifier_hcl {
     struct span report;                /* 1184 bytes: SNP report, or a TDREPORT */
     struct span runtime;               /* JSON */
     struct span quote;                 /* VERIFIER_HCL_TDX: what follows the blob (vtpm.h); may be empty */
-    uint8_t modulus[512], exponent[8]; /* of the key HCLAkPub */
-    struct verifier_rsa key;           /* borrows from the two above: do not copy the struct */
+    uint8_t modulus[512], exponent[4]; /* of the key HCLAkPub */
+    struct verifier_public key; /* RSA of 2048 to 4096 bits, else OTHER; borrows from the two above: do not copy */
 };
 /* Split and check that the hardware report covers the JSON. VERIFIER_E_PARSE, _BAD_MAGIC, _RUNTIME_DATA_MISMATCH. */
 MUST_CHECK enum verifier_err verifier_hcl_parse(struct verifier_hcl *out, struct span hcl);

@@ -38,17 +38,16 @@ static bool take_parts(struct parts *out, struct span quote, bool has_hcl)
 
 /* --- the TPM's quote ---------------------------------------------------------------------------------------------- */
 
-/* The key that must have signed: RSA, or a point on P-256. */
-struct key {
-    bool is_rsa;
-    struct verifier_rsa rsa;
-    uint8_t point[VERIFIER_POINT_MAX];
-};
-
-static bool is_signed(const struct key *key, const struct parts *p)
+/* By an RSA key, or one on P-256. */
+static bool is_signed(const struct verifier_public *key, const struct parts *p, struct verifier_cache *cache)
 {
-    return key->is_rsa ? verifier_rsa_check(&key->rsa, p->attest, p->signature)
-                       : verifier_ecdsa_check(VERIFIER_P256, span_of(key->point, 64), p->attest, p->signature);
+    struct verifier_keys own = {0}, *keys = cache ? verifier_cache_keys(cache) : &own;
+    bool good = verifier_keys_signed(
+        keys, key, key->kind == VERIFIER_KEY_RSA ? VERIFIER_FORM_RSA_SHA256 : VERIFIER_FORM_ECDSA_SHA256_RAW, p->attest,
+        p->signature);
+
+    verifier_keys_release(&own);
+    return good;
 }
 
 static void fill(struct verifier_hw *out, const struct verifier_attest *a, const struct parts *p)
@@ -74,15 +73,15 @@ static void fill(struct verifier_hw *out, const struct verifier_attest *a, const
 }
 
 /* What the TPM signed, by the key that something above vouches for; its facts into `out`. */
-static enum verifier_err check_tpm(struct verifier_hw *out, const struct parts *p, const struct key *key,
-                                   struct verifier_note *why)
+static enum verifier_err check_tpm(struct verifier_hw *out, const struct parts *p, const struct verifier_public *key,
+                                   struct verifier_cache *cache, struct verifier_note *why)
 {
     struct verifier_attest a;
     enum verifier_err err = verifier_attest_parse(&a, p->attest);
 
     if (err != VERIFIER_OK)
         return err;
-    if (!is_signed(key, p))
+    if (!is_signed(key, p, cache))
         return VERIFIER_E_BAD_SIGNATURE;
     if (!verifier_attest_has_pcrs(&a, p->pcr, p->pcr_count))
         return VERIFIER_E_PCR_MISMATCH;
@@ -139,7 +138,7 @@ enum verifier_err verifier_azure_verify(struct verifier_hw *out, struct span quo
                   ? verifier_snp_verify(out, hcl.report, chain, chain_count, collateral, now, rules, why)
                   : check_td(out, &hcl, chain_count, collateral, now, rules, why);
     if (err == VERIFIER_OK)
-        err = check_tpm(out, &p, &(struct key){.is_rsa = true, .rsa = hcl.key}, why);
+        err = check_tpm(out, &p, &hcl.key, collateral->cache, why);
     if (err != VERIFIER_OK) {
         memset(out, 0, sizeof *out);
         return err;
@@ -154,17 +153,13 @@ enum verifier_err verifier_azure_verify(struct verifier_hw *out, struct span quo
 enum { CERTS = 3 }; /* the key's, an intermediate, the root */
 
 /* The same authority certifies keys that a TPM decrypts with: those vouch for nothing. */
-static enum verifier_err read_key(const struct verifier_chain *c, struct key *out)
+static enum verifier_err check_key(const struct verifier_chain *c)
 {
-    const struct verifier_public *key = verifier_chain_key(c, 0);
+    enum verifier_key_kind kind = verifier_chain_key(c, 0)->kind;
 
-    *out = (struct key){.is_rsa = key->kind == VERIFIER_KEY_RSA};
     if (!verifier_chain_signs(c, 0))
         return VERIFIER_E_SIGNING_KEY_MISMATCH;
-    out->rsa = (struct verifier_rsa){.n = key->modulus, .e = key->exponent};
-    if (key->kind == VERIFIER_KEY_P256)
-        memcpy(out->point, key->point.data, key->point.len);
-    return out->is_rsa || key->kind == VERIFIER_KEY_P256 ? VERIFIER_OK : VERIFIER_E_UNSUPPORTED_ALG;
+    return kind == VERIFIER_KEY_RSA || kind == VERIFIER_KEY_P256 ? VERIFIER_OK : VERIFIER_E_UNSUPPORTED_ALG;
 }
 
 static enum verifier_err check_chain(struct verifier_chain *c, const struct span *chain, size_t chain_count,
@@ -190,7 +185,6 @@ enum verifier_err verifier_gcp_verify(struct verifier_hw *out, struct span quote
 {
     struct parts p;
     struct verifier_chain c = {0};
-    struct key key;
     enum verifier_err err;
 
     memset(out, 0, sizeof *out);
@@ -198,9 +192,9 @@ enum verifier_err verifier_gcp_verify(struct verifier_hw *out, struct span quote
         return VERIFIER_E_PARSE;
     err = check_chain(&c, chain, chain_count, collateral, now, rules, why);
     if (err == VERIFIER_OK)
-        err = read_key(&c, &key);
+        err = check_key(&c);
     if (err == VERIFIER_OK)
-        err = check_tpm(out, &p, &key, why);
+        err = check_tpm(out, &p, verifier_chain_key(&c, 0), collateral->cache, why);
     if (err == VERIFIER_OK) {
         out->tee = VERIFIER_TEE_GCP;
         out->simulated = c.anchor.simulated;

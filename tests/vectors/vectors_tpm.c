@@ -5,6 +5,7 @@
 
 #include "vectors/cases.h"
 #include "verifier/base/reader.h"
+#include "verifier/signature.h"
 #include "verifier/tpm.h"
 
 static void put(json_t *o, const char *key, json_t *value)
@@ -56,7 +57,7 @@ static json_t *azure_json(const struct cases_case *c, const struct verifier_hcl 
     put(o, "vm_config", json_incref(json_object_get(runtime, "vm-configuration")));
     put(o, "quote", quote_json(a));
     put(o, "hw_report_data", cases_hex(h->report.data + (h->report_type == VERIFIER_HCL_SNP ? 0x50 : 128), 64));
-    put(o, "ak_rsa_bits", json_integer((json_int_t)h->key.n.len * 8));
+    put(o, "ak_rsa_bits", json_integer((json_int_t)h->key.modulus.len * 8));
     json_decref(runtime);
     return o;
 }
@@ -113,6 +114,13 @@ static bool nonce_is(struct cases_case *c, const struct verifier_attest *a)
     return !hex || (len >= 0 && span_equal(a->extra, span_of(want, (size_t)len)));
 }
 
+static bool is_signed(const struct verifier_public *key, struct span message, struct span signature)
+{
+    struct verifier_keys keys = {0};
+
+    return verifier_keys_signed(&keys, key, VERIFIER_FORM_RSA_SHA256, message, signature);
+}
+
 /* --- Azure -------------------------------------------------------------------------------------------------------- */
 
 static enum verifier_err check_azure(struct cases_case *c, struct verifier_hcl *hcl, struct verifier_attest *a)
@@ -126,7 +134,7 @@ static enum verifier_err check_azure(struct cases_case *c, struct verifier_hcl *
     json_decref(list);
     if (err == VERIFIER_OK)
         err = verifier_attest_parse(a, message);
-    if (err == VERIFIER_OK && !verifier_rsa_check(&hcl->key, message, cases_file(c, "sig")))
+    if (err == VERIFIER_OK && !is_signed(&hcl->key, message, cases_file(c, "sig")))
         err = VERIFIER_E_BAD_SIGNATURE;
     if (err == VERIFIER_OK && !verifier_attest_has_pcrs(a, pcr, count))
         err = VERIFIER_E_PCR_MISMATCH;
@@ -138,7 +146,7 @@ static enum verifier_err check_azure(struct cases_case *c, struct verifier_hcl *
 /* --- Google ------------------------------------------------------------------------------------------------------- */
 
 /* TPMT_PUBLIC of an RSA key that signs RSASSA with SHA-256 (TPM 2.0 part 2, § 12.2.4). */
-static bool read_public(struct verifier_rsa *key, struct span in)
+static bool read_public(struct verifier_public *key, struct span in)
 {
     static const uint8_t exponent[] = {1, 0, 1};
     struct reader r = reader_over(in);
@@ -152,7 +160,9 @@ static bool read_public(struct verifier_rsa *key, struct span in)
     good = reader_u16be(&r) == 0x000b && good; /* SHA-256 */
     good = reader_u16be(&r) >= 2048 && good;
     good = reader_u32be(&r) == 0 && good; /* the default exponent */
-    *key = (struct verifier_rsa){.n = reader_span(&r, reader_u16be(&r)), .e = span_of(exponent, sizeof exponent)};
+    *key = (struct verifier_public){.kind = VERIFIER_KEY_RSA,
+                                    .modulus = reader_span(&r, reader_u16be(&r)),
+                                    .exponent = span_of(exponent, sizeof exponent)};
     return reader_end(&r) && good;
 }
 
@@ -166,7 +176,7 @@ static struct span signature_of(struct span in)
     return reader_end(&r) && good ? s : span_of(NULL, 0);
 }
 
-static enum verifier_err check_bank(struct cases_case *c, unsigned i, const struct verifier_rsa *key, json_t *banks)
+static enum verifier_err check_bank(struct cases_case *c, unsigned i, const struct verifier_public *key, json_t *banks)
 {
     json_t *told = json_array_get(json_object_get(json_object_get(c->doc, "fields"), "quotes"), i);
     uint8_t memory[VERIFIER_TPM_PCRS][48];
@@ -181,7 +191,7 @@ static enum verifier_err check_bank(struct cases_case *c, unsigned i, const stru
     message = cases_file(c, role);
     snprintf(role, sizeof role, "sig_%u", i);
     err = verifier_attest_parse(&a, message);
-    if (err == VERIFIER_OK && !verifier_rsa_check(key, message, signature_of(cases_file(c, role))))
+    if (err == VERIFIER_OK && !is_signed(key, message, signature_of(cases_file(c, role))))
         err = VERIFIER_E_BAD_SIGNATURE;
     if (err == VERIFIER_OK && !verifier_attest_has_pcrs(&a, pcr, count))
         err = VERIFIER_E_PCR_MISMATCH;
@@ -200,7 +210,7 @@ static enum verifier_err check_bank(struct cases_case *c, unsigned i, const stru
 
 static void check_gcp(struct cases_case *c, struct cases_answer *answer)
 {
-    struct verifier_rsa key;
+    struct verifier_public key;
     json_t *banks = json_array();
     enum verifier_err err = read_public(&key, cases_file(c, "ak_pub")) ? VERIFIER_OK : VERIFIER_E_PARSE;
 
