@@ -330,42 +330,38 @@ bool policy_group_text(struct policy_group *g, const char *key, enum policy_need
     return true;
 }
 
-bool policy_group_duration(struct policy_group *g, const char *key, enum policy_need need, uint64_t min, uint64_t max,
-                           uint64_t *seconds)
+/* A number with its unit. */
+static bool measure(struct policy_group *g, const char *key, enum policy_need need, uint64_t min, uint64_t max,
+                    bool (*parse)(struct span, uint64_t *), const char *form, const char *unit, uint64_t *out)
 {
     struct span text = member_string(g, key, need);
     uint64_t value;
     if (text.len == 0)
         return false;
-    if (!policy_duration_parse(text, &value)) {
-        policy_group_refuse(g, key, POLICY_PROBLEM_UNIT, "must be a duration such as \"90s\", \"30m\", \"4h\", \"7d\"");
+    if (!parse(text, &value)) {
+        policy_group_refuse(g, key, POLICY_PROBLEM_UNIT, "must be %s", form);
         return false;
     }
     if (value < min || value > max) {
-        refuse_range(g, key, min, max, " seconds");
+        refuse_range(g, key, min, max, unit);
         return false;
     }
-    *seconds = value;
+    *out = value;
     return true;
+}
+
+bool policy_group_duration(struct policy_group *g, const char *key, enum policy_need need, uint64_t min, uint64_t max,
+                           uint64_t *seconds)
+{
+    return measure(g, key, need, min, max, policy_duration_parse, "a duration such as \"90s\", \"30m\", \"4h\", \"7d\"",
+                   " seconds", seconds);
 }
 
 bool policy_group_size(struct policy_group *g, const char *key, enum policy_need need, uint64_t min, uint64_t max,
                        uint64_t *bytes)
 {
-    struct span text = member_string(g, key, need);
-    uint64_t value;
-    if (text.len == 0)
-        return false;
-    if (!policy_size_parse(text, &value)) {
-        policy_group_refuse(g, key, POLICY_PROBLEM_UNIT, "must be a size such as \"64KiB\", \"16MiB\", \"2GiB\"");
-        return false;
-    }
-    if (value < min || value > max) {
-        refuse_range(g, key, min, max, " bytes");
-        return false;
-    }
-    *bytes = value;
-    return true;
+    return measure(g, key, need, min, max, policy_size_parse, "a size such as \"64KiB\", \"16MiB\", \"2GiB\"", " bytes",
+                   bytes);
 }
 
 bool policy_group_date(struct policy_group *g, const char *key, enum policy_need need, uint64_t *seconds)

@@ -3,8 +3,8 @@
 #include <time.h>
 
 #include "policy/config.h"
-
-#define TIME_MAX ((UINT64_C(1) << 40) - 1)
+#include "verifier/base/codec.h"
+#include "verifier/types.h"
 
 /* Decimal digits at the start of `*s`, 1 to 15 of them; moves past. */
 static bool digits_take(struct span *s, uint64_t *value, size_t max)
@@ -94,7 +94,7 @@ bool policy_date_parse(struct span text, uint64_t *seconds)
     t.tm_mon -= 1;
     int month = t.tm_mon;
     time_t at = timegm(&t);
-    if (at <= 0 || (uint64_t)at > TIME_MAX || t.tm_mon != month) /* 31 April would become May */
+    if (at <= 0 || (uint64_t)at > VERIFIER_TIME_MAX || t.tm_mon != month) /* 31 April would become May */
         return false;
     *seconds = (uint64_t)at;
     return true;
@@ -102,7 +102,7 @@ bool policy_date_parse(struct span text, uint64_t *seconds)
 
 void policy_date_print(uint64_t seconds, char out[32])
 {
-    time_t at = (time_t)(seconds & TIME_MAX);
+    time_t at = (time_t)(seconds & VERIFIER_TIME_MAX);
     struct tm t;
     gmtime_r(&at, &t);
     strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &t);
@@ -127,26 +127,9 @@ bool policy_fraction_parse(struct span text, double *out)
     return true;
 }
 
-static int nibble(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 bool policy_hex_parse(struct span text, uint8_t *out, size_t len)
 {
-    if (text.len != 2 * len)
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        int high = nibble(text.data[2 * i]), low = nibble(text.data[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
+    return codec_unhex(text, out, len);
 }
 
 void policy_hex_print(struct span in, char *out)

@@ -109,29 +109,13 @@ void front_caller_release(struct front_caller *c)
 
 /* --- answers ---------------------------------------------------------------------------------------- */
 
-static const char *error_type(int status)
-{
-    switch (status) {
-    case 401:
-        return "authentication_error";
-    case 403:
-        return "permission_error";
-    case 404:
-        return "not_found_error";
-    case 429:
-        return "rate_limit_error";
-    default:
-        return status >= 500 ? "server_error" : "invalid_request_error";
-    }
-}
-
 static void error_body(int status, const char *message, char *out, size_t cap)
 {
     struct openai_error e = {0};
     struct writer w = writer_with_max(cap - 1);
     const char *code = status == 413 || status == 431 ? "request_too_large" : status == 503 ? "overloaded" : NULL;
 
-    openai_error_set(&e, status, error_type(status), code, "", "%s", message);
+    openai_error_set(&e, status, openai_error_type(status), code, "", "%s", message);
     openai_error_encode(&w, &e);
     memcpy(out, writer_span(&w).data ? (const char *)writer_span(&w).data : "{}", writer_ok(&w) ? w.len : 0);
     out[writer_ok(&w) ? w.len : 0] = 0;
@@ -199,7 +183,7 @@ void front_error(struct front *f, struct hx_req *r, int status, const char *code
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    openai_error_set(&e, status, error_type(status), code, param ? param : "", "%s", message);
+    openai_error_set(&e, status, openai_error_type(status), code, param ? param : "", "%s", message);
     front_error_of(f, r, &e, 1);
 }
 
@@ -359,7 +343,7 @@ static void wrong_method(struct front *f, struct hx_req *r, bool post)
     struct writer w = writer_with_max(4096);
     struct hx_header allow = {"allow", post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS"};
 
-    openai_error_set(&e, 405, error_type(405), NULL, "", "This route takes %s.", post ? "POST" : "GET");
+    openai_error_set(&e, 405, openai_error_type(405), NULL, "", "This route takes %s.", post ? "POST" : "GET");
     openai_error_encode(&w, &e);
     front_count(f, r, 405);
     hx_answer(r, 405, "application/json", writer_span(&w), &allow, 1);
@@ -402,7 +386,8 @@ static bool on_early(void *ctx, const struct hx_early *in, struct hx_refusal *ou
     out->header = (struct hx_header){"www-authenticate", "Bearer"};
     struct openai_error e = {0};
     struct writer w = writer_with_max(sizeof out->body - 1);
-    openai_error_set(&e, 401, error_type(401), "invalid_api_key", "", "%s", unauthorized_text(in->authorization));
+    openai_error_set(&e, 401, openai_error_type(401), "invalid_api_key", "", "%s",
+                     unauthorized_text(in->authorization));
     openai_error_encode(&w, &e);
     snprintf(out->body, sizeof out->body, "%.*s", (int)writer_span(&w).len, (const char *)writer_span(&w).data);
     writer_release(&w);

@@ -60,7 +60,7 @@ static const char *known_code(struct span code)
     return NULL;
 }
 
-static const char *type_of_status(int status)
+const char *openai_error_type(int status)
 {
     switch (status) {
     case 401:
@@ -80,6 +80,6 @@ void openai_error_from_event(struct openai_error *out, const struct tunnel_event
 {
     char param[128];
     (void)snprintf(param, sizeof param, "%.*s", (int)ev->param.len, ev->param.data ? (const char *)ev->param.data : "");
-    openai_error_set(out, (int)ev->status, type_of_status((int)ev->status), known_code(ev->code), param, "%.*s",
+    openai_error_set(out, (int)ev->status, openai_error_type((int)ev->status), known_code(ev->code), param, "%.*s",
                      (int)ev->text.len, ev->text.data ? (const char *)ev->text.data : "");
 }

@@ -46,6 +46,8 @@ void openai_request_free(struct openai_request *r);
 void openai_error_encode(struct writer *out, const struct openai_error *e);
 /* The error that an ERROR event carries. */
 void openai_error_from_event(struct openai_error *out, const struct tunnel_event *ev);
+/* "invalid_request_error" and its like, by the HTTP status. */
+const char *openai_error_type(int status);
 /* Fill `*out`; the message is printf-formatted and cut to fit. Strings `type` and `code` must be static. */
 void openai_error_set(struct openai_error *out, int status, const char *type, const char *code, const char *param,
                       const char *format, ...) __attribute__((format(printf, 6, 7)));

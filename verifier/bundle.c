@@ -2,8 +2,6 @@
 
 #include "verifier/base/field.h"
 
-#define TIME_MAX ((1ull << 40) - 1)
-
 enum verifier_err verifier_bundle_parse(struct verifier_bundle *out, struct span in)
 {
     struct reader r = reader_over(in);
@@ -13,8 +11,8 @@ enum verifier_err verifier_bundle_parse(struct verifier_bundle *out, struct span
         return VERIFIER_E_SIZE;
     reader_map(&r, 5);
     field_read_v(&r);
-    out->from = field_read_uint(&r, "from", 0, TIME_MAX);
-    out->until = field_read_uint(&r, "until", 0, TIME_MAX);
+    out->from = field_read_uint(&r, "from", 0, VERIFIER_TIME_MAX);
+    out->until = field_read_uint(&r, "until", 0, VERIFIER_TIME_MAX);
     out->chain_count = field_read_list(&r, "chains", 0, VERIFIER_BUNDLE_CHAINS_MAX);
     for (size_t i = 0; i < out->chain_count; i++)
         out->chain[i] = reader_bin(&r, 1, VERIFIER_PART_MAX);

@@ -2,13 +2,13 @@
  * when to when is it valid? */
 #include <jansson.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
 
 #include "proxy/cli/collateral.h"
+#include "verifier/base/codec.h"
 #include "verifier/chain.h"
 
 const char *const collateral_names[COLLATERAL_KINDS] = {"chain",       "crl",      "tcb_info", "tcb_chain",
@@ -96,21 +96,12 @@ static bool json_dates(struct collateral_dates *d, struct span text, const char 
 /* Base64, white space inside allowed, appended to `out`. */
 static bool unbase64(struct span text, struct writer *out)
 {
-    EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
-    uint8_t *bytes = malloc(text.len + 64);
-    int len = 0, end = 0;
-    bool good = ctx && bytes && text.len > 0 && text.len <= 2 * COLLATERAL_ITEM_MAX;
+    uint8_t *bytes = malloc(text.len + 1);
+    size_t len = bytes ? codec_unbase64(text, bytes, text.len) : 0;
 
-    if (good) {
-        EVP_DecodeInit(ctx);
-        good = EVP_DecodeUpdate(ctx, bytes, &len, text.data, (int)text.len) >= 0 &&
-               EVP_DecodeFinal(ctx, bytes + len, &end) >= 0 && len + end > 0;
-    }
-    if (good)
-        writer_bytes(out, span_of(bytes, (size_t)len + (size_t)end));
-    EVP_ENCODE_CTX_free(ctx);
+    writer_bytes(out, span_of(bytes, len));
     free(bytes);
-    return good && writer_ok(out);
+    return len > 0 && writer_ok(out);
 }
 
 bool collateral_rim_chain(struct span xml, struct writer *out)
@@ -320,7 +311,7 @@ static bool put_item(struct verifier_bundle *b, struct verifier_collateral *all,
 bool collateral_write(const struct collateral *c, const char *path)
 {
     struct writer inner = writer_with_max(VERIFIER_PART_MAX), out = writer_with_max(VERIFIER_BUNDLE_MAX);
-    struct verifier_bundle bundle = {.until = (1ull << 40) - 1};
+    struct verifier_bundle bundle = {.until = VERIFIER_TIME_MAX};
     struct verifier_collateral *all = calloc(1, sizeof *all);
     struct collateral_dates dates;
     bool good = all != NULL;
