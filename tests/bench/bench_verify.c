@@ -5,18 +5,16 @@
  * several rounds that take turns, so that a busy machine hurts neither side. Prints rows of tests/bench/run.sh. Needs
  * $AIRLOCK_SHARED/vectors. */
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <openssl/x509.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "vectors/pem.h"
 #include "verifier/cache.h"
 #include "verifier/device.h"
-#include "verifier/hw.h"
 #include "verifier/quote.h"
 #include "verifier/spdm.h"
 
@@ -117,22 +115,6 @@ static struct span file(const char *item, const char *name)
     return span_of(data, len);
 }
 
-static size_t certificates(struct span pem, struct span out[VERIFIER_CERTS_MAX])
-{
-    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
-    size_t n = 0;
-    X509 *x;
-
-    while (n < VERIFIER_CERTS_MAX && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
-        unsigned char *der = NULL;
-        int len = i2d_X509(x, &der);
-        out[n++] = span_of(der, (size_t)len);
-        X509_free(x);
-    }
-    BIO_free(bio);
-    return n;
-}
-
 static struct item snp_item(void)
 {
     static const char at[] = "snp/genoa-v3-azure";
@@ -149,8 +131,8 @@ static struct item tdx_item(void)
     struct item i = {.evidence = file(at, "quote.bin"), .now = 1751624191};
 
     i.given.tcb_info = file(at, "tcb_info.json"), i.given.qe_identity = file(at, "qe_identity.json");
-    i.given.tcb_chain_count = certificates(file(at, "tcb_info_chain.pem"), i.given.tcb_chain);
-    i.given.qe_chain_count = certificates(file(at, "qe_identity_chain.pem"), i.given.qe_chain);
+    i.given.tcb_chain_count = pem_chain(file(at, "tcb_info_chain.pem"), i.given.tcb_chain);
+    i.given.qe_chain_count = pem_chain(file(at, "qe_identity_chain.pem"), i.given.qe_chain);
     i.given.crls[i.given.crl_count++] = file(at, "root_ca.crl");
     i.given.crls[i.given.crl_count++] = file(at, "pck.crl");
     return i;
@@ -161,7 +143,7 @@ static struct item gpu_item(void)
     static const char at[] = "nvgpu/gh100-545.00-full-match";
     struct item i = {.evidence = file(at, "report.bin"), .now = 1735689600};
 
-    i.chain_count = certificates(file(at, "cert_chain.pem"), i.chain);
+    i.chain_count = pem_chain(file(at, "cert_chain.pem"), i.chain);
     i.given.rims[i.given.rim_count++] = file(at, "driver_rim.xml");
     i.given.rims[i.given.rim_count++] = file(at, "vbios_rim.xml");
     return i;

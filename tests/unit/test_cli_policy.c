@@ -7,44 +7,10 @@
 
 #include "policy/config.h"
 #include "policy/keytext.h"
-#include "proxy/cli/cli.h"
-#include "unit/run.h"
+#include "unit/cli_words.h"
 #include "verifier/release.h"
 
 static char base[64];
-
-/* `airlock WORDS...` in the test's folder, output to files `out` and `err`; words split at spaces. */
-static int run(const char *words)
-{
-    char text[2048], *argv[64], *save = NULL;
-    int argc = 0;
-    snprintf(text, sizeof text, "%s", words);
-    for (char *word = strtok_r(text, " ", &save); word && argc < 63; word = strtok_r(NULL, " ", &save))
-        argv[argc++] = word;
-    argv[argc] = NULL;
-    fflush(NULL);
-    int out = dup(1), err = dup(2);
-    ck_assert_ptr_nonnull(freopen("out", "w", stdout));
-    ck_assert_ptr_nonnull(freopen("err", "w", stderr));
-    int code = strcmp(argv[0], "seal") == 0 ? cli_seal(argc, argv) : cli_policy(argc, argv);
-    fflush(NULL);
-    dup2(out, 1);
-    dup2(err, 2);
-    close(out);
-    close(err);
-    return code;
-}
-
-static const char *content(const char *path)
-{
-    static char text[65536];
-    FILE *f = fopen(path, "rb");
-    ck_assert_msg(f != NULL, "%s", path);
-    size_t len = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[len] = '\0';
-    return text;
-}
 
 static void must(const char *words)
 {
@@ -60,8 +26,11 @@ static void refused(const char *words, const char *because)
 
 static void first_line(char *out, size_t cap)
 {
-    snprintf(out, cap, "%s", content("out"));
-    out[strcspn(out, "\n")] = '\0';
+    const char *text = content("out");
+    size_t len = strcspn(text, "\n");
+    ck_assert_uint_lt(len, cap);
+    memcpy(out, text, len);
+    out[len] = '\0';
 }
 
 static void setup(void)

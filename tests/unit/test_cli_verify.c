@@ -6,50 +6,16 @@
 #include <unistd.h>
 
 #include "policy/acceptance.h"
-#include "proxy/cli/cli.h"
 #include "proxy/cli/evidence.h"
 #include "proxy/cli/files.h"
 #include "proxy/cli/verify_init.h"
-#include "unit/run.h"
+#include "unit/cli_words.h"
 #include "unit/world.h"
 #include "verifier/bundle.h"
 #include "verifier/signed.h"
 
 static struct world w;
 static char base[64];
-
-static const char *content(const char *path)
-{
-    static char text[1 << 18];
-    FILE *f = fopen(path, "rb");
-    ck_assert_msg(f != NULL, "%s", path);
-    size_t len = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[len] = '\0';
-    return text;
-}
-
-/* `airlock WORDS...`, output to files `out` and `err`; words split at spaces. */
-static int run(const char *words)
-{
-    char text[2048], *argv[32], *save = NULL;
-    int argc = 0;
-    snprintf(text, sizeof text, "%s", words);
-    for (char *word = strtok_r(text, " ", &save); word && argc < 31; word = strtok_r(NULL, " ", &save))
-        argv[argc++] = word;
-    argv[argc] = NULL;
-    fflush(NULL);
-    int out = dup(1), err = dup(2);
-    ck_assert_ptr_nonnull(freopen("out", "w", stdout));
-    ck_assert_ptr_nonnull(freopen("err", "w", stderr));
-    int code = strcmp(argv[0], "verify") == 0 ? cli_verify(argc, argv) : cli_policy(argc, argv);
-    fflush(NULL);
-    dup2(out, 1);
-    dup2(err, 2);
-    close(out);
-    close(err);
-    return code;
-}
 
 static void ends(int want, const char *words)
 {

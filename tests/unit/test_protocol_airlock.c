@@ -133,19 +133,9 @@ static struct airlock_span span_out(struct span s)
 /* An acceptance file for the test world, by this owner's digest. */
 static struct airlock_rules *accept(const uint8_t owner[64])
 {
-    char text[4096], hex[129], proxy[97], engine[97], chips[2][129];
+    char text[4096];
     struct airlock_result why;
-    policy_hex_print(span_of(owner, 64), hex);
-    policy_hex_print(span_of(w.proxy.measurement, 48), proxy);
-    policy_hex_print(span_of(w.engine[0].measurement, 48), engine);
-    policy_hex_print(span_of(w.proxy.chip_id, 64), chips[0]);
-    policy_hex_print(span_of(w.engine[0].chip_id, 64), chips[1]);
-    snprintf(text, sizeof text,
-             "simulated = true;\nowners = [ \"%s\" ];\npolicy_min = 5;\n"
-             "programs = { proxy = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); };\n"
-             "  engine = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); }; };\n"
-             "hardware = { platforms = ( { line = \"Genoa\"; } ); snp_chips = [ \"%s\", \"%s\" ]; };\n",
-             hex, proxy, engine, chips[0], chips[1]);
+    world_acceptance(&w, owner, text, sizeof text);
     struct airlock_rules *rules = airlock_rules_parse(span_out(span_str(text)), &why);
     ck_assert_msg(rules != NULL, "%s", why.observed);
     return rules;

@@ -295,24 +295,14 @@ static void edit_last_engine(struct world *unused, struct verifier_envelope *e)
 
 START_TEST(composite)
 {
-    char text[4096], hex[129], proxy[97], engine[97], chips[2][129];
+    char text[4096];
 
     world_open(&w);
     good_envelope = bad_envelope = writer_with_max(VERIFIER_ENVELOPE_MAX);
     world_session(&session, VERIFIER_CLIENT, &w.proxy, 1, 4);
     world_envelope(&w, &w.proxy, &session, NULL, &good_envelope);
     world_envelope(&w, &w.proxy, &session, edit_last_engine, &bad_envelope);
-    policy_hex_print(span_of(w.owner_digest, 64), hex);
-    policy_hex_print(span_of(w.proxy.measurement, 48), proxy);
-    policy_hex_print(span_of(w.engine[0].measurement, 48), engine);
-    policy_hex_print(span_of(w.proxy.chip_id, 64), chips[0]);
-    policy_hex_print(span_of(w.engine[0].chip_id, 64), chips[1]);
-    snprintf(text, sizeof text,
-             "simulated = true;\nowners = [ \"%s\" ];\npolicy_min = 5;\n"
-             "programs = { proxy = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); };\n"
-             "  engine = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); }; };\n"
-             "hardware = { platforms = ( { line = \"Genoa\"; } ); snp_chips = [ \"%s\", \"%s\" ]; };\n",
-             hex, proxy, engine, chips[0], chips[1]);
+    world_acceptance(&w, w.owner_digest, text, sizeof text);
     rules = airlock_rules_parse(span_out(span_str(text)), NULL);
     ck_assert_ptr_nonnull(rules);
     each_n("envelope", envelope_once, VERIFIER_E_ENGINE_ROOT);

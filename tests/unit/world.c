@@ -223,6 +223,22 @@ void world_close(struct world *w)
 
 /* --- sessions and envelopes ------------------------------------------------------------------------------ */
 
+void world_acceptance(const struct world *w, const uint8_t owner[64], char *out, size_t cap)
+{
+    char hex[129], proxy[97], engine[97], chips[2][129];
+    policy_hex_print(span_of(owner, 64), hex);
+    policy_hex_print(span_of(w->proxy.measurement, 48), proxy);
+    policy_hex_print(span_of(w->engine[0].measurement, 48), engine);
+    policy_hex_print(span_of(w->proxy.chip_id, 64), chips[0]);
+    policy_hex_print(span_of(w->engine[0].chip_id, 64), chips[1]);
+    snprintf(out, cap,
+             "simulated = true;\nowners = [ \"%s\" ];\npolicy_min = 5;\n"
+             "programs = { proxy = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); };\n"
+             "  engine = { images = ( { tee = \"snp\"; measurement = \"%s\"; } ); }; };\n"
+             "hardware = { platforms = ( { line = \"Genoa\"; } ); snp_chips = [ \"%s\", \"%s\" ]; };\n",
+             hex, proxy, engine, chips[0], chips[1]);
+}
+
 void world_session(struct world_session *s, enum verifier_role verifier, const struct world_node *node, unsigned number,
                    unsigned engines)
 {

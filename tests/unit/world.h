@@ -66,6 +66,9 @@ void world_sign_policy(struct world *w, unsigned keyset_version, const struct wo
 /* Revocations of `epoch` naming `value`; len 0: none. */
 void world_revoke(struct world *w, uint32_t epoch, enum policy_revocation_kind kind, struct span value);
 
+/* A client's acceptance file for this world, by the owner with this digest. */
+void world_acceptance(const struct world *w, const uint8_t owner[64], char *out, size_t cap);
+
 /* A session of `verifier` with `node`, numbered so that two differ in challenge, key and exporter. */
 void world_session(struct world_session *s, enum verifier_role verifier, const struct world_node *node, unsigned number,
                    unsigned engines);

@@ -1,34 +1,10 @@
 /* Whole evidence of vTPM guests, as it stands in an envelope, under test roots: Azure's on SNP and TDX, Google's. */
-#include <openssl/pem.h>
 #include <openssl/sha.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 
 #include "vectors/cases.h"
+#include "vectors/pem.h"
 #include "verifier/anchors/test.h"
-#include "verifier/hw.h"
-
-static size_t pem_chain(struct span pem, struct span out[VERIFIER_CERTS_MAX])
-{
-    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
-    size_t n = 0;
-    X509 *x;
-
-    while (n < VERIFIER_CERTS_MAX && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
-        unsigned char *der = NULL;
-        int len = i2d_X509(x, &der);
-        out[n++] = span_of(der, (size_t)len);
-        X509_free(x);
-    }
-    BIO_free(bio);
-    return n;
-}
-
-static void release_chain(const struct span *chain, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        OPENSSL_free((void *)(uintptr_t)chain[i].data);
-}
 
 static const char *told(const struct cases_case *c, const char *key)
 {
@@ -56,7 +32,7 @@ static void inject_root(struct cases_case *c)
     verifier_anchors_reset();
     if (!verifier_anchors_inject(digest, &anchor))
         cases_unreadable(c, "anchor");
-    release_chain(der, n);
+    pem_release(der, n);
 }
 
 static json_t *fields_json(const struct verifier_hw *hw)
@@ -111,8 +87,8 @@ static void check(struct cases_case *c, struct cases_answer *a)
         if (!hw.simulated)
             cases_unreadable(c, "simulated flag");
     }
-    release_chain(given.tcb_chain, given.tcb_chain_count);
-    release_chain(given.qe_chain, given.qe_chain_count);
+    pem_release(given.tcb_chain, given.tcb_chain_count);
+    pem_release(given.qe_chain, given.qe_chain_count);
 }
 
 int main(void)

@@ -1,11 +1,10 @@
 /* Every GPU and switch report and every reference file in the vectors: right verdict, right reason, right fields? */
-#include <openssl/pem.h>
 #include <openssl/sha.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "vectors/cases.h"
+#include "vectors/pem.h"
 #include "vectors/warm.h"
 #include "verifier/anchors/test.h"
 #include "verifier/device.h"
@@ -148,12 +147,6 @@ static size_t chain_of(struct span pem, struct span out[VERIFIER_CERTS_MAX])
     return n;
 }
 
-static void release_chain(const struct span *chain, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        OPENSSL_free((void *)(uintptr_t)chain[i].data);
-}
-
 /* The PEM blocks of `in` numbered from 0, copied in the given order. */
 static void pick(struct span in, const int *order, int count, uint8_t *out, size_t *len)
 {
@@ -276,7 +269,7 @@ static void inject_root(struct cases_case *c, const char *role, enum verifier_an
         if (!verifier_anchors_inject(digest, &anchor))
             cases_unreadable(c, "anchor");
     }
-    release_chain(chain, n);
+    pem_release(chain, n);
 }
 
 static void inject_roots(struct cases_case *c)
@@ -415,7 +408,7 @@ static void check(struct cases_case *c, struct cases_answer *a)
         check_device_calls(c, &g, report, chain, count, nonce);
     if (!a->error)
         a->fields = fields_json(c, &g);
-    release_chain(chain, count);
+    pem_release(chain, count);
 }
 
 int main(void)

@@ -1,15 +1,13 @@
 /* Every TDX and SGX quote in the vectors: the right verdict, reason, TCB status, advisories, fields; event logs too. */
-#include <openssl/pem.h>
 #include <openssl/sha.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "vectors/cases.h"
+#include "vectors/pem.h"
 #include "vectors/warm.h"
 #include "verifier/anchors/test.h"
 #include "verifier/eventlog.h"
-#include "verifier/hw.h"
 
 static void put(json_t *o, const char *key, json_t *value)
 {
@@ -243,29 +241,6 @@ static struct verifier_hw_rules rules_of(struct cases_case *c, uint8_t fmspcs[8]
     return r;
 }
 
-/* PEM certificates as DER into `out`; their number. The DER is freed by release_chain(). */
-static size_t chain_of(struct span pem, struct span out[VERIFIER_CERTS_MAX])
-{
-    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
-    size_t n = 0;
-    X509 *x;
-
-    while (n < VERIFIER_CERTS_MAX && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
-        unsigned char *der = NULL;
-        int len = i2d_X509(x, &der);
-        out[n++] = span_of(der, (size_t)len);
-        X509_free(x);
-    }
-    BIO_free(bio);
-    return n;
-}
-
-static void release_chain(const struct span *chain, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        OPENSSL_free((void *)(uintptr_t)chain[i].data);
-}
-
 static void inject_root(struct cases_case *c)
 {
     struct verifier_anchor anchor = {.kind = VERIFIER_ANCHOR_INTEL, .simulated = true};
@@ -276,14 +251,14 @@ static void inject_root(struct cases_case *c)
     verifier_anchors_reset();
     if (!c->synthetic)
         return;
-    n = chain_of(cases_original(c, "root"), chain);
+    n = pem_chain(cases_original(c, "root"), chain);
     if (n != 1)
         cases_unreadable(c, "root");
     else
         SHA256(chain[0].data, chain[0].len, digest);
     if (n == 1 && !verifier_anchors_inject(digest, &anchor))
         cases_unreadable(c, "anchor");
-    release_chain(chain, n);
+    pem_release(chain, n);
 }
 
 /* Twice with what earlier cases left behind: the same code, the same evaluation, the same words. */
@@ -320,8 +295,8 @@ static void check(struct cases_case *c, struct cases_answer *a)
     given.crls[0] = cases_file(c, "root_ca_crl");
     given.crls[1] = cases_file(c, "pck_crl");
     given.crl_count = 2;
-    given.tcb_chain_count = chain_of(cases_file(c, "tcb_info_chain"), given.tcb_chain);
-    given.qe_chain_count = chain_of(cases_file(c, "qe_identity_chain"), given.qe_chain);
+    given.tcb_chain_count = pem_chain(cases_file(c, "tcb_info_chain"), given.tcb_chain);
+    given.qe_chain_count = pem_chain(cases_file(c, "qe_identity_chain"), given.qe_chain);
     inject_root(c);
     err = verifier_intel_check(&in, quote, &given, c->time, &rules, &why);
     check_warm(c, given, quote, &rules, err, &in, &why);
@@ -336,8 +311,8 @@ static void check(struct cases_case *c, struct cases_answer *a)
             (err == VERIFIER_OK && hw.simulated != c->synthetic))
             cases_unreadable(c, "verifier_hw_verify() says something else");
     }
-    release_chain(given.tcb_chain, given.tcb_chain_count);
-    release_chain(given.qe_chain, given.qe_chain_count);
+    pem_release(given.tcb_chain, given.tcb_chain_count);
+    pem_release(given.qe_chain, given.qe_chain_count);
 }
 
 int main(void)

@@ -3,14 +3,12 @@
  * good twin is refused for that alone, after everything else held; each flaw is refused for its own reason before it.
  * And Google's event log: does its replay lead to the quoted registers? */
 #include <jansson.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "vectors/pem.h"
 #include "verifier/base/writer.h"
 #include "verifier/eventlog.h"
-#include "verifier/hw.h"
 
 static unsigned passed, failed;
 
@@ -35,21 +33,6 @@ static struct writer file(const char *name)
     if (f)
         fclose(f);
     return w;
-}
-
-static size_t pem_chain(struct span pem, struct span out[VERIFIER_CERTS_MAX])
-{
-    BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
-    size_t n = 0;
-    X509 *x;
-    while (n < VERIFIER_CERTS_MAX && (x = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
-        unsigned char *der = NULL;
-        int len = i2d_X509(x, &der);
-        out[n++] = span_of(der, (size_t)len);
-        X509_free(x);
-    }
-    BIO_free(bio);
-    return n;
 }
 
 /* --- one guest ------------------------------------------------------------------------------------------ */
