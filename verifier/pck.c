@@ -47,17 +47,24 @@ static bool once(uint32_t *seen, unsigned n)
     return fresh;
 }
 
+/* A list under the extension's number `part`; false when it is none. */
+static bool take_list(struct der *d, uint8_t part, uint8_t prefix[sizeof base + 1], struct der *list)
+{
+    *list = der_over(der_take(d, DER_SEQUENCE));
+    memcpy(prefix, base, sizeof base);
+    prefix[sizeof base] = part;
+    return !d->bad && der_end(d);
+}
+
 /* .2: components 1 to 16, PCESVN 17, CPUSVN 18. */
 static bool take_tcb(struct verifier_pck *out, struct der *d)
 {
     uint8_t prefix[sizeof base + 1];
-    struct der list = der_over(der_take(d, DER_SEQUENCE)), value;
+    struct der list, value;
     uint32_t seen = 0;
 
-    if (d->bad || !der_end(d))
+    if (!take_list(d, 2, prefix, &list))
         return false;
-    memcpy(prefix, base, sizeof base);
-    prefix[sizeof base] = 2;
     while (!list.bad && list.rest.len > 0) {
         unsigned n = take_entry(&list, span_of(prefix, sizeof prefix), &value);
         uint32_t number = 0;
@@ -84,13 +91,11 @@ static bool take_tcb(struct verifier_pck *out, struct der *d)
 static bool take_configuration(struct verifier_pck *out, struct der *d)
 {
     uint8_t prefix[sizeof base + 1];
-    struct der list = der_over(der_take(d, DER_SEQUENCE)), value;
+    struct der list, value;
     uint32_t seen = 0;
 
-    if (d->bad || !der_end(d))
+    if (!take_list(d, 7, prefix, &list))
         return false;
-    memcpy(prefix, base, sizeof base);
-    prefix[sizeof base] = 7;
     while (!list.bad && list.rest.len > 0) {
         unsigned n = take_entry(&list, span_of(prefix, sizeof prefix), &value);
 

@@ -107,7 +107,19 @@ static uint8_t peek_byte(const struct reader *r)
     return r->err == READER_OK && r->rest.len > 0 ? r->rest.data[0] : 0xc1; /* c1: never used by msgpack */
 }
 
-enum reader_kind reader_peek(const struct reader *r)
+enum reader_kind {
+    READER_IS_OTHER,
+    READER_IS_NIL,
+    READER_IS_MAP,
+    READER_IS_LIST,
+    READER_IS_BIN,
+    READER_IS_TEXT,
+    READER_IS_UINT,
+    READER_IS_BOOL
+};
+
+/* What kind of value comes next. */
+static enum reader_kind peek(const struct reader *r)
 {
     uint8_t b = peek_byte(r);
     if (b == 0xc0)
@@ -132,7 +144,7 @@ static uint8_t take_head(struct reader *r, enum reader_kind want)
 {
     if (r->err == READER_OK && r->rest.len == 0)
         reader_fail(r, READER_TRUNCATED);
-    if (r->err == READER_OK && reader_peek(r) != want)
+    if (r->err == READER_OK && peek(r) != want)
         reader_fail(r, READER_TYPE);
     return reader_u8(r);
 }
@@ -262,44 +274,8 @@ bool reader_bool(struct reader *r)
 
 bool reader_nil(struct reader *r)
 {
-    if (reader_peek(r) != READER_IS_NIL)
+    if (peek(r) != READER_IS_NIL)
         return false;
     (void)reader_u8(r);
     return true;
-}
-
-static void skip_value(struct reader *r, int depth)
-{
-    uint64_t count = 0;
-    enum reader_kind kind = reader_peek(r);
-    if (r->err == READER_OK && (depth > 8 || (kind == READER_IS_OTHER && r->rest.len > 0)))
-        reader_fail(r, READER_TYPE);
-    switch (kind) {
-    case READER_IS_MAP:
-        count = container_count(r, kind) * 2;
-        break;
-    case READER_IS_LIST:
-        count = container_count(r, kind);
-        break;
-    case READER_IS_BIN:
-        (void)reader_bin(r, 0, SIZE_MAX);
-        break;
-    case READER_IS_TEXT:
-        (void)reader_text(r, 0, SIZE_MAX);
-        break;
-    case READER_IS_UINT:
-        (void)reader_uint(r, 0, UINT64_MAX);
-        break;
-    default:
-        (void)reader_u8(r);
-    }
-    for (uint64_t i = 0; i < count && r->err == READER_OK; i++)
-        skip_value(r, depth + 1);
-}
-
-struct span reader_any(struct reader *r)
-{
-    struct span before = r->rest;
-    skip_value(r, 0);
-    return r->err == READER_OK ? span_of(before.data, before.len - r->rest.len) : span_of(NULL, 0);
 }

@@ -73,19 +73,5 @@ uint64_t reader_uint(struct reader *r, uint64_t min, uint64_t max);
 bool reader_bool(struct reader *r);
 /* True, and consumes it, when the next value is nil. */
 bool reader_nil(struct reader *r);
-/* What kind of value comes next, without consuming: one of the READER_IS_* classes. */
-enum reader_kind {
-    READER_IS_OTHER,
-    READER_IS_NIL,
-    READER_IS_MAP,
-    READER_IS_LIST,
-    READER_IS_BIN,
-    READER_IS_TEXT,
-    READER_IS_UINT,
-    READER_IS_BOOL
-};
-enum reader_kind reader_peek(const struct reader *r);
-/* One whole value of any allowed kind, nested at most 8 deep, unread inside: its exact bytes, borrowed. */
-struct span reader_any(struct reader *r);
 
 #endif
