@@ -15,8 +15,7 @@ enum { CREDIT_UNSENT = 64 << 10 }; /* while more than this waits for the reader,
 struct job {
     struct front *front;
     struct hx_loop *loop;
-    struct hx_req *req; /* NULL once gone */
-    struct openai_request *in;
+    struct hx_req *req;                 /* NULL once gone */
     struct openai_response *out;        /* one of these two */
     struct openai_responses *responses; /* POST /v1/responses */
     uint64_t backend_id;
@@ -47,7 +46,6 @@ static void job_free(struct job *j)
 {
     openai_response_free(j->out);
     openai_responses_free(j->responses);
-    openai_request_free(j->in);
     free(j);
 }
 
@@ -387,6 +385,7 @@ static void submit(struct front *f, struct hx_req *r, const struct front_caller 
     const uint8_t(*allowed)[32];
     uint8_t salt[32];
     size_t count;
+    bool packs;
     char id[33];
 
     if (!j) {
@@ -395,7 +394,6 @@ static void submit(struct front *f, struct hx_req *r, const struct front_caller 
         out_of_memory(f, r);
         return;
     }
-    j->in = in;
     j->responses = responses;
     j->stream = in->request.stream;
     /* A little less than the door's own limit: the engine ends it with an error that the client can read. */
@@ -409,7 +407,9 @@ static void submit(struct front *f, struct hx_req *r, const struct front_caller 
     else
         j->out = openai_response_open(in, id, asked_model, (uint64_t)time(NULL));
     front_set_salt(caller, &in->request, salt);
-    if ((!j->out && !responses) || !id[0] || !tunnel_request_pack(&packed, &in->request)) {
+    packs = tunnel_request_pack(&packed, &in->request);
+    openai_request_free(in); /* a parsed body takes many times its bytes: none waits for the answer */
+    if ((!j->out && !responses) || !id[0] || !packs) {
         out_of_memory(f, r);
     } else if (allowed_engines(f, r, &allowed, &count)) {
         job_start(j);

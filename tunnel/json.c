@@ -37,11 +37,12 @@ void tunnel_json_wipe_memory(void)
     json_set_alloc_funcs(wiped_malloc, wiped_free);
 }
 
-/* Nesting of `text`, counted outside strings; it may be no JSON at all. */
-static size_t nesting(struct span text)
+/* How deep `text` nests and how many values it has, counted outside strings; it may be no JSON at all. */
+static size_t measure(struct span text, size_t *values)
 {
     size_t depth = 0, deepest = 0;
     bool quoted = false;
+    *values = 1;
     for (size_t i = 0; i < text.len; i++) {
         uint8_t c = text.data[i];
         if (quoted && c == '\\')
@@ -52,6 +53,7 @@ static size_t nesting(struct span text)
             deepest = ++depth > deepest ? depth : deepest;
         else if (!quoted && (c == ']' || c == '}') && depth > 0)
             depth--;
+        *values += !quoted && (c == ',' || c == '[' || c == '{');
     }
     return deepest;
 }
@@ -59,7 +61,12 @@ static size_t nesting(struct span text)
 json_t *tunnel_json_parse(struct span text, char *why, size_t cap)
 {
     json_error_t error;
-    if (nesting(text) > TUNNEL_JSON_DEPTH_MAX) {
+    size_t values, depth = measure(text, &values);
+    if (values > TUNNEL_JSON_VALUES_MAX) {
+        (void)snprintf(why, cap, "the JSON has more than %d values", TUNNEL_JSON_VALUES_MAX);
+        return NULL;
+    }
+    if (depth > TUNNEL_JSON_DEPTH_MAX) {
         (void)snprintf(why, cap, "the JSON is nested more than %d deep", TUNNEL_JSON_DEPTH_MAX);
         return NULL;
     }

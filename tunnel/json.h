@@ -6,13 +6,14 @@
 
 #include "verifier/base/writer.h"
 
-enum { TUNNEL_JSON_DEPTH_MAX = 128 };
+enum { TUNNEL_JSON_DEPTH_MAX = 128, TUNNEL_JSON_VALUES_MAX = 1 << 21 };
 
 /* Make jansson wipe every block it frees: prompts pass through it. Call once, before the first JSON and any thread. */
 void tunnel_json_wipe_memory(void);
 
-/* Parse a whole JSON text: no repeated keys, nothing after it, at most TUNNEL_JSON_DEPTH_MAX deep. NULL when refused,
- * then `why` (of `cap` bytes) says why and where, without quoting the text. */
+/* Parse a whole JSON text: no repeated keys, nothing after it, at most TUNNEL_JSON_DEPTH_MAX deep, about
+ * TUNNEL_JSON_VALUES_MAX values (each takes 20 to 60 times its bytes of text). NULL when refused, then `why` (of `cap`
+ * bytes) says why and where, without quoting the text. */
 json_t *tunnel_json_parse(struct span text, char *why, size_t cap);
 
 /* A JSON string of `s`, each ill-formed byte sequence replaced by U+FFFD. */

@@ -5,7 +5,7 @@
 #include "tunnel/json.h"
 #include "tunnel/openai_fields.h"
 
-enum { MESSAGES_MAX = 4096, TOOLS_MAX = 256 };
+enum { MESSAGES_MAX = 4096, TOOLS_MAX = 256, ARGUMENTS_MAX = 4 << 20 };
 
 static bool is_one_of(const char *text, const char *const *names, size_t count)
 {
@@ -67,8 +67,9 @@ static void copy_content(struct fields *f, const char *where, const json_t *in, 
 }
 
 /* Arguments of an earlier call: JSON text on the wire, an object in a template. Nothing at all, which clients send for
- * a function without parameters, is the empty object. NULL when they are something else. */
-static json_t *call_arguments(const json_t *function)
+ * a function without parameters, is the empty object. NULL when they are something else, or too much of it in one
+ * request. */
+static json_t *call_arguments(struct fields *f, const json_t *function)
 {
     char why[160];
     json_t *v = json_object_get(function, "arguments");
@@ -76,6 +77,10 @@ static json_t *call_arguments(const json_t *function)
         return json_object();
     if (!json_is_string(v))
         return json_incref(v);
+    if ((f->arguments += json_string_length(v)) > ARGUMENTS_MAX) {
+        fields_refuse(f, "messages", "the arguments of earlier calls have more than %d bytes", ARGUMENTS_MAX);
+        return NULL;
+    }
     return tunnel_json_parse(span_of(json_string_value(v), json_string_length(v)), why, sizeof why);
 }
 
@@ -93,7 +98,7 @@ static void copy_tool_calls(struct fields *f, const char *where, const json_t *i
         (void)snprintf(at, sizeof at, "%s.tool_calls[%zu]", where, i);
         json_t *function = json_object_get(call, "function");
         const char *name = json_string_value(json_object_get(function, "name"));
-        json_t *arguments = call_arguments(function);
+        json_t *arguments = call_arguments(f, function);
         if (!name || !json_is_object(arguments))
             fields_refuse(f, at, "%s needs function.name and function.arguments (the JSON text of an object)", at);
         else
@@ -197,6 +202,8 @@ static void check_tool(struct fields *f, size_t i, const json_t *tool)
                  *parameters = json_object_get(function, "parameters"), *strict = json_object_get(function, "strict");
     if (!type || strcmp(type, "function") != 0 || !json_is_string(name) || json_string_length(name) == 0)
         fields_refuse(f, "tools", "tools[%zu] must be {\"type\":\"function\",\"function\":{\"name\":...}}", i);
+    else if (json_string_length(name) > TUNNEL_NAME_MAX)
+        fields_refuse(f, "tools", "tools[%zu].function.name has more than %d bytes", i, TUNNEL_NAME_MAX);
     else if (!is_absent(description) && !json_is_string(description))
         fields_refuse(f, "tools", "tools[%zu].function.description must be a string", i);
     else if (!is_absent(parameters) && !json_is_object(parameters))

@@ -12,6 +12,7 @@ struct fields {
     json_t *object;
     struct openai_error *why; /* filled by the first refusal */
     bool bad;
+    size_t arguments; /* bytes of JSON inside texts so far */
 };
 
 /* Refuse with 400, naming `param`. */

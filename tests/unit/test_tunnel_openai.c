@@ -118,6 +118,71 @@ START_TEST(nesting_is_bounded)
 }
 END_TEST
 
+START_TEST(values_are_bounded)
+{
+    struct openai_error why = {0};
+    struct writer body = writer_with_max(32 << 20);
+    writer_str(&body, "{\"prompt\":[1");
+    for (size_t i = 0; i < 1 << 21; i++)
+        writer_str(&body, ",1");
+    writer_str(&body, "]}");
+    ck_assert_ptr_null(openai_request_parse(TUNNEL_COMPLETION, writer_span(&body), &why));
+    ck_assert_str_eq(why.code, "invalid_json");
+    ck_assert_ptr_nonnull(strstr(why.message, "2097152 values"));
+    writer_reset(&body);
+    writer_str(&body, "{\"prompt\":\""); /* in a text they are no values */
+    for (size_t i = 0; i < 1 << 21; i++)
+        writer_str(&body, ",[");
+    writer_str(&body, "\"}");
+    struct openai_request *r = openai_request_parse(TUNNEL_COMPLETION, writer_span(&body), &why);
+    ck_assert_ptr_nonnull(r);
+    openai_request_free(r);
+    writer_release(&body);
+}
+END_TEST
+
+/* JSON inside texts, of which there may be many: the arguments of earlier calls. */
+START_TEST(arguments_of_calls_are_bounded)
+{
+    for (size_t calls = 4; calls <= 5; calls++) {
+        struct openai_error why = {0};
+        struct writer body = writer_with_max(8 << 20);
+        writer_str(&body, "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[");
+        for (size_t i = 0; i < calls; i++) {
+            writer_str(&body, i ? "," : "");
+            writer_str(&body, "{\"function\":{\"name\":\"f\",\"arguments\":\"{}");
+            for (size_t k = 2; k < 1 << 20; k++)
+                writer_str(&body, " ");
+            writer_str(&body, "\"}}");
+        }
+        writer_str(&body, "]}]}");
+        struct openai_request *r = openai_request_parse(TUNNEL_CHAT, writer_span(&body), &why);
+        ck_assert_msg((r != NULL) == (calls == 4), "%zu calls: %s", calls, why.message);
+        ck_assert(r || strcmp(why.param, "messages") == 0);
+        openai_request_free(r);
+        writer_release(&body);
+    }
+}
+END_TEST
+
+/* What the engine's reader would not take, the proxy does not send. */
+START_TEST(the_name_of_a_tool_is_bounded)
+{
+    for (int len = TUNNEL_NAME_MAX; len <= TUNNEL_NAME_MAX + 1; len++) {
+        struct openai_error why = {0};
+        char body[1024];
+        snprintf(body, sizeof body,
+                 "{" HI ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"%0*d\"}}],"
+                 "\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"%0*d\"}}}",
+                 len, 0, len, 0);
+        struct openai_request *r = openai_request_parse(TUNNEL_CHAT, span_str(body), &why);
+        ck_assert_msg((r != NULL) == (len == TUNNEL_NAME_MAX), "%d: %s", len, why.message);
+        ck_assert(r || strcmp(why.param, "tools") == 0);
+        openai_request_free(r);
+    }
+}
+END_TEST
+
 START_TEST(every_served_field_arrives)
 {
     static const char body[] = "{\"model\":\"m\",\"messages\":[{\"role\":\"developer\",\"content\":\"be "
@@ -505,6 +570,9 @@ static void add_tests(TCase *t)
 {
     tcase_add_loop_test(t, bad_bodies_are_refused_by_name, 0, (int)(sizeof refused / sizeof *refused));
     tcase_add_test(t, nesting_is_bounded);
+    tcase_add_test(t, values_are_bounded);
+    tcase_add_test(t, arguments_of_calls_are_bounded);
+    tcase_add_test(t, the_name_of_a_tool_is_bounded);
     tcase_add_test(t, every_served_field_arrives);
     tcase_add_loop_test(t, prompts_come_in_four_forms, 0, 4);
     tcase_add_test(t, a_body_has_text_reason_and_usage);
