@@ -245,6 +245,13 @@ static void extend(json_t **list, json_t *more)
 
 /* --- tool calls ------------------------------------------------------------------------------------ */
 
+/* A part of the answer has no place: what is left must not look whole. */
+static void lose(struct openai_response *r)
+{
+    r->failed = true;
+    openai_error_set(&r->error, 503, "server_error", "overloaded", NULL, "there is no room for the answer");
+}
+
 /* The call that `ev` speaks of; `*is_new` when it is the first time. NULL when there is no memory or the index jumps.
  */
 static struct tool_call *tool_of(struct openai_response *r, struct choice *c, const struct tunnel_event *ev,
@@ -428,6 +435,8 @@ static void collect_delta(struct openai_response *r, struct choice *c, const str
         writer_bytes(&c->reasoning, ev->text);
     else if (tool)
         writer_bytes(ev->channel == TUNNEL_TOOL_NAME ? &tool->name : &tool->arguments, ev->text);
+    else if (ev->channel >= TUNNEL_TOOL_NAME)
+        lose(r);
     if (r->return_ids)
         extend(&c->ids, ids_json(ev->ids));
     if (r->wants_logprobs && ev->logprob_count > 0)
@@ -493,9 +502,20 @@ static bool note(struct openai_response *r, const struct tunnel_event *ev)
     return true;
 }
 
-/* DONE may only follow when every choice has ended: a cut answer must not look whole. */
+static bool is_kept(const struct choice *c)
+{
+    bool kept = writer_ok(&c->content) && writer_ok(&c->reasoning);
+    for (size_t i = 0; i < c->tool_count; i++)
+        kept = kept && writer_ok(&c->tool[i].name) && writer_ok(&c->tool[i].arguments);
+    return kept;
+}
+
+/* DONE may only follow when every choice has ended, and all of its text is here: a cut answer must not look whole. */
 static void check_whole(struct openai_response *r)
 {
+    for (size_t i = 0; i < r->choice_count && !r->failed; i++)
+        if (!is_kept(&r->choice[i]) || !writer_ok(&r->text))
+            lose(r);
     for (size_t i = 0; i < r->choice_count && !r->failed; i++)
         if (!r->choice[i].finished && (r->task == TUNNEL_CHAT || r->task == TUNNEL_COMPLETION)) {
             r->failed = true;
@@ -569,8 +589,10 @@ static json_t *tool_delta(struct openai_response *r, struct choice *c, const str
     bool is_new;
     struct tool_call *t = tool_of(r, c, ev, &is_new);
     json_t *text = tunnel_json_text(ev->text), *call;
-    if (!t)
+    if (!t) {
+        lose(r);
         return json_decref(text), json_object();
+    }
     if (is_new)
         call = json_pack("{s:I,s:s,s:s,s:{s:o,s:s}}", "index", (json_int_t)ev->tool_index, "id", t->id, "type",
                          "function", "function", "name", text, "arguments", "");

@@ -25,7 +25,7 @@ struct openai_responses {
     uint32_t prompt_tokens, completion_tokens, cached_tokens;
     size_t item_count;
     struct item *item[CALLS_MAX];
-    bool begun, cut; /* cut: the length limit ended it */
+    bool begun, finished, cut; /* cut: the length limit ended it */
     bool failed;
     struct openai_error error;
 };
@@ -294,7 +294,14 @@ static void begin(struct openai_responses *r, struct writer *out)
     put_state(r, out, "response.in_progress", "in_progress", false);
 }
 
-/* What both forms keep of an event; the item that it is about. */
+static void fail(struct openai_responses *r, int status, const char *code, const char *message)
+{
+    r->failed = true;
+    openai_error_set(&r->error, status, "server_error", code, NULL, "%s", message);
+}
+
+/* What both forms keep of an event; the item that it is about. A cut answer must not look whole: every part has its
+ * place, and DONE may only follow the answer's end. */
 static struct item *note(struct openai_responses *r, const struct tunnel_event *ev)
 {
     struct item *i;
@@ -303,17 +310,25 @@ static struct item *note(struct openai_responses *r, const struct tunnel_event *
         r->prompt_tokens = ev->prompt_tokens;
         r->cached_tokens = ev->cached_tokens;
     }
-    if (ev->kind == TUNNEL_EVENT_DONE)
+    if (ev->kind == TUNNEL_EVENT_DONE) {
         r->completion_tokens = ev->completion_tokens;
-    if (ev->kind == TUNNEL_EVENT_FINISH)
+        if (!r->finished)
+            fail(r, 502, "engine_unavailable", "the engine ended before the answer was complete");
+    }
+    if (ev->kind == TUNNEL_EVENT_FINISH) {
+        r->finished = true;
         r->cut = ev->finish == TUNNEL_FINISH_LENGTH;
+    }
     if (ev->kind == TUNNEL_EVENT_ERROR) {
         r->failed = true;
         openai_error_from_event(&r->error, ev);
     }
-    if (ev->kind != TUNNEL_EVENT_DELTA || ev->channel == TUNNEL_REASONING || !(i = item_of(r, ev)))
+    if (ev->kind != TUNNEL_EVENT_DELTA || ev->channel == TUNNEL_REASONING)
         return NULL;
-    writer_bytes(ev->channel == TUNNEL_TOOL_NAME ? &i->name : &i->text, ev->text);
+    if ((i = item_of(r, ev)))
+        writer_bytes(ev->channel == TUNNEL_TOOL_NAME ? &i->name : &i->text, ev->text);
+    if (!i || !writer_ok(&i->name) || !writer_ok(&i->text))
+        fail(r, 503, "overloaded", "there is no room for the answer");
     return i;
 }
 
@@ -355,7 +370,7 @@ void openai_responses_fail(struct openai_responses *r, const struct openai_error
 bool openai_responses_collect(struct openai_responses *r, const struct tunnel_event *ev)
 {
     (void)note(r, ev);
-    return ev->kind == TUNNEL_EVENT_DONE || ev->kind == TUNNEL_EVENT_ERROR;
+    return ev->kind == TUNNEL_EVENT_DONE || r->failed;
 }
 
 int openai_responses_body(struct openai_responses *r, struct writer *out)

@@ -554,6 +554,26 @@ START_TEST(an_answer_cut_short_never_looks_whole)
 }
 END_TEST
 
+/* A part of a call that has no place is not left out in silence. */
+START_TEST(a_call_out_of_order_fails)
+{
+    static const struct tunnel_event jump = {
+        .kind = TUNNEL_EVENT_DELTA, .channel = TUNNEL_TOOL_NAME, .tool_index = 1, .text = {(const uint8_t *)"f", 1}};
+    struct openai_request *r;
+    struct openai_response *o = open_chat(&r, "{" HI "}"), *s = openai_response_open(r, "1", "m", 1);
+    struct writer out = writer_with_max(65536);
+    ck_assert(openai_response_collect(o, &jump));
+    json_decref(body_of(o, 503));
+    ck_assert(openai_response_stream(s, &jump, &out));
+    writer_u8(&out, 0);
+    ck_assert_ptr_nonnull(strstr((char *)out.data, "overloaded"));
+    writer_release(&out);
+    openai_response_free(o);
+    openai_response_free(s);
+    openai_request_free(r);
+}
+END_TEST
+
 START_TEST(an_answer_to_a_choice_that_does_not_exist_fails)
 {
     struct openai_request *r;
@@ -586,6 +606,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, vectors_come_as_numbers_or_base64);
     tcase_add_test(t, tokens_have_names_and_a_limit);
     tcase_add_test(t, an_answer_cut_short_never_looks_whole);
+    tcase_add_test(t, a_call_out_of_order_fails);
     tcase_add_test(t, an_answer_to_a_choice_that_does_not_exist_fails);
 }
 
