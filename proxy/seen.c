@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,7 +72,30 @@ static void rise(uint32_t *version, uint64_t *since, uint32_t fresh, uint64_t fr
     }
 }
 
-static bool store(const struct seen *s)
+static void take(struct airlock_seen *now, const struct airlock_seen *fresh)
+{
+    rise(&now->policy, &now->policy_since, fresh->policy, fresh->policy_since);
+    rise(&now->keyset, &now->keyset_since, fresh->keyset, fresh->keyset_since);
+    rise(&now->epoch, &now->epoch_since, fresh->epoch, fresh->epoch_since);
+}
+
+/* What the file says by now: another process of this client may share it. */
+static bool take_stored(struct seen *s)
+{
+    struct airlock_seen stored;
+    FILE *f = fopen(s->path, "re");
+    bool ok;
+
+    if (!f)
+        return errno == ENOENT;
+    ok = parse(f, &stored);
+    fclose(f);
+    if (ok)
+        take(&s->now, &stored);
+    return ok;
+}
+
+static bool write_beside(const struct seen *s)
 {
     const struct airlock_seen *n = &s->now;
     char beside[sizeof s->path + 8];
@@ -91,6 +115,21 @@ static bool store(const struct seen *s)
     return ok && rename(beside, s->path) == 0;
 }
 
+static bool store(struct seen *s)
+{
+    char folder[sizeof s->path];
+    int lock;
+    bool ok;
+
+    snprintf(folder, sizeof folder, "%s", s->path);
+    *strrchr(folder, '/') = 0;
+    lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ok = lock >= 0 && flock(lock, LOCK_EX) == 0 && take_stored(s) && write_beside(s);
+    if (lock >= 0)
+        close(lock);
+    return ok;
+}
+
 bool seen_put(struct seen *s, const struct airlock_seen *fresh)
 {
     struct airlock_seen before;
@@ -98,9 +137,7 @@ bool seen_put(struct seen *s, const struct airlock_seen *fresh)
 
     pthread_mutex_lock(&s->lock);
     before = s->now;
-    rise(&s->now.policy, &s->now.policy_since, fresh->policy, fresh->policy_since);
-    rise(&s->now.keyset, &s->now.keyset_since, fresh->keyset, fresh->keyset_since);
-    rise(&s->now.epoch, &s->now.epoch_since, fresh->epoch, fresh->epoch_since);
+    take(&s->now, fresh);
     if (s->path[0] && memcmp(&before, &s->now, sizeof before) != 0)
         ok = store(s);
     pthread_mutex_unlock(&s->lock);

@@ -1,5 +1,6 @@
 /* seen.h - the highest versions that this client has met, kept in a file so that a rolled-back policy shows after a
- * restart too (specs/protocol § Time and rollback). Written whole, beside and then renamed. Any thread. */
+ * restart too (specs/protocol § Time and rollback). Written whole, beside and then renamed. Any thread; processes may
+ * share a folder. */
 #ifndef PROXY_SEEN_H
 #define PROXY_SEEN_H
 

@@ -1,6 +1,8 @@
 /* connect.c - `airlock connect`: flags and files, then proxy/connect.h until SIGTERM or SIGINT. */
 #include "proxy/connect.h"
 
+#include "policy/acceptance.h"
+#include "policy/config.h"
 #include "proxy/cli/files.h"
 #include "proxy/config.h"
 #include "proxy/tls.h"
@@ -12,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 
 static const char usage[] =
@@ -20,7 +23,8 @@ static const char usage[] =
     "  URL...             proxies, https://HOST[:PORT]; they take turns\n"
     "  --acceptance FILE  what you accept (airlock policy init writes one)\n"
     "  --listen ADDR:PORT on this machine's loopback; default 127.0.0.1:8461\n"
-    "  --state DIR        remember the highest versions met there; default ~/.local/state/airlock/connect\n"
+    "  --state DIR        remember the highest versions met there; default: a folder for the owners you accept, in\n"
+    "                     ~/.local/state/airlock\n"
     "  --model NAME       only engines that serve this model\n"
     "  --ca FILE          also demand a certificate for the name from these authorities\n"
     "  --collateral BUNDLE  revocation lists and reference values of your own (airlock collateral)\n"
@@ -36,6 +40,7 @@ struct start {
     struct seen seen;
     SSL_CTX *tls;
     struct writer collateral; /* a bundle, or empty */
+    uint64_t owners;          /* names the set of owners that the rules accept */
 };
 
 static bool is_loopback(const char *host)
@@ -62,10 +67,16 @@ static bool open_listener(const char *listen, struct start *s)
 
 static bool read_rules(const char *path, struct start *s)
 {
+    static struct policy_rules rules;
     struct writer text = writer_with_max(POLICY_CONFIG_TEXT_MAX);
+    struct policy_problem problem;
     struct airlock_result why;
 
-    if (cli_read(path, &text) && !(s->rules = airlock_rules_parse((struct airlock_span){text.data, text.len}, &why)))
+    if (cli_read(path, &text) && policy_acceptance_parse(writer_span(&text), &rules, &problem))
+        for (size_t i = 0; i < rules.owner_count; i++)
+            for (size_t k = 0; k < 8; k++)
+                s->owners ^= (uint64_t)rules.owner[i][k] << 8 * k;
+    if (text.len > 0 && !(s->rules = airlock_rules_parse((struct airlock_span){text.data, text.len}, &why)))
         cli_fail("%s: %s", path, why.observed);
     writer_release(&text);
     return s->rules != NULL;
@@ -93,16 +104,34 @@ static bool read_key(const char *path, struct start *s)
     return ok;
 }
 
+/* Versions of one owner say nothing of another's, so each set of owners has a folder. */
+static const char *default_folder(const struct start *s, char out[600])
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+
+    if (state && state[0] == '/')
+        snprintf(out, 600, "%.500s/airlock/connect-%016llx", state, (unsigned long long)s->owners);
+    else if (home && home[0] == '/')
+        snprintf(out, 600, "%.500s/.local/state/airlock/connect-%016llx", home, (unsigned long long)s->owners);
+    else
+        return NULL;
+    for (char *at = strchr(out + 1, '/'); at; at = strchr(at + 1, '/')) {
+        *at = 0;
+        (void)mkdir(out, 0700); /* most are there; seen_open() says what is wrong with the last */
+        *at = '/';
+    }
+    return out;
+}
+
 static bool open_state(const char *folder, struct start *s)
 {
-    char fallback[600], parent[512], why[256];
-    const char *home = getenv("HOME");
+    char fallback[600], why[256];
 
-    if (!folder && home) { /* the folders above are made by whoever runs the first word that needs them */
-        snprintf(parent, sizeof parent, "%s/.local/state/airlock", home);
-        snprintf(fallback, sizeof fallback, "%s/connect", parent);
-        folder = cli_exists(parent) ? fallback : NULL;
-    }
+    if (!folder)
+        folder = default_folder(s, fallback);
+    if (!folder)
+        fprintf(stderr, "airlock connect: no HOME, so older versions than met before show only until the end of this "
+                        "process: give --state\n");
     if (seen_open(&s->seen, folder, why))
         return true;
     cli_fail("connect: %s", why);

@@ -54,6 +54,7 @@ class Stack:
 
     def __init__(self, model, *options):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="airlock-e2e-"))
+        os.environ["XDG_STATE_HOME"] = str(self.dir / "home")  # what clients remember
         self.output = open(self.dir / "demo.out", "w+b")
         command = [str(TOP / "airlock"), "demo", "-y", "--state", str(self.dir / "state"), "--model", str(model), *options]
         self.demo = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output,

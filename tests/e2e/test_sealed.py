@@ -20,12 +20,17 @@ def open_door():
         port = s.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     door = subprocess.Popen([str(BIN / "airlock"), "connect", "--sealed", "--listen", f"127.0.0.1:{port}", "--acceptance",
-                             stack.info["acceptance"], "--state", str(stack.dir / "sealed"), *stack.info["proxy_urls"]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                             stack.info["acceptance"], *stack.info["proxy_urls"]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: stack.call("GET", "/v1/models", url=url)[0] == 200, 10, "the sealed endpoint answers")
 
 
 def completion(**fields):
     return {"model": stack.info["model"], "prompt": "Once upon a time", "temperature": 0, **fields}
+
+
+def versions_are_remembered_unasked():
+    seen = list((stack.dir / "home" / "airlock").glob("connect-*/seen"))
+    assert len(seen) == 1 and seen[0].read_text().startswith("airlock-seen 1 policy "), seen
 
 
 def sealed_and_plain_say_the_same():
@@ -73,7 +78,7 @@ if __name__ == "__main__":
     with Stack(tiny_model()) as stack:
         open_door()
         try:
-            run([sealed_and_plain_say_the_same, a_sealed_stream_is_whole, refusals_come_from_inside,
+            run([versions_are_remembered_unasked, sealed_and_plain_say_the_same, a_sealed_stream_is_whole, refusals_come_from_inside,
                  the_verdict_is_the_engines, a_new_engine_is_challenged_anew])
         finally:
             door.terminate()

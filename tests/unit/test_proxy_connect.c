@@ -496,7 +496,7 @@ END_TEST
 START_TEST(remembers_the_highest_versions)
 {
     char why[256], path[128];
-    struct seen s;
+    struct seen s, other;
     struct airlock_seen fresh = {.policy = 7, .keyset = 2, .epoch = 3, .policy_since = 100}, low = {.policy = 6};
     FILE *f;
 
@@ -509,6 +509,12 @@ START_TEST(remembers_the_highest_versions)
     ck_assert_uint_eq(seen_get(&s).policy, 7);
     ck_assert_uint_eq(seen_get(&s).policy_since, 100);
     ck_assert_uint_eq(seen_get(&s).epoch, 3);
+    ck_assert(seen_open(&other, fixture.folder, why)); /* another process */
+    ck_assert(seen_put(&other, &(struct airlock_seen){.policy = 9}));
+    ck_assert(seen_put(&s, &(struct airlock_seen){.policy = 8}));
+    ck_assert_uint_eq(seen_get(&s).policy, 9);
+    ck_assert(seen_open(&s, fixture.folder, why));
+    ck_assert_uint_eq(seen_get(&s).policy, 9);
     snprintf(path, sizeof path, "%s/seen", fixture.folder);
     f = fopen(path, "w");
     fputs("something else", f);
