@@ -204,7 +204,12 @@ static void on_event(struct job *j, struct span bytes)
     }
     note_event(j, &ev);
     if (ev.kind == TUNNEL_EVENT_ERROR) {
-        openai_error_from_event(&e, &ev);
+        if (j->responses) {
+            openai_error_from_event(&e, &ev);
+            openai_responses_rename(&e);
+        } else {
+            openai_response_error(j->out, &e, &ev);
+        }
         fail(j, &e, 1);
     } else if (j->stream) {
         stream_event(j, &ev);

@@ -67,6 +67,8 @@ bool openai_response_stream(struct openai_response *r, const struct tunnel_event
  */
 bool openai_response_collect(struct openai_response *r, const struct tunnel_event *ev);
 int openai_response_body(struct openai_response *r, struct writer *out);
+/* The error that an ERROR event carries, naming the fields as this request did. */
+void openai_response_error(const struct openai_response *r, struct openai_error *out, const struct tunnel_event *ev);
 /* The stream events for a failure after the first event: error event, then [DONE]. */
 void openai_response_fail(struct openai_response *r, const struct openai_error *e, struct writer *out);
 

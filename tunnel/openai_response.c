@@ -467,6 +467,13 @@ static void collect_prompt(struct openai_response *r, const struct tunnel_event 
         keep_prompt_logprobs(c, ev);
 }
 
+void openai_response_error(const struct openai_response *r, struct openai_error *out, const struct tunnel_event *ev)
+{
+    openai_error_from_event(out, ev);
+    if (r->format_field && strcmp(out->param, "response_format") == 0) /* an engine knows no other name for it */
+        (void)snprintf(out->param, sizeof out->param, "%s", r->format_field);
+}
+
 /* What both forms keep of an event. False when it names a choice that does not exist: then the request failed. */
 static bool note(struct openai_response *r, const struct tunnel_event *ev)
 {
@@ -494,10 +501,7 @@ static bool note(struct openai_response *r, const struct tunnel_event *ev)
     }
     if (ev->kind == TUNNEL_EVENT_ERROR) {
         r->failed = true;
-        openai_error_from_event(&r->error, ev);
-        if (r->format_field &&
-            strcmp(r->error.param, "response_format") == 0) /* an engine knows no other name for it */
-            (void)snprintf(r->error.param, sizeof r->error.param, "%s", r->format_field);
+        openai_response_error(r, &r->error, ev);
     }
     return true;
 }

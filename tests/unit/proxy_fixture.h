@@ -21,6 +21,7 @@ enum fake_part {
     FAKE_HANG,   /* says START and two tokens, then nothing until it is cancelled */
     FAKE_SILENT, /* nothing until it is cancelled */
     FAKE_ERROR,  /* an error event at once */
+    FAKE_FORMAT, /* the same, about the structured output */
     FAKE_LOST,   /* START, one delta, then the engine is gone */
 };
 
@@ -59,7 +60,7 @@ static void *fake_play(void *arg)
     enum backend_end end = BACKEND_END_DONE;
 
     usleep(1000);
-    if (j->part != FAKE_SILENT && j->part != FAKE_ERROR)
+    if (j->part != FAKE_SILENT && j->part != FAKE_ERROR && j->part != FAKE_FORMAT)
         fake_say(j, &(struct tunnel_event){.kind = TUNNEL_EVENT_START, .prompt_tokens = 3});
     switch (j->part) {
     case FAKE_HELLO:
@@ -69,10 +70,11 @@ static void *fake_play(void *arg)
         fake_say(j, &(struct tunnel_event){.kind = TUNNEL_EVENT_DONE, .prompt_tokens = 3, .completion_tokens = 2});
         break;
     case FAKE_ERROR:
+    case FAKE_FORMAT:
         fake_say(j, &(struct tunnel_event){.kind = TUNNEL_EVENT_ERROR,
                                            .status = 400,
                                            .code = span_str("context_length_exceeded"),
-                                           .param = span_str("messages"),
+                                           .param = span_str(j->part == FAKE_FORMAT ? "response_format" : "messages"),
                                            .text = span_str("too long")});
         break;
     case FAKE_LOST:

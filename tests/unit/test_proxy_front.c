@@ -152,6 +152,13 @@ START_TEST(engine_errors_reach_the_client)
     free(body);
     ck_assert_int_eq(ask("POST", CHAT, HI ",\"stream\":true}", &body), 400);
     free(body);
+    ck_assert_int_eq(ask("POST", RESPONSES, "{\"model\":\"tiny\",\"input\":\"x\"}", &body), 400);
+    ck_assert_ptr_nonnull(strstr(body, "\"param\":\"input\"")); /* named as the caller named it */
+    free(body);
+    atomic_store(&fake.part, FAKE_FORMAT);
+    ck_assert_int_eq(ask("POST", CHAT, HI ",\"guided_regex\":\"(a\"}", &body), 400);
+    ck_assert_ptr_nonnull(strstr(body, "\"param\":\"guided_regex\""));
+    free(body);
     atomic_store(&fake.part, FAKE_LOST);
     ck_assert_int_eq(ask("POST", CHAT, HI "}", &body), 503);
     free(body);
