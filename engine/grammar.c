@@ -458,6 +458,21 @@ struct engine_grammar *engine_grammar_compile(enum engine_grammar_kind kind, str
     return finish(&t, v);
 }
 
+/* Does a tool that may be called want its schema kept to the letter? */
+static bool one_is_strict(const json_t *tools, struct span only)
+{
+    const json_t *tool;
+    size_t i;
+    json_array_foreach(tools, i, tool)
+    {
+        const json_t *function = json_object_get(tool, "function"), *name = json_object_get(function, "name");
+        struct span named = span_of(json_string_value(name), json_string_length(name));
+        if ((only.len == 0 || span_equal(named, only)) && json_is_true(json_object_get(function, "strict")))
+            return true;
+    }
+    return false;
+}
+
 struct engine_grammar *engine_grammar_compile_tools(const json_t *tools, struct span only, bool tagged, bool many,
                                                     const struct engine_grammar_vocab *v, struct engine_problem *why)
 {
@@ -469,6 +484,11 @@ struct engine_grammar *engine_grammar_compile_tools(const json_t *tools, struct 
         struct engine_grammar *g = finish(&t, v);
         if (g || how.loose)
             return g;
+        if (one_is_strict(tools, only)) {
+            if (why)
+                *why = first;
+            return NULL;
+        }
         how.loose = true;
     }
 }

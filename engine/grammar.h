@@ -39,7 +39,7 @@ MUST_CHECK struct engine_grammar *engine_grammar_compile(enum engine_grammar_kin
 /* An answer that calls one of `tools` (OpenAI's list), or the one called `only` (empty: any), or with `many` several:
  * as JSON objects of name and arguments; `tagged`: each inside <tool_call> .. </tool_call>, else one object with name
  * and parameters and nothing else. Arguments follow the tool's schema, or are any object where it uses what is not
- * supported. */
+ * supported; refused when a tool that may be called is `strict`. */
 MUST_CHECK struct engine_grammar *engine_grammar_compile_tools(const json_t *tools, struct span only, bool tagged,
                                                                bool many, const struct engine_grammar_vocab *v,
                                                                struct engine_problem *why);

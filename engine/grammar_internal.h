@@ -102,6 +102,8 @@ const json_t *grammar_target(const json_t *root, const char *ref);
 bool grammar_has_bounds(const json_t *schema);
 struct expr *grammar_integer(struct grammar_text *g, const json_t *schema);
 struct expr *grammar_decimal(struct grammar_text *g, const json_t *schema);
+/* A number that is a multiple of multipleOf; `whole`: an integer. */
+struct expr *grammar_multiple(struct grammar_text *g, const json_t *schema, bool whole);
 void ebnf_parse(struct grammar_text *g, struct span text);
 
 /* --- automaton ---------------------------------------------------------------------------------- */

@@ -221,3 +221,105 @@ struct expr *grammar_decimal(struct grammar_text *g, const json_t *schema)
         all = add_sizes(g, all, "", low.is && !low.negative ? &low : &zero, high.is ? &high : NULL);
     return all && all->count == 0 ? bad_bound(g, "maximum") : all;
 }
+
+/* --- multiples ---------------------------------------------------------------------------------- */
+
+enum { FACTOR_MAX = 100 /* a rule for each remainder */, LISTED_MAX = 1000 };
+
+static struct expr *no_multiple(struct grammar_text *g)
+{
+    return grammar_fail(
+        g, ENGINE_E_UNSUPPORTED,
+        "JSON schema: this multipleOf with these bounds is not supported: whole numbers up to %d, or 0.1, "
+        "0.01, ..; at least 0 or unbounded, or between two bounds with at most %d multiples",
+        FACTOR_MAX, LISTED_MAX);
+}
+
+/* The positive multiples of `m`, digit by digit: a rule for each remainder of what was written. */
+static struct expr *positive_multiples(struct grammar_text *g, int m)
+{
+    int32_t rules[FACTOR_MAX];
+    struct expr *first = expr_new(g, X_ALT);
+    for (int r = 0; r < m; r++)
+        rules[r] = rule_new(g, span_of(NULL, 0));
+    for (int r = 0; r < m && !g->failed; r++) {
+        struct expr *all = expr_new(g, X_ALT);
+        if (r == 0)
+            all = expr_add(g, all, expr_new(g, X_EMPTY));
+        for (int d = 0; d <= 9; d++)
+            all = expr_add(g, all, expr_pair(g, X_SEQ, digit(g, d, d), expr_rule(g, rules[(10 * r + d) % m])));
+        if (!g->failed)
+            g->rules[rules[r]].body = all;
+    }
+    for (int d = 1; d <= 9; d++)
+        first = expr_add(g, first, expr_pair(g, X_SEQ, digit(g, d, d), expr_rule(g, rules[d % m])));
+    return first;
+}
+
+static struct expr *listed_multiples(struct grammar_text *g, int64_t m, int64_t low, int64_t high)
+{
+    struct expr *all = expr_new(g, X_ALT);
+    int64_t first = low / m + (low % m > 0); /* C rounds towards zero */
+    char text[24];
+    if (first > high / m - (high % m < 0))
+        return bad_bound(g, "multipleOf");
+    for (int64_t k = first; k <= high / m - (high % m < 0); k++) {
+        snprintf(text, sizeof text, "%" PRId64, k * m);
+        all = expr_add(g, all, expr_text(g, text));
+    }
+    return all;
+}
+
+static struct expr *whole_multiple(struct grammar_text *g, const json_t *schema, int64_t m)
+{
+    const int64_t most = 999999999999999999;
+    int64_t low, high;
+    if (!bound_of(g, schema, "minimum", "exclusiveMinimum", 1, -most - 1, &low) ||
+        !bound_of(g, schema, "maximum", "exclusiveMaximum", -1, most + 1, &high))
+        return NULL;
+    if (m == 1)
+        return grammar_integer(g, schema);
+    if (low >= -most && high <= most && low <= high && (high - low) / m < LISTED_MAX)
+        return listed_multiples(g, m, low, high);
+    bool negative = low < -most;
+    if (high <= most || m > FACTOR_MAX || (!negative && (low < 0 || low > m)))
+        return no_multiple(g);
+    struct expr *positive = positive_multiples(g, (int)m), *all = expr_new(g, X_ALT);
+    if (low <= 0)
+        all = expr_add(g, all, expr_text(g, "0"));
+    if (negative)
+        positive = expr_pair(g, X_SEQ, expr_repeat(g, expr_text(g, "-"), 0, 1), positive);
+    return expr_add(g, all, positive);
+}
+
+/* 0.1, 0.01, ..: a number with so many decimals at most. */
+static struct expr *rounded(struct grammar_text *g, const json_t *schema)
+{
+    double step = json_real_value(json_object_get(schema, "multipleOf"));
+    const json_t *low = json_object_get(schema, "minimum");
+    char text[64] = "";
+    int places = 0;
+    for (int k = 1; k <= DECIMALS && !places; k++) {
+        snprintf(text, sizeof text, "1e-%d", k);
+        double power = strtod(text, NULL);
+        places = step >= power && step <= power ? k : 0;
+    }
+    bool free = !grammar_has_bounds(schema),
+         positive = json_is_number(low) && fpclassify(json_number_value(low)) == FP_ZERO;
+    bool other = json_object_get(schema, "maximum") || json_object_get(schema, "exclusiveMaximum") ||
+                 json_object_get(schema, "exclusiveMinimum");
+    if (!places || (!free && (!positive || other)))
+        return no_multiple(g);
+    snprintf(text, sizeof text, "%s(0|[1-9][0-9]{0,14})(\\.[0-9]{1,%d})?", free ? "-?" : "", places);
+    return regex_parse(g, span_str(text), false);
+}
+
+struct expr *grammar_multiple(struct grammar_text *g, const json_t *schema, bool whole)
+{
+    const json_t *v = json_object_get(schema, "multipleOf");
+    if (json_is_integer(v) && json_integer_value(v) > 0 && json_integer_value(v) < INT32_MAX)
+        return whole_multiple(g, schema, json_integer_value(v)); /* of numbers, those without a fraction */
+    if (!json_is_real(v) || !(json_real_value(v) > 0))
+        return bad_bound(g, "multipleOf");
+    return whole ? no_multiple(g) : rounded(g, schema);
+}

@@ -2,11 +2,12 @@
  * Read: type (one or several), enum, const, anyOf, oneOf (as anyOf), allOf, $ref inside the schema (also to itself),
  * properties, required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength, pattern
  * (the whole value), format (date, time, date-time, duration, uuid, hostname, email, ipv4, ipv6, uri), minimum and
- * maximum and their exclusive forms. Keywords beside anyOf, oneOf, allOf and $ref hold too: such schemas are merged
- * (grammar_merge.c). Titles, descriptions, defaults and examples mean nothing. Any other keyword is refused by name,
- * and so is what cannot be merged: an answer must not silently break a rule. Properties come in the order of the
- * schema; where `properties` are given and `additionalProperties` is not, there are no others; the same for prefixItems
- * without items. */
+ * maximum and their exclusive forms, multipleOf, uniqueItems of an enum's values, and for objects without `properties`
+ * propertyNames or one of patternProperties (the whole name). Keywords beside anyOf, oneOf, allOf and $ref hold too:
+ * such schemas are merged (grammar_merge.c). Titles, descriptions, defaults and examples mean nothing. Any other
+ * keyword is refused by name, and so is what cannot be merged: an answer must not silently break a rule. Properties
+ * come in the order of the schema; where `properties` are given and `additionalProperties` is not, there are no others;
+ * the same for prefixItems without items. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -75,16 +76,34 @@ static bool one_is_in(const json_t *values, const json_t *one)
     return false;
 }
 
+/* Is `v` of one of the types? */
+static bool has_type(const json_t *types, const json_t *v)
+{
+    static const char *const names[] = {"object", "array", "string", "integer", "number", "boolean", "boolean", "null"};
+    const char *name = names[json_typeof(v)];
+    const json_t *one;
+    size_t i;
+    if (json_is_string(types))
+        return strcmp(json_string_value(types), name) == 0 ||
+               (json_is_integer(v) && strcmp(json_string_value(types), "number") == 0);
+    json_array_foreach(types, i, one) if (json_is_string(one) && has_type(one, v)) return true;
+    return !types;
+}
+
+static bool is_named(const json_t *v, const char *name)
+{
+    return json_is_string(v) && strcmp(json_string_value(v), name) == 0;
+}
+
 /* --- keywords ----------------------------------------------------------------------------------- */
 
 /* Keywords that are not supported, with the value that asks for nothing; objects with properties are closed anyway. */
 static bool is_neutral(const char *key, const json_t *v)
 {
-    if (strcmp(key, "uniqueItems") == 0 || strcmp(key, "unevaluatedProperties") == 0)
+    if (strcmp(key, "unevaluatedProperties") == 0)
         return json_is_false(v);
-    if (strcmp(key, "minProperties") == 0 || strcmp(key, "minContains") == 0)
-        return json_is_integer(v) && json_integer_value(v) == 0;
-    return strcmp(key, "multipleOf") == 0 && json_is_integer(v) && json_integer_value(v) == 1;
+    return (strcmp(key, "minProperties") == 0 || strcmp(key, "minContains") == 0) && json_is_integer(v) &&
+           json_integer_value(v) == 0;
 }
 
 /* Keywords that say nothing about the value, and those that are read somewhere below. */
@@ -125,7 +144,11 @@ static bool keywords_known(struct schema *s, const json_t *schema)
                                         "deprecated",
                                         "discriminator",
                                         "additionalProperties",
-                                        "nullable"};
+                                        "nullable",
+                                        "multipleOf",
+                                        "uniqueItems",
+                                        "propertyNames",
+                                        "patternProperties"};
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)schema, key, v)
@@ -221,8 +244,73 @@ static struct expr *more_items(struct schema *s, struct expr *item, int min, int
     return expr_repeat(s->g, next, min, max);
 }
 
+enum { UNIQUE_MAX = 8 }; /* values: the lists without repetition are told apart by what was written, 2^n */
+
+/* The different values that `items` lists, a new reference; NULL: it lists none, or too many. */
+static json_t *values_of_items(const struct schema *s, const json_t *items)
+{
+    const char *ref = json_string_value(json_object_get(items, "$ref"));
+    const json_t *at = ref && json_object_size(items) == 1 ? grammar_target(s->root, ref) : items, *v;
+    const json_t *types = json_object_get(at, "type");
+    json_t *out = json_array();
+    const char *key;
+    json_t *ignored;
+    size_t i;
+    json_array_foreach(json_object_get(at, "enum"), i, v) if (has_type(types, v) && !one_is_in(out, v))
+        json_array_append(out, (json_t *)v);
+    json_object_foreach((json_t *)at, key, ignored) if (strcmp(key, "enum") != 0 && strcmp(key, "type") != 0 &&
+                                                        strcmp(key, "title") != 0 && strcmp(key, "description") != 0)
+        json_array_clear(out);
+    if (json_array_size(out) > 0 && json_array_size(out) <= UNIQUE_MAX)
+        return out;
+    json_decref(out);
+    return NULL;
+}
+
+/* Lists of `values` without repetition: one rule for each set of values already written. */
+static struct expr *unique_items(struct schema *s, const json_t *values, int min, int max)
+{
+    unsigned n = (unsigned)json_array_size(values), sets = 1u << n;
+    int32_t rules[1 << UNIQUE_MAX];
+    for (unsigned set = 0; set < sets; set++)
+        rules[set] = rule_new(s->g, span_of(NULL, 0));
+    for (unsigned set = 0; set < sets && !s->g->failed; set++) {
+        int written = __builtin_popcount(set);
+        struct expr *all = expr_new(s->g, X_ALT);
+        if (written >= min)
+            all = add(s, all, expr_new(s->g, X_EMPTY));
+        for (unsigned i = 0; i < n && written < max; i++) {
+            if (set >> i & 1)
+                continue;
+            struct expr *one = seq(s);
+            if (set)
+                one = add(s, add(s, one, text(s, ",")), json_rule(s, "ws"));
+            one = add(s, add(s, one, literal(s, json_array_get(values, i))), json_rule(s, "ws"));
+            all = add(s, all, add(s, one, expr_rule(s->g, rules[set | 1u << i])));
+        }
+        if (!s->g->failed)
+            s->g->rules[rules[set]].body = all;
+    }
+    return expr_rule(s->g, rules[0]);
+}
+
+static struct expr *unique_array(struct schema *s, const json_t *schema)
+{
+    json_t *values = values_of_items(s, json_object_get(schema, "items"));
+    int count = (int)json_array_size(values), min, max;
+    struct expr *x = NULL;
+    if (!values || json_object_get(schema, "prefixItems"))
+        unsupported(s, "uniqueItems of other items than an enum of up to 8 values");
+    else if (count_of(s, schema, "minItems", 0, &min) && count_of(s, schema, "maxItems", count, &max))
+        x = min > count || max < min ? bad(s, "minItems with uniqueItems") : unique_items(s, values, min, max);
+    json_decref(values);
+    return add(s, add(s, add(s, add(s, seq(s), text(s, "[")), json_rule(s, "ws")), x), text(s, "]"));
+}
+
 static struct expr *array(struct schema *s, const json_t *schema)
 {
+    if (json_is_true(json_object_get(schema, "uniqueItems")))
+        return unique_array(s, schema);
     const json_t *prefix = json_object_get(schema, "prefixItems"), *items = json_object_get(schema, "items");
     int fixed = (int)json_array_size(prefix), min, max;
     bool others = !json_is_false(items) && !(prefix && !items);
@@ -284,10 +372,11 @@ static struct members before(struct schema *s, struct members rest, struct expr 
     return (struct members){shared(s, after), shared(s, first)};
 }
 
-static struct members other_members(struct schema *s, const json_t *others)
+/* Any number of members with such a name. */
+static struct members other_members(struct schema *s, struct expr *name, const json_t *others)
 {
     struct expr *value = json_is_object(others) ? shared(s, value_of(s, others)) : json_rule(s, "value");
-    struct expr *member = shared(s, pair(s, json_rule(s, "string"), value));
+    struct expr *member = shared(s, pair(s, name, value));
     struct expr *more =
         expr_repeat(s->g, add(s, add(s, add(s, seq(s), text(s, ",")), json_rule(s, "ws")), member), 0, -1);
     struct expr *first = add(s, add(s, seq(s), member), more);
@@ -313,8 +402,8 @@ static json_t *all_properties(struct schema *s, const json_t *properties, const 
 static struct expr *members_of(struct schema *s, const json_t *properties, const json_t *required, const json_t *others,
                                bool open)
 {
-    struct members rest =
-        open ? other_members(s, others) : (struct members){expr_new(s->g, X_EMPTY), expr_new(s->g, X_EMPTY)};
+    struct members rest = open ? other_members(s, json_rule(s, "string"), others)
+                               : (struct members){expr_new(s->g, X_EMPTY), expr_new(s->g, X_EMPTY)};
     size_t count = json_object_size(properties), i;
     const char **names = calloc(count + 1, sizeof *names);
     const char *key;
@@ -333,8 +422,51 @@ static struct expr *members_of(struct schema *s, const json_t *properties, const
     return add(s, add(s, add(s, add(s, seq(s), text(s, "{")), json_rule(s, "ws")), rest.fresh), text(s, "}"));
 }
 
+/* A name as propertyNames wants it. */
+static struct expr *name_like(struct schema *s, const json_t *names)
+{
+    const json_t *type = json_object_get(names, "type");
+    if (json_is_true(names))
+        return json_rule(s, "string");
+    if (!json_is_object(names) || (type && !is_named(type, "string")))
+        return bad(s, "propertyNames");
+    json_t *copy = json_copy((json_t *)names);
+    json_object_set_new(copy, "type", json_string("string"));
+    struct expr *x = value_of(s, copy);
+    json_decref(copy);
+    return x;
+}
+
+/* An object whose members are told by what their names look like. */
+static struct expr *object_by_names(struct schema *s, const json_t *schema)
+{
+    json_t *names = json_object_get(schema, "propertyNames"), *patterns = json_object_get(schema, "patternProperties");
+    const json_t *others = json_object_get(schema, "additionalProperties"), *value = others;
+    const char *pattern = json_object_iter_key(json_object_iter(patterns));
+    struct expr *name = NULL;
+    if (json_object_size(json_object_get(schema, "properties")) + json_array_size(json_object_get(schema, "required")) >
+        0)
+        unsupported(s, "propertyNames or patternProperties beside properties");
+    else if (patterns && (names || json_object_size(patterns) != 1 || (others && !json_is_false(others))))
+        unsupported(s, "patternProperties but one and nothing else");
+    else if (!patterns && json_is_false(others))
+        unsupported(s, "propertyNames with additionalProperties false");
+    else if (patterns) {
+        name = quoted(s, regex_parse(s->g, span_str(pattern), true));
+        value = json_object_iter_value(json_object_iter(patterns));
+    } else {
+        name = name_like(s, names);
+    }
+    if (value && !json_is_object(value) && !json_is_true(value))
+        return bad(s, patterns ? "patternProperties" : "additionalProperties");
+    struct members all = other_members(s, shared(s, name), value);
+    return add(s, add(s, add(s, add(s, seq(s), text(s, "{")), json_rule(s, "ws")), all.fresh), text(s, "}"));
+}
+
 static struct expr *object(struct schema *s, const json_t *schema)
 {
+    if (json_object_get(schema, "propertyNames") || json_object_get(schema, "patternProperties"))
+        return object_by_names(s, schema);
     const json_t *given = json_object_get(schema, "properties"), *required = json_object_get(schema, "required");
     const json_t *others = json_object_get(schema, "additionalProperties");
     if ((given && !json_is_object(given)) || (required && !json_is_array(required)))
@@ -359,7 +491,10 @@ static struct expr *typed(struct schema *s, const json_t *schema, const char *ty
     if (strcmp(type, "string") == 0)
         return string(s, schema);
     if (strcmp(type, "integer") == 0)
-        return grammar_integer(s->g, schema);
+        return json_object_get(schema, "multipleOf") ? grammar_multiple(s->g, schema, true)
+                                                     : grammar_integer(s->g, schema);
+    if (strcmp(type, "number") == 0 && json_object_get(schema, "multipleOf"))
+        return grammar_multiple(s->g, schema, false);
     if (strcmp(type, "number") == 0)
         return grammar_has_bounds(schema) ? grammar_decimal(s->g, schema) : json_rule(s, "number");
     if (strcmp(type, "boolean") == 0 || strcmp(type, "null") == 0)
@@ -479,37 +614,31 @@ static struct expr *any_of(struct schema *s, const json_t *schema, const char *k
 /* A schema without `type`: what its keywords are about, else anything. */
 static struct expr *untyped(struct schema *s, const json_t *schema)
 {
-    if (json_object_get(schema, "properties") || json_object_get(schema, "additionalProperties"))
+    if (json_object_get(schema, "properties") || json_object_get(schema, "additionalProperties") ||
+        json_object_get(schema, "propertyNames") || json_object_get(schema, "patternProperties"))
         return object(s, schema);
-    if (json_object_get(schema, "items") || json_object_get(schema, "prefixItems"))
+    if (json_object_get(schema, "items") || json_object_get(schema, "prefixItems") ||
+        json_is_true(json_object_get(schema, "uniqueItems")))
         return array(s, schema);
     if (json_object_get(schema, "pattern") || json_object_get(schema, "format") ||
         json_object_get(schema, "minLength") || json_object_get(schema, "maxLength"))
         return string(s, schema);
-    return grammar_has_bounds(schema) ? unsupported(s, "a bound without a type") : json_rule(s, "value");
-}
-
-/* Is `v` of one of the types? */
-static bool has_type(const json_t *types, const json_t *v)
-{
-    static const char *const names[] = {"object", "array", "string", "integer", "number", "boolean", "boolean", "null"};
-    const char *name = names[json_typeof(v)];
-    const json_t *one;
-    size_t i;
-    if (json_is_string(types))
-        return strcmp(json_string_value(types), name) == 0 ||
-               (json_is_integer(v) && strcmp(json_string_value(types), "number") == 0);
-    json_array_foreach(types, i, one) if (json_is_string(one) && has_type(one, v)) return true;
-    return !types;
+    return grammar_has_bounds(schema) || json_object_get(schema, "multipleOf")
+               ? unsupported(s, "a bound without a type")
+               : json_rule(s, "value");
 }
 
 /* enum or const: those of the values that the types allow. Other rules beside them would need checking here. */
 static struct expr *listed(struct schema *s, const json_t *schema)
 {
+    static const char *const unchecked[] = {"multipleOf", "uniqueItems", "propertyNames", "patternProperties"};
     const json_t *one = json_object_get(schema, "const"), *values = json_object_get(schema, "enum");
     const json_t *types = json_object_get(schema, "type"), *v;
     struct expr *all = expr_new(s->g, X_ALT);
     size_t i;
+    for (i = 0; i < sizeof unchecked / sizeof *unchecked; i++)
+        if (json_object_get(schema, unchecked[i]) && !json_is_false(json_object_get(schema, unchecked[i])))
+            return unsupported(s, "multipleOf, uniqueItems or name rules beside enum");
     if (one)
         return (values && !one_is_in(values, one)) || !has_type(types, one) ? bad(s, "const") : literal(s, one);
     json_array_foreach(values, i, v) if (has_type(types, v)) all = add(s, all, literal(s, v));

@@ -119,6 +119,34 @@ static const struct {
      {"2.25", "2.3", "2.4999", "2.49"},
      {"2.5", "2.2", "2", "2.249", "2.50", "3"}},
     {S,
+     "{\"type\":\"integer\",\"multipleOf\":7}",
+     {"0", "7", "-14", "343", "1001", "-7"},
+     {"1", "-1", "8", "-0", "07", "100", ""}},
+    {S, "{\"type\":\"integer\",\"multipleOf\":5,\"exclusiveMinimum\":0}", {"5", "10", "12345"}, {"0", "-5", "7", "05"}},
+    {S,
+     "{\"type\":\"number\",\"multipleOf\":25,\"minimum\":-60,\"maximum\":99}",
+     {"-50", "-25", "0", "25", "75"},
+     {"-75", "100", "1", "-60", "-0"}},
+    {S,
+     "{\"type\":\"number\",\"minimum\":0,\"multipleOf\":0.01}",
+     {"0", "0.5", "12.34", "7", "0.00"},
+     {"-1", "1.234", "1.", "01", "1e2"}},
+    {S,
+     "{\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"$ref\":\"#/$defs/c\"},\"minItems\":1,\"maxItems\":2,"
+     "\"$defs\":{\"c\":{\"enum\":[\"r\",\"g\",1,\"r\"],\"type\":[\"string\",\"integer\"]}}}",
+     {"[\"r\"]", "[\"g\",1]", "[1, \"r\"]"},
+     {"[]", "[\"r\",\"r\"]", "[1,1]", "[\"r\",\"g\",1]", "[\"b\"]"}},
+    {S,
+     "{\"type\":\"object\",\"patternProperties\":{\"^x-[a-z]+$\":{\"type\":\"integer\"}},\"additionalProperties\":"
+     "false}",
+     {"{}", "{\"x-a\":1}", "{\"x-a\": 1, \"x-bc\": 2}"},
+     {"{\"y\":1}", "{\"x-\":1}", "{\"x-a\":\"1\"}"}},
+    {S,
+     "{\"propertyNames\":{\"enum\":[\"de\",\"fr\"]},\"additionalProperties\":{\"type\":\"boolean\"}}",
+     {"{}", "{\"de\":true}", "{\"fr\":false,\"de\":true}"},
+     {"{\"en\":true}", "{\"de\":1}"}},
+    {S, "{\"type\":\"object\",\"propertyNames\":{\"maxLength\":2}}", {"{\"ab\":[1]}"}, {"{\"abc\":1}"}},
+    {S,
      "{\"type\":\"string\",\"minLength\":2,\"maxLength\":3}",
      {"\"ab\"", "\"\xc3\xa9\\n\""},
      {"\"a\"", "\"abcd\"", "ab"}},
@@ -296,6 +324,16 @@ START_TEST(a_tool_must_be_called)
     ck_assert_ptr_null(engine_grammar_compile_tools(tools, span_str("h"), true, true, vocab, &why));
     ck_assert_int_eq(why.code, ENGINE_E_SYNTAX);
     json_decref(tools);
+    tools =
+        json_loads("[{\"function\":{\"name\":\"f\",\"strict\":true,\"parameters\":{\"type\":\"object\",\"not\":{}}}},"
+                   "{\"function\":{\"name\":\"g\",\"parameters\":{\"type\":\"object\",\"not\":{}}}}]",
+                   0, NULL);
+    ck_assert_ptr_null(engine_grammar_compile_tools(tools, span_str("f"), true, true, vocab, &why));
+    ck_assert_int_eq(why.code, ENGINE_E_UNSUPPORTED); /* a strict schema is kept or refused */
+    g = engine_grammar_compile_tools(tools, span_str("g"), false, true, vocab, &why);
+    ck_assert(fits(g, "{\"name\": \"g\", \"parameters\": {\"x\":1}}"));
+    engine_grammar_close(g);
+    json_decref(tools);
 }
 END_TEST
 
@@ -340,6 +378,23 @@ static const struct {
     {S, "{\"allOf\":[{\"pattern\":\"a\"},{\"pattern\":\"b\"}]}", ENGINE_E_UNSUPPORTED},
     {S, "{\"anyOf\":[{\"$ref\":\"#\"},{\"$ref\":\"#\"}],\"type\":\"object\"}", ENGINE_E_LIMIT},
     {S, "{\"type\":\"array\",\"uniqueItems\":true}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"uniqueItems\":true}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"enum\":[1,2,3,4,5,6,7,8,9]}}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"array\",\"uniqueItems\":true,\"items\":{\"enum\":[1,2]},\"minItems\":3}", ENGINE_E_SYNTAX},
+    {S, "{\"multipleOf\":3}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"integer\",\"multipleOf\":0}", ENGINE_E_SYNTAX},
+    {S, "{\"type\":\"integer\",\"multipleOf\":0.5}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"integer\",\"multipleOf\":101}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"integer\",\"multipleOf\":7,\"minimum\":8}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"integer\",\"multipleOf\":7,\"minimum\":8,\"maximum\":13}", ENGINE_E_SYNTAX},
+    {S, "{\"type\":\"number\",\"multipleOf\":0.3}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"type\":\"number\",\"multipleOf\":0.1,\"maximum\":5}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"enum\":[1,2],\"multipleOf\":2}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"patternProperties\":{\"a\":{},\"b\":{}}}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"patternProperties\":{\"a\":{}},\"properties\":{\"ab\":{}}}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"patternProperties\":{\"a\":{}},\"additionalProperties\":true}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"propertyNames\":{\"pattern\":\"a\"},\"additionalProperties\":false}", ENGINE_E_UNSUPPORTED},
+    {S, "{\"propertyNames\":{\"type\":\"integer\"}}", ENGINE_E_SYNTAX},
     {S, "{\"not\":{}}", ENGINE_E_UNSUPPORTED},
     {S, "{\"type\":\"object\",\"required\":[\"a\"],\"additionalProperties\":false}", ENGINE_E_SYNTAX},
     {S, "{\"not\":{}}", ENGINE_E_UNSUPPORTED},
