@@ -6,10 +6,12 @@
 #include <sys/mman.h>
 
 #define PRODUCTS_MAX 4
-#define ROWS_A_TASK 64   /* activation rows of a task: their int8 stays in the second-level cache */
-#define TASKS_A_THREAD 6 /* enough to even out a thread that lost its CPU for a while */
-#define ROWS_INLINE 4    /* up to so many rows are quantized by the caller: waking others costs more */
-#define STRIDE_EXTRA 64  /* the same column of many rows must not fall into one set of the first-level cache */
+#define ROWS_LEAST 64     /* activation rows of a task, when there are so many; more share what is read of W, */
+#define ROWS_MOST 256     /* as long as they stay in the second-level cache, */
+#define ROWS_BYTES 655360 /* of 1 MiB */
+#define TASKS_A_THREAD 6  /* enough to even out a thread that lost its CPU for a while */
+#define ROWS_INLINE 4     /* up to so many rows are quantized by the caller: waking others costs more */
+#define STRIDE_EXTRA 64   /* the same column of many rows must not fall into one set of the first-level cache */
 
 /* Whole tiles of rows, so that every array starts on a line of the cache. */
 static size_t acts_elements(const struct kern_acts *a)
@@ -62,6 +64,7 @@ struct job {
     bool integer, brain;     /* what the activations must be there as */
     int tiles[PRODUCTS_MAX]; /* of each product */
     int tiles_total, tiles_a_task, tile_tasks;
+    int rows_a_task, row_tasks;
 };
 
 static void prepare_task(void *ctx, int row)
@@ -76,10 +79,10 @@ static void prepare_task(void *ctx, int row)
 static void product_task(void *ctx, int index)
 {
     const struct job *job = ctx;
-    struct kern_piece piece = {.first = index / job->tile_tasks * ROWS_A_TASK};
+    struct kern_piece piece = {.first = index / job->tile_tasks * job->rows_a_task};
     int tile = index % job->tile_tasks * job->tiles_a_task, end = tile + job->tiles_a_task;
 
-    piece.count = job->rows - piece.first < ROWS_A_TASK ? job->rows - piece.first : ROWS_A_TASK;
+    piece.count = job->rows - piece.first < job->rows_a_task ? job->rows - piece.first : job->rows_a_task;
     for (int which = 0, base = 0; which < job->count; base += job->tiles[which++]) {
         int from = tile - base, to = end - base;
         piece.tile = from > 0 ? from : 0;
@@ -87,6 +90,24 @@ static void product_task(void *ctx, int index)
         if (piece.tiles > 0)
             job->ops->product(&job->product[which], job->acts, &piece);
     }
+}
+
+/* Tasks of rows and tiles, about `wanted` when the matrices are large enough. */
+static void split(struct job *job, int wanted)
+{
+    int element = job->integer ? (int)sizeof *job->acts->q : (int)sizeof *job->acts->brain;
+    job->rows_a_task = ROWS_MOST;
+    for (;; job->rows_a_task /= 2) {
+        job->row_tasks = (job->rows + job->rows_a_task - 1) / job->rows_a_task;
+        if (job->rows_a_task <= ROWS_LEAST || (job->rows_a_task * job->acts->stride * element <= ROWS_BYTES &&
+                                               job->tiles_total / 2 * job->row_tasks >= wanted))
+            break;
+    }
+    job->tiles_a_task = (job->tiles_total * job->row_tasks + wanted - 1) / wanted;
+    job->tiles_a_task += job->tiles_a_task % 2; /* fast products take two tiles at once */
+    if (job->tiles_a_task < 1)
+        job->tiles_a_task = 1;
+    job->tile_tasks = (job->tiles_total + job->tiles_a_task - 1) / job->tiles_a_task;
 }
 
 void kern_products(struct kern_pool *pool, const struct kern_ops *ops, const struct kern_product *product, int count,
@@ -104,12 +125,6 @@ void kern_products(struct kern_pool *pool, const struct kern_ops *ops, const str
         kern_pool_run(pool, prepare_task, &job, rows);
     for (int row = 0; (job.integer || job.brain) && rows <= ROWS_INLINE && row < rows; row++)
         prepare_task(&job, row);
-    int row_tasks = (rows + ROWS_A_TASK - 1) / ROWS_A_TASK;
-    int wanted = kern_pool_threads(pool) * TASKS_A_THREAD;
-    job.tiles_a_task = (job.tiles_total * row_tasks + wanted - 1) / wanted;
-    job.tiles_a_task += job.tiles_a_task % 2; /* fast products take two tiles at once */
-    if (job.tiles_a_task < 1)
-        job.tiles_a_task = 1;
-    job.tile_tasks = (job.tiles_total + job.tiles_a_task - 1) / job.tiles_a_task;
-    kern_pool_run(pool, product_task, &job, job.tile_tasks * row_tasks);
+    split(&job, kern_pool_threads(pool) * TASKS_A_THREAD);
+    kern_pool_run(pool, product_task, &job, job.tile_tasks * job.row_tasks);
 }

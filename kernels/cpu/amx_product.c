@@ -1,12 +1,12 @@
 /* amx_product.c - products by tile registers, from the same layout of weights as all others: a block of BF16 (32
- * columns of 16 rows) is a right-hand tile as it lies, so is a block of bytes; nibbles are unpacked 256 columns at a
- * time into 4 KiB on the stack, and serve all rows of the piece. No copy of the weights is kept. Integers: 16 rows of
+ * columns of 16 rows) is a right-hand tile as it lies, so is a block of bytes; nibbles are unpacked 640 columns at a
+ * time onto the stack, and serve all rows of the piece. No copy of the weights is kept. Integers: 16 rows of
  * activations make a left-hand tile; each scale's columns are summed exactly, then scaled in f32 as avx512_product.c
  * does, so that both give the same bits and rows that fill no tile go there. BF16: every row, alone or not, goes
  * through TDPBF16PS over 32 columns at a time, from the first block to the last. */
 #include "kernels/cpu/amx.h"
 #include "kernels/cpu/amx_tiles.h"
-#include "kernels/cpu/amx_unpack.h"
+#include "kernels/cpu/avx512_unpack.h"
 
 #define ROWS 16 /* of a left-hand tile */
 
@@ -101,7 +101,7 @@ static void integer_tile(const struct kern_product *p, const struct kern_acts *a
         _mm512_store_ps(carried[i / ROWS][i % ROWS], start);
     for (int b = 0; b < blocks; b += UNPACKED_BLOCKS) {
         int count = blocks - b < UNPACKED_BLOCKS ? blocks - b : UNPACKED_BLOCKS;
-        kern_amx_unpack(w, data, b, count, &u);
+        kern_avx512_unpack(w, data, b, count, &u);
         for (int g = 0; g < groups; g++)
             adds[unpacked_kind(w->form)](&u, count, a, (size_t)(first + g * ROWS), (size_t)(b * KERN_BLOCK),
                                          carried[g]);

@@ -12,6 +12,8 @@
 void kern_avx512_rmsnorm(float *y, const float *x, const float *w, int n, float eps);
 void kern_avx512_quantize(struct kern_acts *a, int row);
 void kern_avx512_product(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece);
+/* Integer forms, any number of rows: the same bits. */
+void kern_avx512_panel(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece);
 void kern_avx512_gate(float *y, const float *g, const float *u, int n, enum kern_gate kind);
 void kern_avx512_rope(float *x, const float *cosine, const float *sine, int pairs);
 void kern_avx512_kv_store(void *keys, void *values, const float *k, const float *v, int dim, int slot, bool exact);

@@ -9,6 +9,7 @@
 #define TILES 2 /* at once */
 #define ROWS 6  /* at once: 2 x 6 integer and as many float sums fill the registers */
 #define ROWS_FLOAT 8
+#define PANEL_LEAST 12 /* rows of activations that are worth unpacking weights for */
 
 /* --- integers -------------------------------------------------------------------------------------- */
 
@@ -242,5 +243,10 @@ void kern_avx512_product(const struct kern_product *p, const struct kern_acts *a
         [KERN_FORM_Q6_K] = product_q6_k,     [KERN_FORM_Q3_K] = product_q3_k, [KERN_FORM_Q2_K] = product_q2_k,
         [KERN_FORM_IQ4_XS] = product_iq4_xs,
     };
-    products[p->w->form](p, a, piece);
+    const struct kern_form_info *info = kern_form_info(p->w->form);
+    /* Bytes and nibbles are read beside the dots for nothing; bit planes and scales in two steps are not. */
+    if (piece->count >= PANEL_LEAST && (info->bits == 5 || info->unit == 8))
+        kern_avx512_panel(p, a, piece);
+    else
+        products[p->w->form](p, a, piece);
 }

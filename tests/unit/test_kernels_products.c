@@ -161,7 +161,7 @@ static void fill_acts(const struct kern_ops *ops, struct kern_acts *a, int r, bo
 static void sweep(const struct kern_ops *ops)
 {
     static const int shapes[][2] = {{1, 32}, {15, 64}, {16, 96}, {17, 256}, {33, 544}, {48, 768}};
-    static const int counts[] = {1, 2, 3, 5, 8, 13, 21, 37};
+    static const int counts[] = {1, 2, 3, 5, 8, 13, 21, 28, 37};
     struct kern_pool *pool = kern_pool_open(1);
     worst = 0;
     for (size_t t = 0; t < TYPES; t++)

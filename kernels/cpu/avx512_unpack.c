@@ -1,5 +1,5 @@
-/* amx_unpack.c - see amx_unpack.h. */
-#include "kernels/cpu/amx_unpack.h"
+/* avx512_unpack.c - see avx512_unpack.h. */
+#include "kernels/cpu/avx512_unpack.h"
 
 ALWAYS void unpack_block(enum kern_form form, const uint8_t *unit, int b, __m512i table, struct unpacked *u, int to)
 {
@@ -47,7 +47,7 @@ UNPACK(unpack_q3_k, KERN_FORM_Q3_K, 8)
 UNPACK(unpack_q2_k, KERN_FORM_Q2_K, 8)
 UNPACK(unpack_iq4_xs, KERN_FORM_IQ4_XS, 8)
 
-void kern_amx_unpack(const struct kern_matrix *w, const uint8_t *data, int first, int count, struct unpacked *u)
+void kern_avx512_unpack(const struct kern_matrix *w, const uint8_t *data, int first, int count, struct unpacked *u)
 {
     static void (*const unpacks[KERN_FORMS])(const struct kern_matrix *, const uint8_t *, int, int,
                                              struct unpacked *) = {

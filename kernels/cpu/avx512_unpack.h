@@ -1,10 +1,10 @@
-/* amx_unpack.h - integer forms as plain bytes, which tiles of sixteen rows of activations then share. */
-#ifndef KERNELS_CPU_AMX_UNPACK_H
-#define KERNELS_CPU_AMX_UNPACK_H
+/* avx512_unpack.h - integer forms as plain bytes with float scales, which many rows of activations then share. */
+#ifndef KERNELS_CPU_AVX512_UNPACK_H
+#define KERNELS_CPU_AVX512_UNPACK_H
 
 #include "kernels/cpu/avx512_weights.h"
 
-#define UNPACKED_BLOCKS 8  /* at a time */
+#define UNPACKED_BLOCKS 20 /* at a time: two tiles stay in a first-level cache of 32 KiB */
 #define UNPACKED_BYTES 512 /* of 32 columns x 16 rows */
 
 struct unpacked {                                            /* up to UNPACKED_BLOCKS blocks of one tile of W */
@@ -14,7 +14,7 @@ struct unpacked {                                            /* up to UNPACKED_B
 };
 
 /* Blocks `first` .. `first + count - 1`, at most UNPACKED_BLOCKS, of the tile at `data`. */
-void kern_amx_unpack(const struct kern_matrix *w, const uint8_t *data, int first, int count, struct unpacked *u);
+void kern_avx512_unpack(const struct kern_matrix *w, const uint8_t *data, int first, int count, struct unpacked *u);
 
 /* The kinds of scaling that the forms have: X(name, halved, min, shift). */
 #define UNPACKED_KINDS(X)                                                                                              \
