@@ -197,12 +197,9 @@ static bool choose_style(struct engine *e, struct engine_problem *why)
     return false;
 }
 
-static enum engine_err open_tokenizer(struct engine *e, const struct engine_files *files, struct span template,
-                                      struct engine_problem *why)
+/* What takes text: the tokenizer is open already. */
+static enum engine_err open_text(struct engine *e, struct span template, struct engine_problem *why)
 {
-    e->tokenizer = engine_tokenizer_open_files(files, why);
-    if (!e->tokenizer)
-        return why->code;
     if (engine_tokenizer_count(e->tokenizer) > e->info.vocab)
         return engine_problem_set(why, ENGINE_E_SHAPE, "the tokenizer has %d pieces, the model knows %d",
                                   engine_tokenizer_count(e->tokenizer), e->info.vocab);
@@ -239,6 +236,39 @@ static enum engine_err open_model(struct engine *e, const struct engine_files *f
     if (e->options.context_max == 0 || e->options.context_max > (uint32_t)e->info.context_max)
         e->options.context_max = (uint32_t)e->info.context_max;
     return ENGINE_OK;
+}
+
+struct tokenizing {
+    const struct engine_files *files;
+    struct engine_tokenizer *tokenizer;
+    struct engine_problem why;
+};
+
+static void *tokenizing_main(void *arg)
+{
+    struct tokenizing *t = arg;
+    t->tokenizer = engine_tokenizer_open_files(t->files, &t->why);
+    return NULL;
+}
+
+/* The tokenizer's tables wait for memory most of the time and use one thread; the weights are laid out meanwhile. */
+static enum engine_err open_parts(struct engine *e, const struct engine_files *files, struct span template,
+                                  struct engine_problem *why)
+{
+    struct tokenizing t = {.files = files};
+    pthread_t thread;
+    bool beside = pthread_create(&thread, NULL, tokenizing_main, &t) == 0;
+    enum engine_err err = open_model(e, files, why);
+    if (beside)
+        pthread_join(thread, NULL);
+    else if (err == ENGINE_OK)
+        tokenizing_main(&t);
+    e->tokenizer = t.tokenizer;
+    if (err != ENGINE_OK)
+        return err;
+    if (!e->tokenizer)
+        return engine_problem_set(why, t.why.code, "%s", t.why.text);
+    return open_text(e, template, why);
 }
 
 static void print_options(struct engine *e)
@@ -285,8 +315,8 @@ struct engine *engine_open(const struct engine_files *files, const struct engine
         free(e);
         return NULL;
     }
-    if (fill_options(e, options, why) == ENGINE_OK && open_model(e, files, why) == ENGINE_OK &&
-        open_tokenizer(e, files, options->chat_template, why) == ENGINE_OK && open_memory(e, why) == ENGINE_OK) {
+    if (fill_options(e, options, why) == ENGINE_OK && open_parts(e, files, options->chat_template, why) == ENGINE_OK &&
+        open_memory(e, why) == ENGINE_OK) {
         set_served(e, options);
         print_options(e);
         if (start_threads(e, why) == ENGINE_OK)
