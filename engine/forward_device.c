@@ -15,8 +15,7 @@ struct step {
     const uint8_t *base;
 };
 
-/* --- the way in ----------------------------------------------------------------------------------------------------
- */
+/* --- the way in -------------------------------------------------------------------------------------------------- */
 
 static bool is_wanted(const struct engine_step_seq *seq, int t)
 {
@@ -157,8 +156,7 @@ static bool cross_in(struct step *s, const struct engine_pick *picks)
     return s->base;
 }
 
-/* --- the layers ------------------------------------------------------------------------------------------------------
- */
+/* --- the layers -------------------------------------------------------------------------------------------------- */
 
 static struct kern_device_where where_of(const struct step *s, int group)
 {
@@ -261,8 +259,7 @@ static void run_layers(const struct step *s)
     }
 }
 
-/* --- the end: logits, and what is made of them
- * ------------------------------------------------------------------------ */
+/* --- the end: logits, and what is made of them ------------------------------------------------------------------- */
 
 static void run_head(const struct step *s, int from, int rows)
 {

@@ -493,8 +493,7 @@ static void answer_detokenize(struct engine *e, struct job *j)
     job_done(e, j);
 }
 
-/* --- the thread ----------------------------------------------------------------------------------------------------
- */
+/* --- the thread -------------------------------------------------------------------------------------------------- */
 
 static uint64_t draw_seed(const struct engine *e, const struct job *j)
 {

@@ -240,8 +240,7 @@ static bool take_buffers(struct model_device *v, const struct model_spec *s)
     return v->pick && !v->ops->error(v->bridge);
 }
 
-/* --- open and close -------------------------------------------------------------------------------------------------
- */
+/* --- open and close ---------------------------------------------------------------------------------------------- */
 
 bool model_device_open(struct engine_model *m, const char *name, bool exact, struct engine_problem *why)
 {
@@ -323,8 +322,7 @@ void engine_model_crossings(const struct engine_model *m, struct bridge_stats *o
         m->device->ops->stats(m->device->bridge, out);
 }
 
-/* --- keys and values -------------------------------------------------------------------------------------------------
- */
+/* --- keys and values --------------------------------------------------------------------------------------------- */
 
 uint8_t *model_device_kv_take(const struct engine_model *m, size_t bytes)
 {

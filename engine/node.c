@@ -61,8 +61,7 @@ void node_wake(struct node *n)
     (void)sent; /* full: the loop is awake anyway */
 }
 
-/* --- the loop -------------------------------------------------------------------------------------------------------
- */
+/* --- the loop ---------------------------------------------------------------------------------------------------- */
 
 static void take_event(struct node *n, const struct tunnel_link_event *ev)
 {
@@ -152,8 +151,7 @@ static void loop(struct node *n)
     }
 }
 
-/* --- all of it
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- all of it --------------------------------------------------------------------------------------------------- */
 
 /* Both children end when their descriptors close. One that is frozen is not waited for: it is killed when we are gone
  * (PR_SET_PDEATHSIG). */

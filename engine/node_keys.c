@@ -99,8 +99,7 @@ static void ask(struct node *n, uint64_t now)
     writer_release(&w);
 }
 
-/* --- what a grant changes ------------------------------------------------------------------------------------------
- */
+/* --- what a grant changes ---------------------------------------------------------------------------------------- */
 
 /* The trusted clock's lead over the monotonic one, for threads that only print dates. */
 static int64_t trusted_now(void *ctx)
@@ -160,8 +159,7 @@ void node_keys_grant(struct node *n, struct span grant)
         send_rules(n);
 }
 
-/* --- loading ---------------------------------------------------------------------------------------------------------
- */
+/* --- loading ----------------------------------------------------------------------------------------------------- */
 
 /* The root of the model on disk: from its manifest, or over the bytes in private memory. */
 static bool find_root(struct node *n, bool sealed)
@@ -297,8 +295,7 @@ static void send_stats(struct node *n, uint64_t now)
     writer_release(&w);
 }
 
-/* --- the clockwork
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the clockwork ----------------------------------------------------------------------------------------------- */
 
 uint64_t node_keys_tick(struct node *n)
 {

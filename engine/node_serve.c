@@ -33,8 +33,7 @@ struct stream {
     bool over, broken; /* the job's last event is among the chunks; an event was lost for want of memory */
 };
 
-/* --- life ----------------------------------------------------------------------------------------------------------
- */
+/* --- life -------------------------------------------------------------------------------------------------------- */
 
 static struct stream *stream_new(struct node *n, uint32_t id)
 {
@@ -87,8 +86,7 @@ static void abort_stream(struct stream *s, const char *code)
     s->gone = true;
 }
 
-/* --- events out ------------------------------------------------------------------------------------------------------
- */
+/* --- events out -------------------------------------------------------------------------------------------------- */
 
 static void append(struct stream *s, struct chunk *c, bool last)
 {
@@ -225,8 +223,7 @@ bool node_serve_idle(const struct node *n)
     return n->streams == NULL;
 }
 
-/* --- requests in
- * -------------------------------------------------------------------------------------------------------- */
+/* --- requests in ------------------------------------------------------------------------------------------------- */
 
 static void answer_error(struct stream *s, uint32_t status, const char *code, const char *text)
 {

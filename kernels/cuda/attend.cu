@@ -245,8 +245,7 @@ void cuda_attend(struct kern_device *d, const struct kern_device_attend *a)
         launch(d, attend_group<bf16>, grid, THREADS, *a, (bf16 *)a->out->data, a->out->stride, heads);
 }
 
-/* --- blocks --------------------------------------------------------------------------------------------------------
- */
+/* --- blocks ------------------------------------------------------------------------------------------------------ */
 
 /* Sixteen bytes at a time: a tile's 16 positions make every block a multiple of that. */
 static __global__ void fill_block(uint4 *to, const uint4 *from, size_t count)

@@ -5,8 +5,7 @@
 
 enum { EXPERTS_MAX = 1024, ROUTE_THREADS = 128 };
 
-/* --- routing: a block a row ----------------------------------------------------------------------------------------
- */
+/* --- routing: a block a row -------------------------------------------------------------------------------------- */
 
 /* The index of the greatest score that is not taken, the lowest of equals; for every thread. */
 static __device__ int greatest_left(const float *score, const bool *taken, int n)
@@ -97,8 +96,7 @@ void cuda_route(struct kern_device *d, const struct kern_device_routes *r, const
     launch(d, sort_slots, dim3(1), threads, *r);
 }
 
-/* --- products: a warp an output, for the slots of a tile together ----------------------------------------------------
- */
+/* --- products: a warp an output, for the slots of a tile together ------------------------------------------------ */
 
 enum { OUTPUTS = THREADS / WARP };
 

@@ -14,8 +14,7 @@ struct row { /* one row of the work that a block does */
     int vocab;
 };
 
-/* --- over the block: every thread gets the result ------------------------------------------------------------------
- */
+/* --- over the block: every thread gets the result ---------------------------------------------------------------- */
 
 static __device__ double sum_of(double x)
 {
@@ -84,8 +83,7 @@ static __device__ double sum_from(const struct row *r, float least)
     return sum_of(sum);
 }
 
-/* --- log-probabilities ---------------------------------------------------------------------------------------------
- */
+/* --- log-probabilities ------------------------------------------------------------------------------------------- */
 
 static __device__ double log_sum(const float *x, int n, float most)
 {
@@ -113,8 +111,7 @@ static __device__ double write_top(const struct row *r, struct kern_device_score
     return total;
 }
 
-/* --- what changes logits --------------------------------------------------------------------------------------------
- */
+/* --- what changes logits ----------------------------------------------------------------------------------------- */
 
 static __device__ void limit(const struct row *r, const char *staged)
 {
@@ -151,8 +148,7 @@ static __device__ void penalize(const struct row *r, const char *staged)
     __syncthreads();
 }
 
-/* --- drawing ---------------------------------------------------------------------------------------------------------
- */
+/* --- drawing ----------------------------------------------------------------------------------------------------- */
 
 /* Philox 4x32-10 (Salmon et al. 2011), as sample_uniform() has it. */
 static __device__ double uniform_of(const struct kern_device_pick *p)
@@ -369,8 +365,7 @@ static __device__ int draw(const struct row *r)
     return id < 0 ? best : id;
 }
 
-/* --- a row
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- a row ------------------------------------------------------------------------------------------------------- */
 
 static __global__ void pick_row(struct kern_device_scored *out, int top_stride, const float *logits, float *work,
                                 int vocab, const struct kern_device_pick *picks, const char *staged)

@@ -109,8 +109,7 @@ cudaError_t cudaFreeHost(void *memory)
     return cudaSuccess;
 }
 
-/* --- queue ---------------------------------------------------------------------------------------------------------
- */
+/* --- queue ------------------------------------------------------------------------------------------------------- */
 
 struct emulated_stream {
     std::deque<std::function<void()>> work;
@@ -201,8 +200,7 @@ cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcp
     return cudaSuccess;
 }
 
-/* --- the device -----------------------------------------------------------------------------------------------------
- */
+/* --- the device -------------------------------------------------------------------------------------------------- */
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
@@ -245,8 +243,7 @@ const char *cudaGetErrorString(cudaError_t e)
     }
 }
 
-/* --- fibers ----------------------------------------------------------------------------------------------------------
- */
+/* --- fibers ------------------------------------------------------------------------------------------------------ */
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -434,8 +431,7 @@ void emulated_run(dim3 grid, dim3 block, const std::function<void()> &thread)
         }
 }
 
-/* --- products
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- products ---------------------------------------------------------------------------------------------------- */
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *out)
 {

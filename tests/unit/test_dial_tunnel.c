@@ -24,8 +24,7 @@ static uint64_t now_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- a judge of one line: the envelope says whether it is good ------------------------------------------------------
- */
+/* --- a judge of one line: the envelope says whether it is good --------------------------------------------------- */
 
 static bool take_rules(void *ctx, const struct tunnel_rules *rules)
 {
@@ -41,8 +40,7 @@ static const char *judge(void *ctx, const struct verifier_input *in, uint64_t *v
     return span_is(in->envelope, "good") ? "ok" : "measurement_not_accepted";
 }
 
-/* --- the far ends ----------------------------------------------------------------------------------------------------
- */
+/* --- the far ends ------------------------------------------------------------------------------------------------ */
 
 struct far {
     int listener, fd;
@@ -174,8 +172,7 @@ static void far_turn(struct rig *r, struct far *f)
         tunnel_channel_sent(f->ch, (size_t)n);
 }
 
-/* --- the engine
- * ------------------------------------------------------------------------------------------------------- */
+/* --- the engine -------------------------------------------------------------------------------------------------- */
 
 static void engine_stream(struct rig *r, const struct tunnel_mux_event *e)
 {
@@ -317,8 +314,7 @@ static uint32_t ask(struct rig *r, uint8_t kind, const char *text)
     return id;
 }
 
-/* --- tests
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- tests ------------------------------------------------------------------------------------------------------- */
 
 START_TEST(proxies_wait_for_rules_and_keyd_does_not)
 {

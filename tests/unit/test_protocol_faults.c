@@ -117,8 +117,7 @@ static enum verifier_err hw_once(bool flawed)
     return err;
 }
 
-/* --- one n after the other
- * ---------------------------------------------------------------------------------------------- */
+/* --- one n after the other --------------------------------------------------------------------------------------- */
 
 #define ERR_QUEUE 16 /* errors that libcrypto keeps of a thread */
 
@@ -239,8 +238,7 @@ START_TEST(accelerator)
 }
 END_TEST
 
-/* --- a whole envelope, through the public library
- * ------------------------------------------------------------------------------ */
+/* --- a whole envelope, through the public library ---------------------------------------------------------------- */
 
 static struct world w;
 static struct world_session session;

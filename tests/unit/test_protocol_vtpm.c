@@ -134,8 +134,7 @@ static void write_quote(struct writer *out, struct span hcl, EVP_PKEY *key, cons
     writer_release(&signature);
 }
 
-/* --- Azure -----------------------------------------------------------------------------------------------------------
- */
+/* --- Azure ------------------------------------------------------------------------------------------------------- */
 
 static void base64url(EVP_PKEY *key, char *out, size_t cap)
 {
@@ -195,8 +194,7 @@ static void azure(struct world_node *node, const uint8_t report_data[64], struct
     writer_release(&report);
 }
 
-/* --- Google
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- Google ------------------------------------------------------------------------------------------------------ */
 
 static void extend_cert(X509 *x, int nid, const char *value)
 {
@@ -310,8 +308,7 @@ static void gcp(struct world_node *node, const uint8_t report_data[64], struct v
     free(c);
 }
 
-/* --- event log
- * -------------------------------------------------------------------------------------------------------- */
+/* --- event log --------------------------------------------------------------------------------------------------- */
 
 /* One event in PCR 4, whose digest leads to `led` from zero; `other`: to somewhere else. */
 static const uint8_t event_digest[32] = {0x42};
@@ -334,8 +331,7 @@ static void write_log(struct writer *out, bool other)
     writer_bytes(out, span_of((const uint8_t[]){0, 0, 0, 0}, 4));
 }
 
-/* --- asking
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- asking ------------------------------------------------------------------------------------------------------ */
 
 static struct writer log_bytes;
 

@@ -7,8 +7,7 @@
 #include <openssl/x509.h>
 #include <stdio.h>
 
-/* --- two channels back to back, with a vouch and a judge of three lines ---------------------------------------------
- */
+/* --- two channels back to back, with a vouch and a judge of three lines ------------------------------------------ */
 
 struct end {
     struct tunnel_channel *ch;
@@ -412,8 +411,7 @@ START_TEST(the_end_of_the_socket_ends_the_streams)
 }
 END_TEST
 
-/* --- hostile peers, made of bare OpenSSL -----------------------------------------------------------------------------
- */
+/* --- hostile peers, made of bare OpenSSL ------------------------------------------------------------------------- */
 
 struct crook {
     SSL_CTX *ctx;

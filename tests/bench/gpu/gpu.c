@@ -30,8 +30,7 @@ static void row(const char *what, const char *which, double ours, const char *un
     fflush(stdout);
 }
 
-/* --- models of random weights ----------------------------------------------------------------------------------------
- */
+/* --- models of random weights ------------------------------------------------------------------------------------ */
 
 struct shape {
     const char *name;
@@ -204,8 +203,7 @@ static struct engine_model *open_model(const struct shape *f, const char *device
     return m;
 }
 
-/* --- does it agree
- * ------------------------------------------------------------------------------------------------------- */
+/* --- does it agree ----------------------------------------------------------------------------------------------- */
 
 static int32_t blocks_in_order[4096];
 
@@ -297,8 +295,7 @@ static int check(void)
     return failed > 0;
 }
 
-/* --- how fast
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- how fast ---------------------------------------------------------------------------------------------------- */
 
 static double median(double *v, int n)
 {
