@@ -12,7 +12,8 @@
 /* The weight key of one model: its shares as they come, then the whole. */
 struct held_key {
     uint8_t root[VERIFIER_DIGEST_LEN];
-    uint32_t have; /* bit i: share i is there */
+    uint8_t id[32];       /* of the key that the shares make */
+    uint32_t count, have; /* of how many they are; bit i: share i is there */
     struct secret shares, whole;
 };
 
@@ -292,23 +293,29 @@ static struct held_key *key_of(struct policy_node *n, const uint8_t root[64])
     return k;
 }
 
-/* With every share there: join them, and compare with the id in the owner's policy. */
-static enum policy_node_err complete_key(struct held_key *k, const struct policy_model *m)
+static bool is_key(const struct secret *key, const uint8_t id[32])
 {
-    uint8_t id[32];
-    if (k->have != (UINT32_C(1) << m->shares) - 1)
+    uint8_t has[32];
+    return key->data && verifier_release_key_id(key->data, has) && memcmp(has, id, sizeof has) == 0;
+}
+
+/* With every share there: join them, and compare with the id in the owner's policy. */
+static enum policy_node_err complete_key(struct held_key *k)
+{
+    struct secret fresh;
+    if (k->have != (UINT32_C(1) << k->count) - 1)
         return POLICY_NODE_OK;
-    secret_release(&k->whole);
-    if (!secret_init(&k->whole, 32))
+    if (!secret_init(&fresh, 32))
         return POLICY_NODE_MEMORY;
-    bool good =
-        verifier_release_combine((const uint8_t(*)[VERIFIER_KEY_LEN])k->shares.data, m->shares, k->whole.data) &&
-        verifier_release_key_id(k->whole.data, id) && memcmp(id, m->key_id, sizeof id) == 0;
-    if (good)
-        return POLICY_NODE_OK;
+    if (!verifier_release_combine((const uint8_t(*)[VERIFIER_KEY_LEN])k->shares.data, k->count, fresh.data) ||
+        !is_key(&fresh, k->id)) {
+        secret_release(&fresh);
+        k->have = 0;
+        return POLICY_NODE_KEY;
+    }
     secret_release(&k->whole);
-    k->have = 0;
-    return POLICY_NODE_KEY;
+    k->whole = fresh;
+    return POLICY_NODE_OK;
 }
 
 /* The place of the keyd that signed in the policy's list: its share's number. */
@@ -332,6 +339,13 @@ static enum policy_node_err open_key(struct policy_node *n, const struct answer 
     struct held_key *k = key_of(n, m->root);
     if (!k)
         return POLICY_NODE_MEMORY;
+    if (is_key(&k->whole, m->key_id)) /* no key server can take it away again */
+        return POLICY_NODE_OK;
+    if (memcmp(k->id, m->key_id, sizeof k->id) != 0 || k->count != m->shares) { /* shares of another key */
+        memcpy(k->id, m->key_id, sizeof k->id);
+        k->count = m->shares;
+        k->have = 0;
+    }
     if (m->shares > 1) {
         bind.i = share_of(a);
         bind.n = (uint8_t)m->shares;
@@ -344,7 +358,7 @@ static enum policy_node_err open_key(struct policy_node *n, const struct answer 
                        span_of(in->sealed, sizeof in->sealed), k->shares.data + 32 * (size_t)bind.i) != 0)
         return POLICY_NODE_KEY;
     k->have |= UINT32_C(1) << bind.i;
-    return complete_key(k, m);
+    return complete_key(k);
 }
 
 static enum policy_node_err open_keys(struct policy_node *n, const struct answer *a)

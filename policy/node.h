@@ -76,8 +76,9 @@ void policy_node_close(struct policy_node *n);
 void policy_node_ask(struct policy_node *n, const uint8_t nonce[32], uint64_t mono_ms, const struct policy_ask *log,
                      struct writer *w);
 /* keyd's answer: a signed object of type grant. On POLICY_NODE_OK the lease, time, policy and keys are renewed and the
- * nonce is used up; on a refusal nothing changes except that the nonce is used up, with one exception: a grant ahead of
- * our time (POLICY_NODE_FUTURE; a paused machine sees that too) ends time and lease, the next question starts anew. */
+ * nonce is used up; on a refusal nothing changes except that the nonce is used up and shares of keys that opened stay,
+ * with one exception: a grant ahead of our time (POLICY_NODE_FUTURE; a paused machine sees that too) ends time and
+ * lease, the next question starts anew. */
 MUST_CHECK enum policy_node_err policy_node_answer(struct policy_node *n, struct span signed_grant, uint64_t mono_ms);
 /* The question failed (connection lost, refused): schedules the retry. `random` spreads the nodes. */
 void policy_node_failed(struct policy_node *n, uint64_t mono_ms, uint32_t random);

@@ -198,6 +198,9 @@ START_TEST(a_wrong_share_is_refused_and_the_right_ones_still_do)
     ck_assert_int_eq(grant_share(0, shares[0], MONO + 2), POLICY_NODE_OK);
     ck_assert_int_eq(grant_share(1, shares[1], MONO + 3), POLICY_NODE_OK);
     ck_assert(span_equal(policy_node_key(node, w.root), span_of(w.weight_key, 32)));
+    ck_assert_int_eq(grant_share(0, shares[1], MONO + 4), POLICY_NODE_OK); /* too late to do harm */
+    ck_assert_int_eq(grant_share(1, shares[0], MONO + 5), POLICY_NODE_OK);
+    ck_assert(span_equal(policy_node_key(node, w.root), span_of(w.weight_key, 32)));
 }
 END_TEST
 
