@@ -215,14 +215,17 @@ static bool give_role(struct policy_keyset *set, const char *public_text, enum p
     return true;
 }
 
+/* Digits and nothing else; 0 for anything that is no number or above `most`. */
+static uint32_t number(const char *text, uint32_t most)
+{
+    char *end;
+    unsigned long long v = *text >= '0' && *text <= '9' ? strtoull(text, &end, 10) : 0;
+    return v && *end == '\0' && v <= most ? (uint32_t)v : 0;
+}
+
 static bool threshold(const struct cli_option *o, size_t holders, unsigned *m)
 {
-    *m = 1;
-    if (o->count) {
-        char *end;
-        unsigned long v = strtoul(o->value[0], &end, 10);
-        *m = *end == '\0' && v <= 16 ? (unsigned)v : 0;
-    }
+    *m = o->count ? number(o->value[0], 16) : 1;
     if (*m >= 1 && *m <= holders)
         return true;
     cli_fail("--%s must be 1 to %zu, the keys with that role", o->name, holders);
@@ -440,16 +443,16 @@ int cli_policy_revoke(int argc, char **argv)
     if (rest != 1 || !o[0].count || !o[2].count)
         return cli_usage("policy revoke FILE --epoch N --entry KIND=HEX... --key PRIVATE...\n"
                          "  The list is whole: it replaces the one before, its epoch is higher.");
-    unsigned long epoch = strtoul(o[0].value[0], NULL, 10);
+    uint32_t epoch = number(o[0].value[0], UINT32_MAX);
     struct policy_revocations *list = calloc(1, sizeof *list);
-    bool good = list && epoch >= 1 && epoch <= UINT32_MAX;
+    bool good = list && epoch;
     if (!good)
         cli_fail("--epoch %s: a number from 1 on, higher than the last list's", o[0].value[0]);
     for (size_t i = 0; i < o[1].count && good; i++)
         good = parse_entry(o[1].value[i], &list->entry[list->count++], bytes[i]);
     struct writer body = writer_with_max(VERIFIER_PART_MAX / 2);
     if (good) {
-        list->epoch = (uint32_t)epoch;
+        list->epoch = epoch;
         policy_revocations_encode(&body, list);
         struct verifier_signed s = {.type = VERIFIER_SIGNED_REVOCATIONS, .body = writer_span(&body)};
         good = writer_ok(&body) && add_signatures(&s, &o[2]) && write_signed(path, &s);

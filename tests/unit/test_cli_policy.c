@@ -189,6 +189,8 @@ START_TEST(a_revocation_list)
     ck_assert_ptr_nonnull(strstr(content("out"), "signed revocations"));
     refused("policy revoke list --epoch 2 --entry gpu=12x --key owner", "KIND=HEX");
     refused("policy revoke list --epoch 0 --entry gpu=12 --key owner", "--epoch");
+    refused("policy revoke list --epoch 5abc --entry gpu=12 --key owner", "--epoch 5abc");
+    refused("policy revoke list --epoch -1 --entry gpu=12 --key owner", "--epoch -1");
 }
 END_TEST
 
