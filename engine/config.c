@@ -68,7 +68,7 @@ static const struct entry entries[] = {
      "qwen3, deepseek_r1, openai_gptoss or none (default: as the chat template shows)"},
     {"runner", "runner", TEXT_AT(runner), "generate|pooling", "answer with text, or with vectors (generate)"},
     {"pooler-config", "pooler_config", TEXT_AT(pooler), "JSON",
-     "{\"pooling_type\": \"MEAN\" or \"LAST\", \"normalize\": true} (default: the model's, else LAST)"},
+     "{\"pooling_type\": \"MEAN\", \"CLS\" or \"LAST\", \"normalize\": true} (default: the model's, else LAST)"},
     {"speculative-config", "speculative_config", TEXT_AT(speculative), "JSON",
      "{\"method\": \"ngram\", \"num_speculative_tokens\": 4, \"prompt_lookup_max\": 5, \"prompt_lookup_min\": 2}: "
      "guess tokens from the text itself (default: none)"},

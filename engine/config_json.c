@@ -43,13 +43,20 @@ bool config_pooler(struct engine_options *out, const char *json, char why[512])
     json_t *type = json_object_get(v, "pooling_type"), *normalize = json_object_get(v, "normalize");
     const char *name = json_string_value(type);
     bool ok = v && keys_are_known("pooler-config", v, known, why);
-    out->pooling = !name                           ? ENGINE_POOLING_MODEL
-                   : strcasecmp(name, "mean") == 0 ? ENGINE_POOLING_MEAN
-                                                   : ENGINE_POOLING_LAST;
+    bool known_name = true;
+    out->pooling = ENGINE_POOLING_MODEL;
+    if (name && strcasecmp(name, "mean") == 0)
+        out->pooling = ENGINE_POOLING_MEAN;
+    else if (name && strcasecmp(name, "cls") == 0)
+        out->pooling = ENGINE_POOLING_CLS;
+    else if (name && strcasecmp(name, "last") == 0)
+        out->pooling = ENGINE_POOLING_LAST;
+    else
+        known_name = !type;
     out->raw_vectors = json_is_false(normalize);
-    if (ok && ((type && (!name || (strcasecmp(name, "mean") != 0 && strcasecmp(name, "last") != 0))) ||
-               (normalize && !json_is_boolean(normalize)))) {
-        snprintf(why, 512, "pooler-config: pooling_type must be \"MEAN\" or \"LAST\", normalize true or false");
+    if (ok && (!known_name || (normalize && !json_is_boolean(normalize)))) {
+        snprintf(why, 512,
+                 "pooler-config: pooling_type must be \"MEAN\", \"CLS\" or \"LAST\", normalize true or false");
         ok = false;
     }
     json_decref(v);

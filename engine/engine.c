@@ -231,8 +231,8 @@ static enum engine_err open_model(struct engine *e, const struct engine_files *f
     e->info = *engine_model_info(e->model);
     if (e->info.picks && e->options.ngram.tokens > 0)
         return engine_problem_set(why, ENGINE_E_UNSUPPORTED, "speculation is not there on a device; leave it out");
-    if (e->options.pooling == ENGINE_POOLING_MODEL)
-        e->options.pooling = pool_of_files(files, e->info.arch);
+    if (e->options.embeds && !pool_of_files(&e->options.pooling, files, &e->info, why))
+        return why->code;
     if (e->options.context_max == 0 || e->options.context_max > (uint32_t)e->info.context_max)
         e->options.context_max = (uint32_t)e->info.context_max;
     return ENGINE_OK;
@@ -284,6 +284,7 @@ static void print_options(struct engine *e)
                                   : "none",
              !o->embeds                          ? "generate"
              : o->pooling == ENGINE_POOLING_MEAN ? "pooling:mean"
+             : o->pooling == ENGINE_POOLING_CLS  ? "pooling:cls"
                                                  : "pooling:last",
              o->ngram.tokens, o->ngram.longest, o->ngram.least, e->info.kernels ? e->info.kernels : "");
 }

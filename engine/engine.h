@@ -21,8 +21,9 @@ struct engine;
 
 /* How the states of a prompt's tokens become one vector. */
 enum engine_pooling {
-    ENGINE_POOLING_MODEL, /* as the file states it, else the last token's */
+    ENGINE_POOLING_MODEL, /* as its files state it, else the last token's */
     ENGINE_POOLING_MEAN,  /* of all tokens */
+    ENGINE_POOLING_CLS,   /* the first token's */
     ENGINE_POOLING_LAST,
 };
 

@@ -220,6 +220,8 @@ static bool load_folder(struct engine_files *files, const char *path, bool heads
     if (!ok)
         engine_problem_set(why, ENGINE_E_IO, "cannot open folder %s: %s", path, strerror(errno));
     ok = ok && load_entries(files, folder, false, heads, why) && load_entries(files, folder, true, heads, why);
+    if (ok && faccessat(dirfd(folder), ENGINE_FILES_POOLING, F_OK, 0) == 0)
+        ok = load_one(files, dirfd(folder), ENGINE_FILES_POOLING, ENGINE_FILES_POOLING, heads, why);
     if (folder)
         closedir(folder);
     if (ok && files->count == 0) {

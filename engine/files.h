@@ -7,8 +7,9 @@
 
 #include "engine/problem.h"
 
-#define ENGINE_FILES_MAX 1024     /* files of one model */
-#define ENGINE_FILES_PATH_MAX 255 /* bytes of a path inside the model */
+#define ENGINE_FILES_MAX 1024                        /* files of one model */
+#define ENGINE_FILES_PATH_MAX 255                    /* bytes of a path inside the model */
+#define ENGINE_FILES_POOLING "1_Pooling/config.json" /* how Sentence Transformers make a vector */
 
 struct engine_file {
     char path[ENGINE_FILES_PATH_MAX + 1]; /* inside the model, '/' between parts, e.g. "config.json" */
@@ -22,8 +23,8 @@ struct engine_files {
 
 /* Read a .gguf file (of a split set, NAME-00001-of-0000N.gguf: all its parts), or every regular file directly in a
  * folder whose name ends in .json, .jinja, .model, .txt, .gguf or .safetensors; of the last kind only those that
- * model.safetensors.index.json names, where there is one. False and `*why` when one cannot be read; `*out` is then
- * empty. */
+ * model.safetensors.index.json names, where there is one. Of folders inside it only ENGINE_FILES_POOLING. False and
+ * `*why` when one cannot be read; `*out` is then empty. */
 MUST_CHECK bool engine_files_load(struct engine_files *out, const char *path, struct engine_problem *why);
 /* The same, but of .gguf and .safetensors files only what lies before the tensors' data, which reads as zeros. */
 MUST_CHECK bool engine_files_load_heads(struct engine_files *out, const char *path, struct engine_problem *why);

@@ -137,7 +137,7 @@ static bool make_choice(struct engine *e, struct job *j, struct choice *c, size_
     c->seq.priority = q->priority;
     c->seq.all_logits = j->prompt_top >= 0;
     if (q->task == TUNNEL_EMBED) {
-        c->seq.compute_all = e->options.pooling == ENGINE_POOLING_MEAN;
+        c->seq.compute_all = e->options.pooling != ENGINE_POOLING_LAST;
         c->pooled_floats = (size_t)e->info.embed;
         c->pooled = calloc(c->pooled_floats, sizeof *c->pooled);
         if (!c->pooled)

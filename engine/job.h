@@ -171,8 +171,10 @@ void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why);
 void choice_end(struct engine *e, struct choice *c);
 
 /* --- pool.c: embeddings (step thread) --- */
-/* How the model in `files` wants it, where the file says. */
-enum engine_pooling pool_of_files(const struct engine_files *files, const char *arch);
+/* ENGINE_POOLING_MODEL becomes what the model's files say: <arch>.pooling_type of GGUF, 1_Pooling/config.json of a
+ * folder. False and `*why` for what is not served: other poolings, and modules behind them (modules.json). */
+bool pool_of_files(enum engine_pooling *pooling, const struct engine_files *files, const struct engine_model_info *info,
+                   struct engine_problem *why);
 /* Take in the states of positions pos .. pos+count-1. */
 void pool_add(const struct engine *e, struct choice *c, uint32_t pos, uint32_t count, const float *states);
 /* All positions are in: send the vector. */

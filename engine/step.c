@@ -96,7 +96,7 @@ static enum engine_err run_model(struct engine *e, size_t rows)
             .tokens = r->seq->tokens + r->pos, .count = (int)r->count, .pos = (int)r->pos, .logits = logits[r->logits]};
         for (int g = 0; g < ENGINE_KV_GROUPS; g++)
             e->seqs[i].blocks[g] = e->sched.config.group[g].blocks ? r->seq->table[g] : NULL;
-        if (e->options.pooling == ENGINE_POOLING_MEAN && e->options.embeds)
+        if (e->options.embeds && e->options.pooling != ENGINE_POOLING_LAST)
             e->seqs[i].logits = ENGINE_LOGITS_ALL;
         tokens += r->count;
         if (r->count == 1 + r->drafts)
@@ -150,15 +150,15 @@ static void hand_out(struct engine *e, size_t rows)
     }
 }
 
-/* The same for vectors: states of all positions for a mean, else of a prompt's last. */
+/* The same for vectors: states of a prompt's last position, for other poolings of all. */
 static void pool_out(struct engine *e, size_t rows)
 {
     const float *states = e->states;
     for (size_t i = 0; i < rows; i++) {
         const struct sched_row *r = &e->rows[i];
         struct choice *c = (struct choice *)r->seq;
-        bool mean = e->options.pooling == ENGINE_POOLING_MEAN;
-        uint32_t n = mean ? r->count : r->logits != SCHED_LOGITS_NONE;
+        bool all = e->options.pooling != ENGINE_POOLING_LAST;
+        uint32_t n = all ? r->count : r->logits != SCHED_LOGITS_NONE;
         choice_begin(e, c);
         pool_add(e, c, r->pos + r->count - n, n, states);
         states += (size_t)n * (size_t)e->info.embed;

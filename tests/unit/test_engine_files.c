@@ -52,6 +52,15 @@ START_TEST(a_folder_gives_its_model_files)
     ck_assert(engine_files_load(&files, path, &why) && files.count == 1);
     ck_assert_str_eq(files.file[0].path, "config.json");
     engine_files_release(&files);
+    snprintf(path, sizeof path, "%s/1_Pooling", folder);
+    ck_assert_int_eq(mkdir(path, 0755), 0);
+    put("1_Pooling/other.json", "{}");
+    ck_assert(engine_files_load(&files, folder, &why) && files.count == 3);
+    engine_files_release(&files);
+    put(ENGINE_FILES_POOLING, "{\"b\":2}"); /* of folders inside, this file alone */
+    ck_assert(engine_files_load(&files, folder, &why) && files.count == 4);
+    ck_assert(span_is(engine_files_find(&files, ENGINE_FILES_POOLING)->bytes, "{\"b\":2}"));
+    engine_files_release(&files);
     remove_folder();
 }
 END_TEST

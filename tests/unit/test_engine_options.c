@@ -76,7 +76,8 @@ static const struct {
 } bad[] = {
     {"--runner=draft", "runner"},
     {"--pooler-config=[1]", "pooler-config"},
-    {"--pooler-config={\"pooling_type\":\"CLS\"}", "pooling_type"},
+    {"--pooler-config={\"pooling_type\":\"MAX\"}", "pooling_type"},
+    {"--pooler-config={\"pooling_type\":1}", "pooling_type"},
     {"--pooler-config={\"dimensions\":3}", "dimensions"},
     {"--speculative-config={\"method\":\"eagle\",\"num_speculative_tokens\":2}", "method"},
     {"--speculative-config={\"method\":\"ngram\"}", "num_speculative_tokens"},
