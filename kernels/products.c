@@ -10,6 +10,7 @@
 #define ROWS_MOST 256     /* as long as they stay in the second-level cache, */
 #define ROWS_BYTES 655360 /* of 1 MiB */
 #define TASKS_A_THREAD 6  /* enough to even out a thread that lost its CPU for a while */
+#define TASK_BYTES 524288 /* of W, where few rows wait for memory: each task starts its streams anew */
 #define ROWS_INLINE 4     /* up to so many rows are quantized by the caller: waking others costs more */
 #define STRIDE_EXTRA 64   /* the same column of many rows must not fall into one set of the first-level cache */
 
@@ -92,6 +93,17 @@ static void product_task(void *ctx, int index)
     }
 }
 
+/* The same number for each thread: with two tasks for one of them and one for the other, half of the time is lost. */
+static int tasks_wanted(const struct job *job, int threads)
+{
+    size_t bytes = 0, least = TASK_BYTES * (size_t)threads;
+    for (int i = 0; i < job->count; i++)
+        bytes += kern_matrix_bytes(job->product[i].w);
+    if (job->rows > ROWS_INLINE || bytes >= TASKS_A_THREAD * least)
+        return TASKS_A_THREAD * threads;
+    return bytes < least ? threads : (int)(bytes / least) * threads;
+}
+
 /* Tasks of rows and tiles, about `wanted` when the matrices are large enough. */
 static void split(struct job *job, int wanted)
 {
@@ -125,6 +137,6 @@ void kern_products(struct kern_pool *pool, const struct kern_ops *ops, const str
         kern_pool_run(pool, prepare_task, &job, rows);
     for (int row = 0; (job.integer || job.brain) && rows <= ROWS_INLINE && row < rows; row++)
         prepare_task(&job, row);
-    split(&job, kern_pool_threads(pool) * TASKS_A_THREAD);
+    split(&job, tasks_wanted(&job, kern_pool_threads(pool)));
     kern_pool_run(pool, product_task, &job, job.tile_tasks * job.row_tasks);
 }

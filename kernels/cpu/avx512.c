@@ -19,29 +19,58 @@ void kern_avx512_rmsnorm(float *y, const float *x, const float *w, int n, float 
     }
 }
 
+/* The largest of each of four vectors. */
+static __m128 largest_4(const __m512 v[4])
+{
+    __m512 ab = _mm512_max_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 cd = _mm512_max_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    __m512 all = _mm512_max_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    __m256 folded = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    return _mm_max_ps(_mm256_castps256_ps128(folded), _mm256_extractf128_ps(folded, 1));
+}
+
+/* 32 columns to bytes; sums of each four of them. */
+static __m256i quantize_block(int8_t *q, const float *x, float inverse)
+{
+    __m512 by = _mm512_set1_ps(inverse);
+    __m128i low = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(x), by)));
+    __m128i high = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(x + 16), by)));
+    __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+    _mm256_store_si256((__m256i *)(void *)q, both);
+    return _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), both);
+}
+
+/* Four blocks of 32 at a time, which padding leaves room for; what lies beyond the last column stays zero. */
 void kern_avx512_quantize(struct kern_acts *a, int row)
 {
     const float *x = a->x + (size_t)row * (size_t)a->stride;
     int8_t *q = a->q + (size_t)row * (size_t)a->stride;
     size_t at = (size_t)row * (size_t)a->stride / 32;
 
-    for (int i = 0; i < a->stride; i += 32, at++) {
-        __m512 low = _mm512_load_ps(x + i), high = _mm512_load_ps(x + i + 16);
-        float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
-        __m512 inverse = _mm512_set1_ps(most > 0 ? 127 / most : 0);
-        __m512i ql = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
-        __m512i qh = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
-        _mm_store_si128((__m128i *)(void *)(q + i), _mm512_cvtsepi32_epi8(ql));
-        _mm_store_si128((__m128i *)(void *)(q + i + 16), _mm512_cvtsepi32_epi8(qh));
-        float scale = most / 127;
-        int sl = _mm512_reduce_add_epi32(ql), sh = _mm512_reduce_add_epi32(qh);
-        a->scale[at] = scale;
-        a->sum[at] = scale * (float)(sl + sh);
-        a->half[2 * at] = scale * (float)sl;
-        a->half[2 * at + 1] = scale * (float)sh;
-        a->neg[at] = -(sl + sh);
-        a->neg_half[2 * at] = -sl;
-        a->neg_half[2 * at + 1] = -sh;
+    for (int i = 0; i < a->cols; i += 128, at += 4) {
+        __m512 most[4];
+        __m256i four[4];
+        _Alignas(16) float inverse[4];
+        for (int b = 0; b < 4; b++)
+            most[b] = _mm512_max_ps(_mm512_abs_ps(_mm512_load_ps(x + i + 32 * b)),
+                                    _mm512_abs_ps(_mm512_load_ps(x + i + 32 * b + 16)));
+        __m128 largest = largest_4(most), top = _mm_set1_ps(127), scale = _mm_div_ps(largest, top);
+        __m128 positive = _mm_cmpgt_ps(largest, _mm_setzero_ps());
+        _mm_store_ps(inverse, _mm_and_ps(positive, _mm_div_ps(top, largest)));
+        for (int b = 0; b < 4; b++)
+            four[b] = quantize_block(q + i + 32 * b, x + i + 32 * b, inverse[b]);
+        __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(four[0], four[1]), _mm256_hadd_epi32(four[2], four[3]));
+        __m128i low = _mm256_castsi256_si128(sums), high = _mm256_extracti128_si256(sums, 1);
+        __m128i all = _mm_add_epi32(low, high), zero = _mm_setzero_si128();
+        __m128 low_x = _mm_mul_ps(scale, _mm_cvtepi32_ps(low)), high_x = _mm_mul_ps(scale, _mm_cvtepi32_ps(high));
+        __m128i low_neg = _mm_sub_epi32(zero, low), high_neg = _mm_sub_epi32(zero, high);
+        _mm_storeu_ps(a->scale + at, scale);
+        _mm_storeu_ps(a->sum + at, _mm_mul_ps(scale, _mm_cvtepi32_ps(all)));
+        _mm_storeu_ps(a->half + 2 * at, _mm_unpacklo_ps(low_x, high_x));
+        _mm_storeu_ps(a->half + 2 * at + 4, _mm_unpackhi_ps(low_x, high_x));
+        _mm_storeu_si128((__m128i *)(void *)(a->neg + at), _mm_sub_epi32(zero, all));
+        _mm_storeu_si128((__m128i *)(void *)(a->neg_half + 2 * at), _mm_unpacklo_epi32(low_neg, high_neg));
+        _mm_storeu_si128((__m128i *)(void *)(a->neg_half + 2 * at + 4), _mm_unpackhi_epi32(low_neg, high_neg));
     }
 }
 
