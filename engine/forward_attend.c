@@ -136,6 +136,7 @@ static void attend_chunk(const struct forward_parts *p, const struct item *it, i
     struct kern_attend a = {.keys = keys,
                             .values = values,
                             .exact = p->m->exact,
+                            .rounded = kern_form_info(p->layer->q.form)->integer,
                             .dim = s->head_dim,
                             .position = start,
                             .softcap = s->attention_softcap};

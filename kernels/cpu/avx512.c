@@ -139,4 +139,5 @@ void kern_avx512_scale(float *y, const float *x, float f, int n)
     }
 }
 
-const struct kern_ops kern_ops_avx512 = {KERN_AVX512_OPS, .name = "avx512", .product = kern_avx512_product};
+const struct kern_ops kern_ops_avx512 = {KERN_AVX512_OPS, .name = "avx512", .product = kern_avx512_product,
+                                         .attend = kern_avx512_attend};

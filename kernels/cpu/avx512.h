@@ -21,15 +21,20 @@ void kern_avx512_attend(const struct kern_attend *a);
 void kern_avx512_merge(struct kern_part *into, const struct kern_part *other, int dim);
 void kern_avx512_add(float *y, const float *x, int n);
 void kern_avx512_scale(float *y, const float *x, float f, int n);
+/* The tiles of the chunk that some query sees. */
+void kern_avx512_seen(const struct kern_attend *a, int *first, int *last);
+/* Scores of query `r` to weights: softcap, hide what it does not see, subtract the greatest, exponentiate. */
+void kern_avx512_soften(const struct kern_attend *a, int r, float *score, int from, int to);
 /* These need AVX512-BF16: the other files call them only on its machines. */
 void kern_avx512bf16_round(struct kern_acts *a, int row);
+void kern_avx512bf16_attend(const struct kern_attend *a);
 void kern_avx512bf16_product(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece);
 
 /* What the AVX-512 tables have in common. */
 #define KERN_AVX512_OPS                                                                                                \
     .integer = true, .rmsnorm = kern_avx512_rmsnorm, .quantize = kern_avx512_quantize, .gate = kern_avx512_gate,       \
-    .rope = kern_avx512_rope, .kv_store = kern_avx512_kv_store, .attend = kern_avx512_attend,                          \
-    .merge = kern_avx512_merge, .add = kern_avx512_add, .scale = kern_avx512_scale
+    .rope = kern_avx512_rope, .kv_store = kern_avx512_kv_store, .merge = kern_avx512_merge, .add = kern_avx512_add,    \
+    .scale = kern_avx512_scale
 
 /* The first `n` lanes, at most all 16. */
 static inline __mmask16 kern_avx512_lanes(int n)

@@ -37,15 +37,13 @@ ALWAYS void score_tile(struct work *w, int tile, int queries, bool exact)
         _mm512_store_ps(&w->score[r][tile * KERN_KV_TOKENS], s[r]);
 }
 
-/* Scores of query `r` to weights: softcap, hide what it does not see, subtract the greatest, exponentiate. */
-static void soften(struct work *w, int r)
+void kern_avx512_soften(const struct kern_attend *a, int r, float *score, int from, int to)
 {
-    const struct kern_attend *a = w->a;
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     __m512 most = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();
 
-    for (int tile = w->from; tile <= w->to; tile++) {
-        float *at = &w->score[r][tile * KERN_KV_TOKENS];
+    for (int tile = from; tile <= to; tile++) {
+        float *at = &score[tile * KERN_KV_TOKENS];
         __m512 s = _mm512_load_ps(at);
         __m512i position = _mm512_add_epi32(lane, _mm512_set1_epi32(a->position + tile * KERN_KV_TOKENS));
         __mmask16 seen = _mm512_cmpge_epi32_mask(position, _mm512_set1_epi32(a->first[r])) &
@@ -57,8 +55,8 @@ static void soften(struct work *w, int r)
         _mm512_store_ps(at, s);
     }
     float max = _mm512_reduce_max_ps(most);
-    for (int tile = w->from; tile <= w->to; tile++) {
-        float *at = &w->score[r][tile * KERN_KV_TOKENS];
+    for (int tile = from; tile <= to; tile++) {
+        float *at = &score[tile * KERN_KV_TOKENS];
         __m512 p = vector_exp(_mm512_sub_ps(_mm512_load_ps(at), _mm512_set1_ps(max)));
         sum = _mm512_add_ps(sum, p);
         _mm512_store_ps(at, p);
@@ -94,7 +92,7 @@ ALWAYS void attend(struct work *w, int queries, bool exact)
     for (int tile = w->from; tile <= w->to; tile++)
         score_tile(w, tile, queries, exact);
     for (int r = 0; r < queries; r++)
-        soften(w, r);
+        kern_avx512_soften(w->a, r, w->score[r], w->from, w->to);
     for (int d = 0; d < w->a->dim; d += 16)
         mix_values(w, d, queries, exact);
 }
@@ -129,19 +127,24 @@ static void attend_n(struct work *w, bool exact)
     }
 }
 
+void kern_avx512_seen(const struct kern_attend *a, int *first, int *last)
+{
+    *first = TILES, *last = -1;
+    for (int r = 0; r < a->queries; r++) {
+        int from = a->first[r] > a->position ? (a->first[r] - a->position) / KERN_KV_TOKENS : 0;
+        int to = (a->last[r] - a->position) / KERN_KV_TOKENS;
+        *first = from < *first ? from : *first;
+        *last = to > *last ? to : *last;
+    }
+    if (*last > TILES - 1)
+        *last = TILES - 1;
+}
+
 void kern_avx512_attend(const struct kern_attend *a)
 {
     struct work w;
     w.a = a;
-    w.from = TILES, w.to = -1;
-    for (int r = 0; r < a->queries; r++) {
-        int from = a->first[r] > a->position ? (a->first[r] - a->position) / KERN_KV_TOKENS : 0;
-        int to = (a->last[r] - a->position) / KERN_KV_TOKENS;
-        w.from = from < w.from ? from : w.from;
-        w.to = to > w.to ? to : w.to;
-    }
-    if (w.to > TILES - 1)
-        w.to = TILES - 1;
+    kern_avx512_seen(a, &w.from, &w.to);
     if (a->exact)
         attend_n(&w, true);
     else

@@ -78,4 +78,4 @@ void kern_avx512bf16_product(const struct kern_product *p, const struct kern_act
 }
 
 const struct kern_ops kern_ops_avx512bf16 = {KERN_AVX512_OPS, .name = "avx512bf16", .round = kern_avx512bf16_round,
-                                             .product = kern_avx512bf16_product};
+                                             .product = kern_avx512bf16_product, .attend = kern_avx512bf16_attend};

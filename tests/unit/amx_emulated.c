@@ -6,4 +6,4 @@
 #include "kernels/cpu/amx_product.c"
 
 const struct kern_ops emulated_amx = {KERN_AVX512_OPS, .name = "amx, emulated", .round = kern_avx512bf16_round,
-                                      .product = emulated_product};
+                                      .product = emulated_product, .attend = kern_avx512bf16_attend};

@@ -1,0 +1,118 @@
+/* avx512bf16_attend.c - attention over one chunk by dot products of bf16 pairs, where the caller lets factors be
+ * rounded: queries, keys, values and weights to bf16 as they are multiplied, sums in f32, the softmax as everywhere.
+ * What is kept stays in f16. Pairs are two elements of a head for scores, two positions for results; the order is the
+ * same whatever queries go together, and a position that a query does not see adds zero. */
+#include "kernels/cpu/avx512.h"
+
+struct work {
+    _Alignas(64) float score[KERN_QUERIES_MAX][KERN_CHUNK];
+    _Alignas(64) uint16_t query[KERN_QUERIES_MAX][KERN_HEAD_MAX];
+    _Alignas(64) uint16_t weight[KERN_QUERIES_MAX][KERN_CHUNK];
+    const struct kern_attend *a;
+    int from, to; /* tiles of the chunk that some query sees */
+};
+
+static void round_row(uint16_t *to, const float *from, int n)
+{
+    for (int i = 0; i < n; i += 16)
+        _mm256_store_si256((__m256i *)(void *)(to + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from + i)));
+}
+
+/* Elements of two rows of 16, rounded, next to each other. */
+ALWAYS __m512bh load_pairs(const uint16_t *row, const uint16_t *next)
+{
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512 first = _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)row));
+    __m512 second = _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)next));
+    return (__m512bh)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(second, first));
+}
+
+ALWAYS __m512bh broadcast_pair(const uint16_t *at)
+{
+    int32_t pair;
+    memcpy(&pair, at, sizeof pair);
+    return (__m512bh)_mm512_set1_epi32(pair);
+}
+
+ALWAYS void score_tile(struct work *w, int tile, int queries)
+{
+    const uint16_t *keys = w->a->keys[tile];
+    __m512 s[KERN_QUERIES_MAX];
+#pragma GCC unroll 8
+    for (int r = 0; r < queries; r++)
+        s[r] = _mm512_setzero_ps();
+    for (int d = 0; d < w->a->dim; d += 2) {
+        __m512bh k = load_pairs(keys + d * KERN_KV_TOKENS, keys + (d + 1) * KERN_KV_TOKENS);
+#pragma GCC unroll 8
+        for (int r = 0; r < queries; r++)
+            s[r] = _mm512_dpbf16_ps(s[r], k, broadcast_pair(&w->query[r][d]));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < queries; r++)
+        _mm512_store_ps(&w->score[r][tile * KERN_KV_TOKENS], s[r]);
+}
+
+/* 16 elements of every result. */
+ALWAYS void mix_values(const struct work *w, int d, int queries)
+{
+    int dim = w->a->dim;
+    __m512 out[KERN_QUERIES_MAX];
+#pragma GCC unroll 8
+    for (int r = 0; r < queries; r++)
+        out[r] = _mm512_setzero_ps();
+    for (int tile = w->from; tile <= w->to; tile++) {
+        const uint16_t *values = (const uint16_t *)w->a->values[tile] + d;
+#pragma GCC unroll 2
+        for (int t = 0; t < KERN_KV_TOKENS; t += 2) {
+            __m512bh v = load_pairs(values + t * dim, values + (t + 1) * dim);
+#pragma GCC unroll 8
+            for (int r = 0; r < queries; r++)
+                out[r] = _mm512_dpbf16_ps(out[r], v, broadcast_pair(&w->weight[r][tile * KERN_KV_TOKENS + t]));
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < queries; r++)
+        _mm512_storeu_ps(w->a->part[r]->out + d, out[r]);
+}
+
+ALWAYS void attend(struct work *w, int queries)
+{
+    int start = w->from * KERN_KV_TOKENS, count = (w->to + 1) * KERN_KV_TOKENS - start;
+    for (int r = 0; r < queries; r++)
+        round_row(w->query[r], w->a->query[r], w->a->dim);
+    for (int tile = w->from; tile <= w->to; tile++)
+        score_tile(w, tile, queries);
+    for (int r = 0; r < queries; r++) {
+        kern_avx512_soften(w->a, r, w->score[r], w->from, w->to);
+        round_row(&w->weight[r][start], &w->score[r][start], count);
+    }
+    for (int d = 0; d < w->a->dim; d += 16)
+        mix_values(w, d, queries);
+}
+
+void kern_avx512bf16_attend(const struct kern_attend *a)
+{
+    struct work w;
+    if (a->exact || !a->rounded) {
+        kern_avx512_attend(a);
+        return;
+    }
+    w.a = a;
+    kern_avx512_seen(a, &w.from, &w.to);
+    switch (a->queries) {
+#define CASE(n)                                                                                                        \
+    case n:                                                                                                            \
+        attend(&w, n);                                                                                                 \
+        break
+        CASE(1);
+        CASE(2);
+        CASE(3);
+        CASE(4);
+        CASE(5);
+        CASE(6);
+        CASE(7);
+        CASE(8);
+#undef CASE
+    }
+}
