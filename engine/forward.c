@@ -86,7 +86,9 @@ struct pass {
     struct engine_model *m;
     struct engine_kv *kv;
     const struct model_layer *layer;
-    const float *norm;
+    const float *norm; /* of the half that begins */
+    const float *post; /* of the half before, with `joins` */
+    bool joins;        /* the half before left a branch that is not in x yet */
 };
 
 static float *row_of(float *base, int row, int width)
@@ -118,23 +120,26 @@ static void start_row(void *ctx, int i)
         }
 }
 
-static void norm_row(void *ctx, int i)
-{
-    struct pass *p = ctx;
-    const struct model_spec *s = &p->m->spec;
-    struct model_work *w = p->m->work;
-    p->m->ops->rmsnorm(input_row(&w->normed, i), row_of(w->x, i, s->embed), p->norm, s->embed, s->eps);
-}
-
 /* x += norm(branch), or branch itself */
 static void join_row(void *ctx, int i)
 {
     struct pass *p = ctx;
     const struct model_spec *s = &p->m->spec;
     float *branch = row_of(p->m->work->branch, i, s->embed);
-    if (p->norm)
-        p->m->ops->rmsnorm(branch, branch, p->norm, s->embed, s->eps);
+    if (p->post)
+        p->m->ops->rmsnorm(branch, branch, p->post, s->embed, s->eps);
     p->m->ops->add(row_of(p->m->work->x, i, s->embed), branch, s->embed);
+}
+
+/* The end of one half and the beginning of the next. */
+static void enter_row(void *ctx, int i)
+{
+    struct pass *p = ctx;
+    const struct model_spec *s = &p->m->spec;
+    struct model_work *w = p->m->work;
+    if (p->joins)
+        join_row(p, i);
+    p->m->ops->rmsnorm(input_row(&w->normed, i), row_of(w->x, i, s->embed), p->norm, s->embed, s->eps);
 }
 
 /* Norm and rotate queries and keys, scale queries, store keys and values. */
@@ -188,15 +193,13 @@ static void attention_half(struct pass *p)
         {&y->q, y->q_bias, q, width, false}, {&y->k, y->k_bias, k, width, false}, {&y->v, y->v_bias, v, width, false}};
 
     p->norm = y->attn_norm;
-    forward_rows(m, norm_row, p);
-    kern_products(m->pool, m->ops, in, y->k.data ? 3 : 1, &w->normed, w->rows);
+    kern_products(m->pool, m->ops, in, y->k.data ? 3 : 1, &w->normed, w->rows, &(struct kern_source){enter_row, p});
     forward_rows(m, place_row, p);
     forward_attend(m, p->kv, y);
     struct kern_product out = {&y->o, y->o_bias, y->attn_post ? w->branch : w->x, (size_t)s->embed, !y->attn_post};
-    kern_products(m->pool, m->ops, &out, 1, &w->attended, w->rows);
-    p->norm = y->attn_post;
-    if (y->attn_post)
-        forward_rows(m, join_row, p);
+    kern_products(m->pool, m->ops, &out, 1, &w->attended, w->rows, NULL);
+    p->post = y->attn_post;
+    p->joins = y->attn_post;
 }
 
 static void dense_half(struct pass *p)
@@ -210,24 +213,23 @@ static void dense_half(struct pass *p)
     const struct kern_product in[] = {{fused ? &y->up : &y->gate, NULL, w->gate_up, width, false},
                                       {&y->up, NULL, w->gate_up + s->ffn, width, false}};
 
-    kern_products(m->pool, m->ops, in, fused ? 1 : 2, &w->normed, w->rows);
-    forward_rows(m, gate_row, p);
+    kern_products(m->pool, m->ops, in, fused ? 1 : 2, &w->normed, w->rows, &(struct kern_source){enter_row, p});
     struct kern_product out = {&y->down, NULL, y->ffn_post ? w->branch : w->x, (size_t)s->embed, !y->ffn_post};
-    kern_products(m->pool, m->ops, &out, 1, &w->hidden, w->rows);
+    kern_products(m->pool, m->ops, &out, 1, &w->hidden, w->rows, &(struct kern_source){gate_row, p});
 }
 
 static void feed_forward_half(struct pass *p)
 {
     const struct model_layer *y = p->layer;
     p->norm = y->ffn_norm;
-    forward_rows(p->m, norm_row, p);
-    if (y->expert)
+    if (y->expert) {
+        forward_rows(p->m, enter_row, p);
         forward_experts(p->m, y);
-    else
+    } else {
         dense_half(p);
-    p->norm = y->ffn_post;
-    if (y->expert || y->ffn_post)
-        forward_rows(p->m, join_row, p);
+    }
+    p->post = y->ffn_post;
+    p->joins = y->expert || y->ffn_post;
 }
 
 /* --- the end: logits of the rows that want them ----------------------------------------------------- */
@@ -273,7 +275,7 @@ static float *write_logits(struct engine_model *m, float *logits)
     if (wanted == 0)
         return logits;
     struct kern_product head = {m->head.data ? &m->head : &m->embed, NULL, logits, (size_t)s->vocab, false};
-    kern_products(m->pool, m->ops, &head, 1, &w->normed, wanted);
+    kern_products(m->pool, m->ops, &head, 1, &w->normed, wanted, NULL);
     struct soften soften = {logits, (size_t)wanted * (size_t)s->vocab, s->final_softcap};
     if (soften.cap > 0)
         kern_pool_run(m->pool, soften_task, &soften, (int)((soften.count + SOFTEN_TASK - 1) / SOFTEN_TASK));
@@ -289,6 +291,8 @@ static float *run_pass(struct engine_model *m, struct engine_kv *kv, float *logi
         attention_half(&p);
         feed_forward_half(&p);
     }
+    if (p.joins)
+        forward_rows(m, join_row, &p);
     return m->work->states ? write_states(m, logits) : write_logits(m, logits);
 }
 

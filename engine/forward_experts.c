@@ -92,7 +92,7 @@ static void route(struct engine_model *m, const struct model_layer *y)
     const struct model_spec *s = &m->spec;
     struct kern_product router = {&y->router, y->router_bias, e->scores, (size_t)s->experts, false};
 
-    kern_products(m->pool, m->ops, &router, 1, &w->normed, w->rows);
+    kern_products(m->pool, m->ops, &router, 1, &w->normed, w->rows, NULL);
     for (int i = 0; i < w->rows; i++)
         choose(s, e->scores + (size_t)i * (size_t)s->experts, e->chosen + i * s->experts_used,
                e->weight + i * s->experts_used);
@@ -124,12 +124,12 @@ static void run_expert(struct engine_model *m, const struct model_expert *x, int
                                       {&x->up, x->up_bias, w->gate_up + ffn, 2 * ffn, false}};
     const struct kern_product out = {&x->down, x->down_bias, e->down, embed, false};
 
-    kern_products(m->pool, m->ops, in, 2, &e->input, rows);
+    kern_products(m->pool, m->ops, in, 2, &e->input, rows, NULL);
     for (int i = 0; i < rows; i++) {
         const float *gate = w->gate_up + (size_t)i * 2 * ffn;
         m->ops->gate(w->hidden.x + (size_t)i * (size_t)w->hidden.stride, gate, gate + ffn, s->expert_ffn, s->gate);
     }
-    kern_products(m->pool, m->ops, &out, 1, &w->hidden, rows);
+    kern_products(m->pool, m->ops, &out, 1, &w->hidden, rows, NULL);
     for (int i = 0; i < rows; i++)
         m->ops->scale(e->result + (size_t)e->member[i] * embed, e->down + (size_t)i * embed, e->weight[e->member[i]],
                       s->embed);

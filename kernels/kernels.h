@@ -106,9 +106,16 @@ struct kern_ops {
 const struct kern_ops *kern_ops_find(const char *name /* NULL: AIRLOCK_CPU, else the best */);
 extern const struct kern_ops kern_ops_ref;
 
-/* All `count` (1 .. 4) products of the first `rows` rows of `a`, split over the pool. Quantizes or rounds the rows
- * first when one of the matrices wants that. */
+/* Where rows of activations come from: row(ctx, i), called on any thread, writes row i of x. */
+struct kern_source {
+    void (*row)(void *ctx, int row);
+    void *ctx;
+};
+
+/* All `count` (1 .. 4) products of the first `rows` rows of `a`, split over the pool. The rows are written by `from`
+ * (NULL: they are there), and quantized or rounded while they are in the first-level cache, when one of the matrices
+ * wants that. */
 void kern_products(struct kern_pool *pool, const struct kern_ops *ops, const struct kern_product *product, int count,
-                   struct kern_acts *a, int rows);
+                   struct kern_acts *a, int rows, const struct kern_source *from);
 
 #endif

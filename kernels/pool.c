@@ -1,5 +1,7 @@
-/* pool.c - an op is one 64-bit word: which op, how many tasks, how many are claimed. Claiming adds one and returns
- * all three, so that a late thread can never take a task of one op for a task of another. */
+/* pool.c - the tasks of an op are split into a stretch for each thread, and the stretches of one op after another lie
+ * alike: what a thread wrote for some rows it reads again itself, from its own caches. Whoever has no task of its own
+ * left takes others'. A stretch is one 64-bit word: its end and the next task. Claiming adds one and returns both, so
+ * that a late thread can never take a task of one op for a task of another. */
 #include "kernels/pool.h"
 
 #include <limits.h>
@@ -13,20 +15,24 @@
 #include <unistd.h>
 
 #define SPINS 4000 /* looks before sleeping: some tens of microseconds, longer than the serial part between two ops */
-#define COUNT_BITS 20
-#define COUNT_MASK (((uint64_t)1 << COUNT_BITS) - 1)
+
+struct lane {                           /* of a thread; lane 0 is the caller's */
+    _Alignas(64) _Atomic uint64_t word; /* end | next, 32 bits each */
+    struct kern_pool *pool;
+    pthread_t thread;
+};
 
 struct kern_pool {
-    _Alignas(64) _Atomic uint64_t word; /* epoch | tasks | claimed, COUNT_BITS each for the last two */
     _Alignas(64) _Atomic uint32_t done; /* tasks finished of the current op */
     _Alignas(64) _Atomic uint32_t bell; /* epoch that sleepers wait on */
     _Atomic int sleepers;               /* threads in futex_wait */
     _Atomic bool caller_sleeps;         /* on `done` */
     _Atomic bool closing;
-    void (*task)(void *ctx, int index); /* written before `word` announces the op */
+    void (*task)(void *ctx, int index); /* written before the lanes' words announce the op, as are ctx and tasks */
     void *ctx;
+    uint32_t tasks;
     int threads;
-    pthread_t thread[KERN_POOL_THREADS_MAX];
+    struct lane lane[KERN_POOL_THREADS_MAX];
 };
 
 static void relax(void)
@@ -44,11 +50,6 @@ static void futex_wait(_Atomic uint32_t *word, uint32_t value)
 static void futex_wake(_Atomic uint32_t *word)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
-
-static uint64_t tasks_of(uint64_t word)
-{
-    return word >> COUNT_BITS & COUNT_MASK;
 }
 
 /* The last of `tasks` wakes the caller when it has gone to sleep. */
@@ -73,24 +74,33 @@ static void wait_done(struct kern_pool *p, uint32_t tasks)
     atomic_store(&p->caller_sleeps, false);
 }
 
-/* Take tasks until none is left. */
-static void work(struct kern_pool *p)
+/* Take a lane's tasks until none is left. */
+static void work_lane(struct kern_pool *p, struct lane *lane)
 {
     for (;;) {
-        uint64_t word = atomic_load_explicit(&p->word, memory_order_relaxed);
-        if ((word & COUNT_MASK) >= tasks_of(word)) /* nothing to claim: do not grow the counter */
+        uint64_t word = atomic_load_explicit(&lane->word, memory_order_relaxed);
+        if ((uint32_t)word >= word >> 32) /* nothing to claim: do not grow the counter */
             return;
-        word = atomic_fetch_add_explicit(&p->word, 1, memory_order_acquire);
-        if ((word & COUNT_MASK) >= tasks_of(word))
+        word = atomic_fetch_add_explicit(&lane->word, 1, memory_order_acquire);
+        if ((uint32_t)word >= word >> 32)
             return;
-        p->task(p->ctx, (int)(word & COUNT_MASK));
-        finish_one(p, (uint32_t)tasks_of(word));
+        uint32_t tasks = p->tasks;
+        p->task(p->ctx, (int)(uint32_t)word);
+        finish_one(p, tasks);
     }
+}
+
+/* One's own lane first. */
+static void work(struct kern_pool *p, int own)
+{
+    for (int i = 0; i < p->threads; i++)
+        work_lane(p, &p->lane[(own + i) % p->threads]);
 }
 
 static void *worker(void *arg)
 {
-    struct kern_pool *p = arg;
+    struct lane *lane = arg;
+    struct kern_pool *p = lane->pool;
     uint32_t seen = 0;
     while (!atomic_load(&p->closing)) {
         uint32_t bell = atomic_load_explicit(&p->bell, memory_order_acquire);
@@ -106,7 +116,7 @@ static void *worker(void *arg)
             continue;
         }
         seen = bell;
-        work(p);
+        work(p, (int)(lane - p->lane));
     }
     return NULL;
 }
@@ -118,17 +128,21 @@ void kern_pool_run(struct kern_pool *p, void (*task)(void *ctx, int index), void
             task(ctx, i);
         return;
     }
-    /* Close the old op for claims before the fields change: its word has claimed >= tasks already, so any thread that
-     * still looks at it leaves empty-handed. */
-    uint64_t epoch = (atomic_load_explicit(&p->word, memory_order_relaxed) >> 2 * COUNT_BITS) + 1;
+    /* The old op's lanes are closed: all of them were claimed to the end before the last task returned, so any thread
+     * that still looks at them leaves empty-handed. */
     p->task = task;
     p->ctx = ctx;
+    p->tasks = (uint32_t)tasks;
     atomic_store_explicit(&p->done, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->word, epoch << 2 * COUNT_BITS | (uint64_t)tasks << COUNT_BITS, memory_order_release);
+    for (int i = 0; i < p->threads; i++) {
+        uint64_t first = (uint64_t)tasks * (uint64_t)i / (uint64_t)p->threads;
+        uint64_t end = (uint64_t)tasks * (uint64_t)(i + 1) / (uint64_t)p->threads;
+        atomic_store_explicit(&p->lane[i].word, end << 32 | first, memory_order_release);
+    }
     atomic_fetch_add(&p->bell, 1);
     if (atomic_load(&p->sleepers) > 0)
         futex_wake(&p->bell);
-    work(p);
+    work(p, 0);
     wait_done(p, (uint32_t)tasks);
 }
 
@@ -153,7 +167,8 @@ static bool start(struct kern_pool *p, int index, const cpu_set_t *allowed)
         CPU_SET((size_t)cpu, &one);
         pthread_attr_setaffinity_np(&attr, sizeof one, &one);
     }
-    bool ok = pthread_create(&p->thread[index], &attr, worker, p) == 0;
+    p->lane[index].pool = p;
+    bool ok = pthread_create(&p->lane[index].thread, &attr, worker, &p->lane[index]) == 0;
     pthread_attr_destroy(&attr);
     return ok;
 }
@@ -187,7 +202,7 @@ void kern_pool_close(struct kern_pool *p)
     atomic_fetch_add(&p->bell, 1);
     futex_wake(&p->bell);
     for (int i = 1; i < p->threads; i++)
-        pthread_join(p->thread[i], NULL);
+        pthread_join(p->lane[i].thread, NULL);
     free(p);
 }
 

@@ -9,7 +9,7 @@
 #define ROWS_LEAST 64     /* activation rows of a task, when there are so many; more share what is read of W, */
 #define ROWS_MOST 256     /* as long as they stay in the second-level cache, */
 #define ROWS_BYTES 655360 /* of 1 MiB */
-#define TASKS_A_THREAD 6  /* enough to even out a thread that lost its CPU for a while */
+#define TASKS_A_THREAD 10 /* enough to even out a thread that lost its CPU for a while */
 #define TASK_BYTES 524288 /* of W, where few rows wait for memory: each task starts its streams anew */
 #define ROWS_INLINE 4     /* up to so many rows are quantized by the caller: waking others costs more */
 #define STRIDE_EXTRA 64   /* the same column of many rows must not fall into one set of the first-level cache */
@@ -62,6 +62,7 @@ struct job {
     const struct kern_product *product;
     int count, rows;
     struct kern_acts *acts;
+    const struct kern_source *from;
     bool integer, brain;     /* what the activations must be there as */
     int tiles[PRODUCTS_MAX]; /* of each product */
     int tiles_total, tiles_a_task, tile_tasks;
@@ -71,6 +72,8 @@ struct job {
 static void prepare_task(void *ctx, int row)
 {
     const struct job *job = ctx;
+    if (job->from)
+        job->from->row(job->from->ctx, row);
     if (job->integer)
         job->ops->quantize(job->acts, row);
     if (job->brain)
@@ -107,12 +110,12 @@ static int tasks_wanted(const struct job *job, int threads)
 /* Tasks of rows and tiles, about `wanted` when the matrices are large enough. */
 static void split(struct job *job, int wanted)
 {
-    int element = job->integer ? (int)sizeof *job->acts->q : (int)sizeof *job->acts->brain;
+    size_t row_bytes = (size_t)job->acts->stride * (job->integer ? sizeof *job->acts->q : sizeof *job->acts->brain);
     job->rows_a_task = ROWS_MOST;
     for (;; job->rows_a_task /= 2) {
         job->row_tasks = (job->rows + job->rows_a_task - 1) / job->rows_a_task;
-        if (job->rows_a_task <= ROWS_LEAST || (job->rows_a_task * job->acts->stride * element <= ROWS_BYTES &&
-                                               job->tiles_total / 2 * job->row_tasks >= wanted))
+        if (job->rows_a_task <= ROWS_LEAST ||
+            ((size_t)job->rows_a_task * row_bytes <= ROWS_BYTES && job->tiles_total / 2 * job->row_tasks >= wanted))
             break;
     }
     job->tiles_a_task = (job->tiles_total * job->row_tasks + wanted - 1) / wanted;
@@ -123,9 +126,9 @@ static void split(struct job *job, int wanted)
 }
 
 void kern_products(struct kern_pool *pool, const struct kern_ops *ops, const struct kern_product *product, int count,
-                   struct kern_acts *a, int rows)
+                   struct kern_acts *a, int rows, const struct kern_source *from)
 {
-    struct job job = {.ops = ops, .product = product, .count = count, .rows = rows, .acts = a};
+    struct job job = {.ops = ops, .product = product, .count = count, .rows = rows, .acts = a, .from = from};
 
     for (int i = 0; i < count; i++) {
         job.integer |= kern_form_info(product[i].w->form)->integer;
@@ -133,9 +136,10 @@ void kern_products(struct kern_pool *pool, const struct kern_ops *ops, const str
         job.tiles[i] = (product[i].w->rows + KERN_TILE - 1) / KERN_TILE;
         job.tiles_total += job.tiles[i];
     }
-    if ((job.integer || job.brain) && rows > ROWS_INLINE)
+    bool prepare = from || job.integer || job.brain;
+    if (prepare && rows > ROWS_INLINE)
         kern_pool_run(pool, prepare_task, &job, rows);
-    for (int row = 0; (job.integer || job.brain) && rows <= ROWS_INLINE && row < rows; row++)
+    for (int row = 0; prepare && rows <= ROWS_INLINE && row < rows; row++)
         prepare_task(&job, row);
     split(&job, tasks_wanted(&job, kern_pool_threads(pool)));
     kern_pool_run(pool, product_task, &job, job.tile_tasks * job.row_tasks);

@@ -426,8 +426,9 @@ static void start(const char *path)
         exit(1);
     double floor = (double)info.st_size / machine.read;
     snprintf(ours, sizeof ours, "%.2f s", ready);
-    snprintf(reference, sizeof reference, "%.2f s to read its %.0f MB at %.0f GB/s; the host gave memory before, in %.1f s",
-             floor, (double)info.st_size / 1e6, machine.read / 1e9, got);
+    snprintf(reference, sizeof reference,
+             "%.2f s to read its %.0f MB at %.0f GB/s; the host gave memory before, in %.1f s", floor,
+             (double)info.st_size / 1e6, machine.read / 1e9, got);
     if (busy)
         row_busy("ready");
     else

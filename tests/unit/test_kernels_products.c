@@ -258,7 +258,7 @@ START_TEST(split_products_equal_whole_ones)
     for (int p = 0; p < 2; p++) {
         y[p] = calloc(ROWS * 2 * OUT, sizeof *y[p]);
         struct kern_product both[] = {{&m, NULL, y[p], 2 * OUT, false}, {&m, NULL, y[p] + OUT, 2 * OUT, false}};
-        kern_products(pools[p], ops, both, 2, &a, ROWS);
+        kern_products(pools[p], ops, both, 2, &a, ROWS, NULL);
         kern_pool_close(pools[p]);
     }
     ck_assert(memcmp(y[0], y[1], ROWS * 2 * OUT * sizeof **y) == 0);
