@@ -46,7 +46,7 @@ struct kern_attend {
     const void *const *keys; /* per tile of the chunk: its address, NULL where no query looks */
     const void *const *values;
     bool exact;
-    bool rounded;  /* factors may be rounded to bf16: what goes in came from activations rounded to int8 */
+    bool rounded;  /* weights and values may be rounded to bf16: they came from activations rounded to int8 */
     int dim;       /* of a head, a multiple of 16 */
     int position;  /* of the chunk's first key, a multiple of KERN_CHUNK */
     int queries;   /* 1 .. KERN_QUERIES_MAX */

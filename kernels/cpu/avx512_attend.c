@@ -1,41 +1,11 @@
 /* avx512_attend.c - attention over one chunk of keys and values. For scores a lane is a position of a tile, for
  * results a lane is an element of the head, so nothing is summed across lanes but the weights. Queries that share the
  * KV head share each load of it. */
-#include "kernels/cpu/avx512.h"
+#include "kernels/cpu/avx512_attend.h"
 
 #include <math.h>
 
 #define TILES (KERN_CHUNK / KERN_KV_TOKENS)
-
-ALWAYS __m512 load_kv(const void *tile, size_t index, bool exact)
-{
-    return exact ? _mm512_load_ps((const float *)tile + index)
-                 : _mm512_cvtph_ps(_mm256_load_si256((const __m256i *)(const void *)((const uint16_t *)tile + index)));
-}
-
-struct work {
-    _Alignas(64) float score[KERN_QUERIES_MAX][KERN_CHUNK]; /* then weights */
-    const struct kern_attend *a;
-    int from, to; /* tiles of the chunk that some query sees */
-};
-
-ALWAYS void score_tile(struct work *w, int tile, int queries, bool exact)
-{
-    const struct kern_attend *a = w->a;
-    __m512 s[KERN_QUERIES_MAX];
-#pragma GCC unroll 8
-    for (int r = 0; r < queries; r++)
-        s[r] = _mm512_setzero_ps();
-    for (int d = 0; d < a->dim; d++) {
-        __m512 k = load_kv(a->keys[tile], (size_t)d * KERN_KV_TOKENS, exact);
-#pragma GCC unroll 8
-        for (int r = 0; r < queries; r++)
-            s[r] = _mm512_fmadd_ps(k, _mm512_set1_ps(a->query[r][d]), s[r]);
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < queries; r++)
-        _mm512_store_ps(&w->score[r][tile * KERN_KV_TOKENS], s[r]);
-}
 
 void kern_avx512_soften(const struct kern_attend *a, int r, float *score, int from, int to)
 {
@@ -66,7 +36,7 @@ void kern_avx512_soften(const struct kern_attend *a, int r, float *score, int fr
 }
 
 /* 16 elements of every result. */
-ALWAYS void mix_values(const struct work *w, int d, int queries, bool exact)
+ALWAYS void mix_values(const struct attend_work *w, int d, int queries, bool exact)
 {
     const struct kern_attend *a = w->a;
     __m512 out[KERN_QUERIES_MAX];
@@ -87,7 +57,7 @@ ALWAYS void mix_values(const struct work *w, int d, int queries, bool exact)
         _mm512_storeu_ps(a->part[r]->out + d, out[r]);
 }
 
-ALWAYS void attend(struct work *w, int queries, bool exact)
+ALWAYS void attend(struct attend_work *w, int queries, bool exact)
 {
     for (int tile = w->from; tile <= w->to; tile++)
         score_tile(w, tile, queries, exact);
@@ -97,7 +67,7 @@ ALWAYS void attend(struct work *w, int queries, bool exact)
         mix_values(w, d, queries, exact);
 }
 
-static void attend_n(struct work *w, bool exact)
+static void attend_n(struct attend_work *w, bool exact)
 {
     switch (w->a->queries) {
     case 1:
@@ -142,7 +112,7 @@ void kern_avx512_seen(const struct kern_attend *a, int *first, int *last)
 
 void kern_avx512_attend(const struct kern_attend *a)
 {
-    struct work w;
+    struct attend_work w;
     w.a = a;
     kern_avx512_seen(a, &w.from, &w.to);
     if (a->exact)

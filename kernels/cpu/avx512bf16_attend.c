@@ -1,15 +1,12 @@
-/* avx512bf16_attend.c - attention over one chunk by dot products of bf16 pairs, where the caller lets factors be
- * rounded: queries, keys, values and weights to bf16 as they are multiplied, sums in f32, the softmax as everywhere.
- * What is kept stays in f16. Pairs are two elements of a head for scores, two positions for results; the order is the
- * same whatever queries go together, and a position that a query does not see adds zero. */
-#include "kernels/cpu/avx512.h"
+/* avx512bf16_attend.c - attention over one chunk, results by dot products of bf16 pairs where the caller lets factors
+ * be rounded: weights and values to bf16 as they are multiplied, sums in f32; scores and the softmax as everywhere.
+ * What is kept stays in f16. A pair is two positions; the order is the same whatever queries go together, and a
+ * position that a query does not see adds zero. */
+#include "kernels/cpu/avx512_attend.h"
 
 struct work {
-    _Alignas(64) float score[KERN_QUERIES_MAX][KERN_CHUNK];
-    _Alignas(64) uint16_t query[KERN_QUERIES_MAX][KERN_HEAD_MAX];
+    struct attend_work scores;
     _Alignas(64) uint16_t weight[KERN_QUERIES_MAX][KERN_CHUNK];
-    const struct kern_attend *a;
-    int from, to; /* tiles of the chunk that some query sees */
 };
 
 static void round_row(uint16_t *to, const float *from, int n)
@@ -35,34 +32,17 @@ ALWAYS __m512bh broadcast_pair(const uint16_t *at)
     return (__m512bh)_mm512_set1_epi32(pair);
 }
 
-ALWAYS void score_tile(struct work *w, int tile, int queries)
-{
-    const uint16_t *keys = w->a->keys[tile];
-    __m512 s[KERN_QUERIES_MAX];
-#pragma GCC unroll 8
-    for (int r = 0; r < queries; r++)
-        s[r] = _mm512_setzero_ps();
-    for (int d = 0; d < w->a->dim; d += 2) {
-        __m512bh k = load_pairs(keys + d * KERN_KV_TOKENS, keys + (d + 1) * KERN_KV_TOKENS);
-#pragma GCC unroll 8
-        for (int r = 0; r < queries; r++)
-            s[r] = _mm512_dpbf16_ps(s[r], k, broadcast_pair(&w->query[r][d]));
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < queries; r++)
-        _mm512_store_ps(&w->score[r][tile * KERN_KV_TOKENS], s[r]);
-}
-
 /* 16 elements of every result. */
 ALWAYS void mix_values(const struct work *w, int d, int queries)
 {
-    int dim = w->a->dim;
+    const struct attend_work *of = &w->scores;
+    int dim = of->a->dim;
     __m512 out[KERN_QUERIES_MAX];
 #pragma GCC unroll 8
     for (int r = 0; r < queries; r++)
         out[r] = _mm512_setzero_ps();
-    for (int tile = w->from; tile <= w->to; tile++) {
-        const uint16_t *values = (const uint16_t *)w->a->values[tile] + d;
+    for (int tile = of->from; tile <= of->to; tile++) {
+        const uint16_t *values = (const uint16_t *)of->a->values[tile] + d;
 #pragma GCC unroll 2
         for (int t = 0; t < KERN_KV_TOKENS; t += 2) {
             __m512bh v = load_pairs(values + t * dim, values + (t + 1) * dim);
@@ -73,21 +53,20 @@ ALWAYS void mix_values(const struct work *w, int d, int queries)
     }
 #pragma GCC unroll 8
     for (int r = 0; r < queries; r++)
-        _mm512_storeu_ps(w->a->part[r]->out + d, out[r]);
+        _mm512_storeu_ps(of->a->part[r]->out + d, out[r]);
 }
 
 ALWAYS void attend(struct work *w, int queries)
 {
-    int start = w->from * KERN_KV_TOKENS, count = (w->to + 1) * KERN_KV_TOKENS - start;
-    for (int r = 0; r < queries; r++)
-        round_row(w->query[r], w->a->query[r], w->a->dim);
-    for (int tile = w->from; tile <= w->to; tile++)
-        score_tile(w, tile, queries);
+    struct attend_work *of = &w->scores;
+    int start = of->from * KERN_KV_TOKENS, count = (of->to + 1) * KERN_KV_TOKENS - start;
+    for (int tile = of->from; tile <= of->to; tile++)
+        score_tile(of, tile, queries, false);
     for (int r = 0; r < queries; r++) {
-        kern_avx512_soften(w->a, r, w->score[r], w->from, w->to);
-        round_row(&w->weight[r][start], &w->score[r][start], count);
+        kern_avx512_soften(of->a, r, of->score[r], of->from, of->to);
+        round_row(&w->weight[r][start], &of->score[r][start], count);
     }
-    for (int d = 0; d < w->a->dim; d += 16)
+    for (int d = 0; d < of->a->dim; d += 16)
         mix_values(w, d, queries);
 }
 
@@ -98,8 +77,8 @@ void kern_avx512bf16_attend(const struct kern_attend *a)
         kern_avx512_attend(a);
         return;
     }
-    w.a = a;
-    kern_avx512_seen(a, &w.from, &w.to);
+    w.scores.a = a;
+    kern_avx512_seen(a, &w.scores.from, &w.scores.to);
     switch (a->queries) {
 #define CASE(n)                                                                                                        \
     case n:                                                                                                            \

@@ -11,7 +11,7 @@ stack = None
 
 
 def smol_answers_in_english():
-    answer = stack.chat("What is the capital of France?", temperature=0, max_tokens=24)
+    answer = stack.chat("What is the capital of France? Answer in one sentence.", temperature=0, max_tokens=24)
     assert "Paris" in answer["choices"][0]["message"]["content"], answer
     assert answer["usage"]["completion_tokens"] <= 24
     assert answer["usage"]["prompt_tokens"] > 5

@@ -105,10 +105,8 @@ static void chunk_fill(struct chunk *c, const struct kern_ops *ops, int dim, boo
         }
         fill_noise(k, (size_t)dim, (uint32_t)t * 2);
         fill_noise(v, (size_t)dim, (uint32_t)t * 2 + 1);
-        if (rounded) {
-            shorten(k, dim);
+        if (rounded)
             shorten(v, dim);
-        }
         ops->kv_store(c->keys[tile], c->values[tile], k, v, dim, t % KERN_KV_TOKENS, exact);
     }
 }
@@ -127,8 +125,6 @@ static void attend_case(const struct kern_ops *ops, const struct chunk *c, int d
                             .softcap = softcap};
     for (int r = 0; r < queries; r++) {
         fill_noise(q[r], 256, (uint32_t)(r + 77));
-        if (rounded)
-            shorten(q[r], 256);
         a.query[r] = q[r];
         a.last[r] = KERN_CHUNK + r * 37 % 300; /* inside and beyond the chunk */
         a.first[r] = r % 2 ? 0 : a.last[r] - 50;
