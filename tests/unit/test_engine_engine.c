@@ -525,7 +525,8 @@ START_TEST(chat_on_smollm2)
     q->model = span_str("small");
     q->prompt_count = 0;
     q->add_generation_prompt = true;
-    q->messages = span_str("[{\"role\":\"user\",\"content\":\"What is the capital of France? Answer in one sentence.\"}]");
+    q->messages =
+        span_str("[{\"role\":\"user\",\"content\":\"What is the capital of France? Answer in one sentence.\"}]");
     run(e, q, &watches[0]);
     ck_assert_msg(watches[0].status == 0, "%s", watches[0].message);
     ck_assert_msg(strstr(watches[0].text[0], "Paris") != NULL, "%s", watches[0].text[0]);
