@@ -9,8 +9,8 @@ static void say(struct openai_responses *r, const struct tunnel_event *ev, struc
     (void)openai_responses_stream(r, ev, out);
 }
 
-/* What is accepted is a chat body that is JSON; the answer to it is JSON too. */
-static void answer(struct openai_responses *r, struct span text)
+/* What is accepted is a chat body that is JSON; the answer to it is JSON too, and whole only with its end. */
+static void answer(struct openai_responses *r, struct span text, bool ends)
 {
     struct writer out = writer_with_max(1 << 20), body = writer_with_max(1 << 20);
     json_t *json;
@@ -20,8 +20,10 @@ static void answer(struct openai_responses *r, struct span text)
     say(r, &(struct tunnel_event){.kind = TUNNEL_EVENT_DELTA, .text = text}, &out);
     say(r, &(struct tunnel_event){.kind = TUNNEL_EVENT_DELTA, .channel = TUNNEL_TOOL_NAME, .text = text}, &out);
     say(r, &(struct tunnel_event){.kind = TUNNEL_EVENT_DELTA, .channel = TUNNEL_TOOL_ARGUMENTS, .text = text}, &out);
+    if (ends)
+        say(r, &(struct tunnel_event){.kind = TUNNEL_EVENT_FINISH}, &out);
     say(r, &(struct tunnel_event){.kind = TUNNEL_EVENT_DONE}, &out);
-    assert(openai_responses_body(r, &body) == 200);
+    assert(openai_responses_body(r, &body) == (ends ? 200 : 502));
     if (writer_ok(&body)) {
         json = json_loadb((const char *)body.data, body.len, 0, NULL);
         assert(json_is_object(json));
@@ -44,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         in = openai_request_parse(TUNNEL_CHAT, writer_span(&chat), &why);
         openai_responses_rename(&why);
         openai_request_free(in);
-        answer(r, span_of(data, size < 64 ? size : 64));
+        answer(r, span_of(data, size < 64 ? size : 64), size % 8 != 0);
     }
     openai_responses_free(r);
     writer_release(&chat);
