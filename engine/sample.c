@@ -104,7 +104,7 @@ enum {
     LANES = 4,          /* of one vector: what every x86-64 and aarch64 has */
     BLOCK = 1024,       /* ids whose weights are summed before one of them is looked for; a multiple of LANES */
     HEAP_MAX = 2048,    /* most candidates that are found by a heap; for more a threshold is searched */
-    NUCLEUS_FIRST = 64, /* candidates that top-p looks at first; usually they suffice */
+    NUCLEUS_FIRST = 64, /* candidates that top-p looks at first; usually they suffice, else HEAP_MAX of them do */
 };
 
 typedef float vector __attribute__((vector_size(4 * LANES)));
@@ -440,15 +440,20 @@ static int32_t draw_filtered(const struct sample_params *p, struct sample_logpro
 {
     bool few = p->top_k > 0 && p->top_k <= HEAP_MAX;
     float least = 0;
-    if (few || p->top_k == 0) {
-        size_t count = heaviest(item, few ? p->top_k : NUCLEUS_FIRST, weight, vocab), kept = few ? count : 0;
+    if (few) {
+        size_t count = heaviest(item, p->top_k, weight, vocab), kept = count;
         double all = 0;
-        for (size_t i = 0; few && i < count; i++)
+        for (size_t i = 0; i < count; i++)
             all += (double)item[i].logprob;
         if (p->top_p < 1)
-            kept = nucleus(item, count, (double)p->top_p, few ? all : sum_all(weight, vocab, 0));
-        if (kept || few)
-            return draw_of_items(item, kept ? kept : count, uniform);
+            kept = nucleus(item, count, (double)p->top_p, all);
+        return draw_of_items(item, kept ? kept : count, uniform);
+    }
+    double all = p->top_k == 0 ? sum_all(weight, vocab, 0) : 0;
+    for (size_t most = NUCLEUS_FIRST; p->top_k == 0 && most <= HEAP_MAX; most *= HEAP_MAX / NUCLEUS_FIRST) {
+        size_t kept = nucleus(item, heaviest(item, most, weight, vocab), (double)p->top_p, all);
+        if (kept)
+            return draw_of_items(item, kept, uniform);
     }
     if (p->top_k > 0)
         least = threshold(weight, vocab, p->top_k, 0, 0);
