@@ -452,6 +452,8 @@ static int32_t draw_filtered(const struct sample_params *p, struct sample_logpro
     double all = p->top_k == 0 ? sum_all(weight, vocab, 0) : 0;
     for (size_t most = NUCLEUS_FIRST; p->top_k == 0 && most <= HEAP_MAX; most *= HEAP_MAX / NUCLEUS_FIRST) {
         size_t kept = nucleus(item, heaviest(item, most, weight, vocab), (double)p->top_p, all);
+        if (kept > NUCLEUS_FIRST) /* drawn in the order of ids, as behind a threshold */
+            return draw_of_all(weight, vocab, item[kept - 1].logprob, uniform);
         if (kept)
             return draw_of_items(item, kept, uniform);
     }
