@@ -328,7 +328,6 @@ bool kern_matrix_pack(struct kern_matrix *out, const struct kern_rows *from, int
     out->data = kern_weights_take(memory, kern_matrix_bytes(out));
     if (!out->data)
         return false;
-    /* Tiles of 16 rows keep within KERN_POOL_TASKS_MAX for any matrix whose rows fit 2^24. */
     int step = out->tile_bytes < PACK_STEP ? (int)(PACK_STEP / out->tile_bytes) : 1;
     for (; p.first < tiles; p.first += step) {
         int left = tiles - p.first, now = left < step ? left : step, end = (p.first + now) * KERN_TILE;

@@ -5,9 +5,10 @@
 #define KERNELS_POOL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #define KERN_POOL_THREADS_MAX 256
-#define KERN_POOL_TASKS_MAX 0xfffff
+#define KERN_POOL_TASKS_MAX INT32_MAX
 
 struct kern_pool;
 
