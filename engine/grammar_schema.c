@@ -628,20 +628,61 @@ static struct expr *untyped(struct schema *s, const json_t *schema)
                : json_rule(s, "value");
 }
 
-/* enum or const: those of the values that the types allow. Other rules beside them would need checking here. */
+/* How `v`, or the length of the string `v` in characters, stands to `bound`: -1 below, 0 equal, 1 above. */
+static int order(const json_t *v, const json_t *bound)
+{
+    json_int_t whole = json_integer_value(v);
+    const char *text = json_string_value(v);
+    for (size_t i = 0; i < json_string_length(v); i++)
+        whole += ((unsigned char)text[i] & 0xc0) != 0x80;
+    if (!json_is_real(v) && json_is_integer(bound))
+        return (whole > json_integer_value(bound)) - (whole < json_integer_value(bound));
+    double number = json_is_real(v) ? json_real_value(v) : (double)whole, limit = json_number_value(bound);
+    return (number > limit) - (number < limit);
+}
+
+/* Does `v` keep the bounds of numbers and the lengths of strings that stand beside it? */
+static bool keeps_bounds(struct schema *s, const json_t *schema, const json_t *v)
+{
+    static const struct {
+        const char *key;
+        bool of_strings;
+        int least, most; /* what order() may be */
+    } rules[] = {{"minimum", false, 0, 1},          {"maximum", false, -1, 0},
+                 {"exclusiveMinimum", false, 1, 1}, {"exclusiveMaximum", false, -1, -1},
+                 {"minLength", true, 0, 1},         {"maxLength", true, -1, 0}};
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const json_t *bound = json_object_get(schema, rules[i].key);
+        if (bound && !json_is_number(bound))
+            return bad(s, rules[i].key) != NULL;
+        if (!bound || !(rules[i].of_strings ? json_is_string(v) : json_is_number(v)))
+            continue;
+        if (order(v, bound) < rules[i].least || order(v, bound) > rules[i].most)
+            return false;
+    }
+    return true;
+}
+
+/* enum or const: those of the values that types, bounds and lengths allow. Other rules beside them are not checked. */
 static struct expr *listed(struct schema *s, const json_t *schema)
 {
-    static const char *const unchecked[] = {"multipleOf", "uniqueItems", "propertyNames", "patternProperties"};
+    static const char *const unchecked[] = {"multipleOf", "pattern",     "format",        "uniqueItems",
+                                            "items",      "prefixItems", "minItems",      "maxItems",
+                                            "properties", "required",    "propertyNames", "patternProperties"};
     const json_t *one = json_object_get(schema, "const"), *values = json_object_get(schema, "enum");
     const json_t *types = json_object_get(schema, "type"), *v;
     struct expr *all = expr_new(s->g, X_ALT);
     size_t i;
     for (i = 0; i < sizeof unchecked / sizeof *unchecked; i++)
         if (json_object_get(schema, unchecked[i]) && !json_is_false(json_object_get(schema, unchecked[i])))
-            return unsupported(s, "multipleOf, uniqueItems or name rules beside enum");
+            return grammar_fail(s->g, ENGINE_E_UNSUPPORTED, "JSON schema: %s beside enum or const is not supported",
+                                unchecked[i]);
+    if (one && values && !one_is_in(values, one))
+        return bad(s, "const");
     if (one)
-        return (values && !one_is_in(values, one)) || !has_type(types, one) ? bad(s, "const") : literal(s, one);
-    json_array_foreach(values, i, v) if (has_type(types, v)) all = add(s, all, literal(s, v));
+        return has_type(types, one) && keeps_bounds(s, schema, one) ? literal(s, one) : bad(s, "const");
+    json_array_foreach(values, i, v) if (has_type(types, v) && keeps_bounds(s, schema, v)) all =
+        add(s, all, literal(s, v));
     return all && all->count == 0 ? bad(s, "enum") : all;
 }
 
