@@ -251,9 +251,14 @@ START_TEST(says_when_it_is_not_ready)
 }
 END_TEST
 
-static void use_tenants(void)
+/* One tenant, who may use so many tokens a minute; 0: any number. */
+static void fixture_start_with_tenant(uint32_t tokens_per_minute)
 {
     struct policy_tenants t = {.version = 1, .issued = 1, .expires = 2000000000, .count = 1};
+    fixture_start();
+    fake.policy.tenants.key_count = 1;
+    fake.policy.tenants.tokens_per_minute = tokens_per_minute;
+    front_refresh(fixture.front);
     t.tenant = calloc(1, sizeof *t.tenant);
     strcpy(t.tenant->name, "acme");
     t.tenant->key_count = 1;
@@ -270,10 +275,7 @@ START_TEST(asks_for_a_key)
         const char *value;
         int status;
     } cases[] = {{"Bearer sk-right", 200}, {"bearer  sk-right", 200}, {"Bearer sk-wrong", 401}, {"sk-right", 401}};
-    fixture_start();
-    fake.policy.tenants.key_count = 1;
-    front_refresh(fixture.front);
-    use_tenants();
+    fixture_start_with_tenant(0);
     ck_assert_int_eq(ask("GET", "/v1/models", NULL, NULL), 401);
     ck_assert_int_eq(ask("GET", "/health", NULL, NULL), 200);
     ck_assert_int_eq(ask("GET", "/metrics", NULL, NULL), 401);
@@ -299,11 +301,7 @@ START_TEST(who_leaves_early_has_used_what_came)
     static const struct client_header h[] = {{"content-type", "application/json"},
                                              {"authorization", "Bearer sk-right"}};
     char why[CLIENT_WHY_MAX] = "";
-    fixture_start();
-    fake.policy.tenants.key_count = 1;
-    fake.policy.tenants.tokens_per_minute = 4;
-    front_refresh(fixture.front);
-    use_tenants();
+    fixture_start_with_tenant(4);
     for (int i = 0; i < 2; i++) {
         struct client *c = dial();
         struct span piece;
@@ -340,11 +338,7 @@ START_TEST(a_sealed_request_without_a_limit_is_charged_the_context)
                                              {"authorization", "Bearer sk-right"}};
     struct writer body = writer_with_max(4096);
     char why[CLIENT_WHY_MAX] = "";
-    fixture_start();
-    fake.policy.tenants.key_count = 1;
-    fake.policy.tenants.tokens_per_minute = 1000;
-    front_refresh(fixture.front);
-    use_tenants();
+    fixture_start_with_tenant(1000);
     sealed_body(&body);
     atomic_store(&fake.part, FAKE_HELLO);
     for (int i = 0; i < 2; i++) {
@@ -366,10 +360,7 @@ START_TEST(refuses_before_the_body)
     static const char head[] = "POST " CHAT " HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{";
     bool closed;
     char *answer;
-    fixture_start();
-    fake.policy.tenants.key_count = 1;
-    front_refresh(fixture.front);
-    use_tenants();
+    fixture_start_with_tenant(0);
     struct client *c = dial();
     answer = raw(c, head, sizeof head - 1, 1000, &closed);
     ck_assert_ptr_nonnull(strstr(answer, "HTTP/1.1 401"));
