@@ -114,6 +114,13 @@ static void set_root(struct engine *e, struct job *j, struct choice *c)
     c->seq.forget = own[0] == 0;
 }
 
+/* What was asked for fits the context: intake saw to it. A bound that nobody asked for ends where the context does. */
+static uint32_t output_max(const struct engine *e, const struct tunnel_request *q, const struct prompt *p)
+{
+    uint32_t left = e->options.context_max - p->count;
+    return q->has_max_tokens || (q->max_tokens > 0 && q->max_tokens < left) ? q->max_tokens : left;
+}
+
 static bool make_choice(struct engine *e, struct job *j, struct choice *c, size_t index)
 {
     const struct tunnel_request *q = j->request;
@@ -121,7 +128,7 @@ static bool make_choice(struct engine *e, struct job *j, struct choice *c, size_
     c->job = j;
     c->index = (uint32_t)index;
     c->prompt_len = p->count;
-    c->output_max = q->has_max_tokens ? q->max_tokens : e->options.context_max - p->count;
+    c->output_max = output_max(e, q, p);
     /* After nothing but a BOS the answer is a whole text, not the continuation of one. */
     bool whole = p->count == 1 && p->ids[0] == engine_tokenizer_bos(e->tokenizer);
     stop_init(&c->stop, q->stop, q->stop_count, q->include_stop, whole && engine_tokenizer_leading_space(e->tokenizer));

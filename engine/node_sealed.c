@@ -67,10 +67,8 @@ static bool within_head(struct tunnel_request *q, const struct verifier_sealed_h
         return refuse(e, "stream", "stream");
     if (q->has_max_tokens && q->max_tokens > head->max_tokens)
         return refuse(e, "max_tokens", "max_tokens");
-    if (!q->has_max_tokens && head->max_tokens > 0) {
-        q->has_max_tokens = true;
+    if (!q->has_max_tokens)
         q->max_tokens = head->max_tokens;
-    }
     memcpy(q->id, head->request, sizeof q->id);
     return true;
 }
@@ -98,10 +96,8 @@ static bool admit(const struct node *n, struct tunnel_request *q, struct openai_
     }
     if (policy->requests.cache == POLICY_CACHE_NONE)
         q->salt = span_of(NULL, 0);
-    if (!q->has_max_tokens && a.max_tokens > 0) {
-        q->has_max_tokens = true;
+    if (!q->has_max_tokens && a.max_tokens > 0 && (q->max_tokens == 0 || a.max_tokens < q->max_tokens))
         q->max_tokens = a.max_tokens;
-    }
     return true;
 }
 

@@ -44,10 +44,8 @@ bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *c
         refuse_admitted(f, r, &out);
         return false;
     }
-    if (!q->has_max_tokens && out.max_tokens > 0) {
-        q->has_max_tokens = true;
+    if (!q->has_max_tokens)
         q->max_tokens = out.max_tokens;
-    }
     return true;
 }
 

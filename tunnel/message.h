@@ -64,8 +64,8 @@ struct tunnel_request {
     enum tunnel_format format;
     struct span format_text; /* schema (JSON), regex, grammar (EBNF) or choices (JSON array of strings) */
 
-    uint32_t max_tokens; /* new tokens a choice may have; 0 = what is left of the context, or with `echo` none */
-    bool has_max_tokens; /* false: what is left of the context */
+    uint32_t max_tokens; /* new tokens a choice may have; 0 with `has_max_tokens`: none, only the prompt is wanted */
+    bool has_max_tokens; /* false: what is left of the context, at most `max_tokens` unless that is 0 */
     uint32_t min_tokens, n;
     double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
     uint32_t top_k; /* 0 = off */

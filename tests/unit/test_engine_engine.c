@@ -210,6 +210,16 @@ START_TEST(stops_and_lengths)
     q->ignore_eos = true;
     run(e, q, &watches[4]);
     ck_assert_uint_eq(watches[4].completion_tokens, engine_context_max(e) - 1);
+    q->max_tokens = 7; /* a rule's bound, not what the client asked */
+    run(e, q, &watches[5]);
+    ck_assert_uint_eq(watches[5].completion_tokens, 7);
+    q->max_tokens = engine_context_max(e); /* more than there is room for */
+    run(e, q, &watches[7]);
+    ck_assert_msg(watches[7].status == 0, "%s", watches[7].message);
+    ck_assert_uint_eq(watches[7].completion_tokens, engine_context_max(e) - 1);
+    q->has_max_tokens = true; /* the same as a wish cannot be met */
+    run(e, q, &watches[8]);
+    ck_assert_uint_eq(watches[8].status, 400);
     close_engine(e);
 }
 END_TEST
