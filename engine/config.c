@@ -1,4 +1,5 @@
 #include "engine/config.h"
+#include "engine/defaults.h"
 #include "engine/toolcall.h"
 
 #include <argp.h>
@@ -60,6 +61,12 @@ static const struct entry entries[] = {
     {"device", "device", TEXT_AT(device), "cpu|cuda", "what computes (cpu)"},
     {"threads", "threads", NUMBER, AT(threads), 0, 0, 1024, "N", "threads that compute (default: one for each CPU)"},
     {"chat-template", "chat_template", TEXT_AT(chat_template), "FILE", "chat template (default: the model's)"},
+    {"generation-config", "generation_config", TEXT_AT(generation), "auto|vllm|FOLDER",
+     "sampling of requests that do not say: the model's generation_config.json or GGUF keys, the API's defaults, or "
+     "another generation_config.json (auto)"},
+    {"override-generation-config", "override_generation_config", TEXT_AT(override_generation), "JSON",
+     "{\"temperature\": 0.6, \"top_p\": 0.95, \"top_k\": 20, \"min_p\": 0, \"repetition_penalty\": 1, "
+     "\"max_new_tokens\": 512}: go before those; null takes one away"},
     {"tool-call-parser", "tool_call_parser", TEXT_AT(tool_parser), "NAME",
      "hermes, llama3_json, mistral, openai, pythonic or none (default: as the chat template shows)"},
     {"enable-auto-tool-choice", "enable_auto_tool_choice", BOOL, AT(auto_tools), 0, 0, 0, NULL,
@@ -95,8 +102,6 @@ static const struct fixed {
     {"tokenizer", NULL, "a model brings its own, and its digest covers it"},
     {"trust-remote-code", "", "no code comes with a model"},
     {"task", "generate", "for embeddings use --runner pooling"},
-    {"generation-config", "vllm", "sampling defaults are the API's"},
-    {"override-generation-config", NULL, "sampling defaults are the API's"},
     {"prefix-caching-hash-algo", NULL, "blocks are named by a keyed hash of 128 bits"},
     {"max-num-partial-prefills", NULL, "the token budget of a step decides"},
     {"async-scheduling", NULL, "a step is planned when the one before it has ended"},
@@ -395,7 +400,8 @@ static void set_defaults(struct config *c)
                          .sandbox = true,
                          .scheduling = "fcfs",
                          .device = "cpu",
-                         .runner = "generate"};
+                         .runner = "generate",
+                         .generation = "auto"};
 }
 
 /* 0 when it is no share. */
@@ -413,6 +419,8 @@ static bool check_together(const struct config *c, char why[512])
     uint64_t seed;
     const struct entry any = {.max = UINT64_MAX};
     struct engine_options unused;
+    struct engine_defaults none;
+    struct engine_problem problem = {0};
     enum engine_toolcall_format format;
     struct engine_toolcall_style style;
     if (!c->model[0])
@@ -437,6 +445,8 @@ static bool check_together(const struct config *c, char why[512])
         snprintf(why, 512, "gpu-memory-utilization: '%s' is not a number above 0, at most 1", c->memory_share);
     else if (!config_pooler(&unused, c->pooler, why) || !config_speculative(&unused, c->speculative, why))
         return false;
+    else if (c->override_generation[0] && !engine_defaults_override(&none, c->override_generation, &problem))
+        snprintf(why, 512, "%s", problem.text);
     else if (c->seed[0] && !put_number(&seed, &any, c->seed))
         snprintf(why, 512, "seed: '%s' is not a number from 0 to 2^64-1", c->seed);
     else
@@ -515,6 +525,13 @@ void config_print(const struct config *c, struct writer *w)
         print_entry(c, &entries[i], w);
 }
 
+static enum engine_generation generation_of(const struct config *c)
+{
+    return !c->generation[0] || strcmp(c->generation, "auto") == 0 ? ENGINE_GENERATION_MODEL
+           : strcmp(c->generation, "vllm") == 0                    ? ENGINE_GENERATION_API
+                                                                   : ENGINE_GENERATION_GIVEN;
+}
+
 void config_engine_options(const struct config *c, struct engine_options *out)
 {
     *out = (struct engine_options){.context_max = (uint32_t)c->max_model_len,
@@ -536,6 +553,8 @@ void config_engine_options(const struct config *c, struct engine_options *out)
                                    .tool_parser = c->tool_parser[0] ? c->tool_parser : NULL,
                                    .reasoning_parser = c->reasoning_parser[0] ? c->reasoning_parser : NULL,
                                    .no_auto_tools = !c->auto_tools,
+                                   .generation = generation_of(c),
+                                   .override_generation = c->override_generation[0] ? c->override_generation : NULL,
                                    .device = strcmp(c->device, "cpu") == 0 ? NULL : c->device,
                                    .embeds = strcmp(c->runner, "pooling") == 0};
     char why[512]; /* checked when the configuration was read */

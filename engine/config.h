@@ -30,6 +30,8 @@ struct config {
     char tool_parser[32], reasoning_parser[32]; /* empty: as the template shows */
     char speculative[512];                      /* JSON; empty: none */
     char pooler[256];                           /* JSON; empty: as the model's file states it */
+    char generation[CONFIG_PATH_MAX];           /* auto, vllm, or a folder with a generation_config.json */
+    char override_generation[512];              /* JSON; empty: none */
     uint64_t max_model_len, max_num_seqs, max_num_batched_tokens, block_size, kv_blocks, kv_bytes, long_prefill,
         queue_max, choices_max, max_logprobs, threads, drain_s;
     char seed[24]; /* decimal; empty: random */
@@ -45,7 +47,8 @@ MUST_CHECK bool config_load(struct config *out, int argc, char **argv, char why[
 MUST_CHECK bool config_from_text(struct config *out, struct span text, const char *name, char why[512]);
 /* "name = value" lines, every option, in the order of the table, as the file would have them; "# name: not given". */
 void config_print(const struct config *c, struct writer *w);
-/* The engine's part, borrowing texts of `c`; `served` and `chat_template` are left to the caller. */
+/* The engine's part, borrowing texts of `c`; `served` and what stands in files (`chat_template`, `generation_config`)
+ * are left to the caller. */
 void config_engine_options(const struct config *c, struct engine_options *out);
 
 /* --- config_json.c: flags whose value is JSON, in vLLM's spelling; each an object whose unknown keys are refused. ---

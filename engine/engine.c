@@ -274,9 +274,12 @@ static enum engine_err open_parts(struct engine *e, const struct engine_files *f
 static void print_options(struct engine *e)
 {
     const struct engine_options *o = &e->options;
+    char sampling[256];
+    engine_defaults_print(&e->defaults, sampling, sizeof sampling);
     snprintf(e->load_options, sizeof e->load_options,
              "max-model-len=%u max-num-seqs=%u max-num-batched-tokens=%u block-size=%u kv-blocks=%u+%u "
-             "enable-prefix-caching=%s scheduling-policy=%s chat-template=%s runner=%s speculative=%u:%u:%u kernels=%s",
+             "enable-prefix-caching=%s scheduling-policy=%s chat-template=%s runner=%s speculative=%u:%u:%u "
+             "sampling=%s kernels=%s",
              o->context_max, o->seqs_max, o->step_tokens, o->block_tokens, e->sched.config.group[0].blocks,
              e->sched.config.group[1].blocks, o->no_prefix_cache ? "no" : "yes", o->by_priority ? "priority" : "fcfs",
              o->chat_template.len ? "given"
@@ -286,7 +289,7 @@ static void print_options(struct engine *e)
              : o->pooling == ENGINE_POOLING_MEAN ? "pooling:mean"
              : o->pooling == ENGINE_POOLING_CLS  ? "pooling:cls"
                                                  : "pooling:last",
-             o->ngram.tokens, o->ngram.longest, o->ngram.least, e->info.kernels ? e->info.kernels : "");
+             o->ngram.tokens, o->ngram.longest, o->ngram.least, sampling, e->info.kernels ? e->info.kernels : "");
 }
 
 static enum engine_err start_threads(struct engine *e, struct engine_problem *why)
@@ -316,8 +319,8 @@ struct engine *engine_open(const struct engine_files *files, const struct engine
         free(e);
         return NULL;
     }
-    if (fill_options(e, options, why) == ENGINE_OK && open_parts(e, files, options->chat_template, why) == ENGINE_OK &&
-        open_memory(e, why) == ENGINE_OK) {
+    if (fill_options(e, options, why) == ENGINE_OK && engine_defaults_read(&e->defaults, files, options, why) &&
+        open_parts(e, files, options->chat_template, why) == ENGINE_OK && open_memory(e, why) == ENGINE_OK) {
         set_served(e, options);
         print_options(e);
         if (start_threads(e, why) == ENGINE_OK)
@@ -443,6 +446,11 @@ void engine_drain(struct engine *e)
     pthread_mutex_lock(&e->lock);
     e->draining = true;
     pthread_mutex_unlock(&e->lock);
+}
+
+void engine_settle(const struct engine *e, struct tunnel_request *q)
+{
+    engine_defaults_settle(&e->defaults, q);
 }
 
 bool engine_broken(struct engine *e)

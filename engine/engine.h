@@ -27,6 +27,13 @@ enum engine_pooling {
     ENGINE_POOLING_LAST,
 };
 
+/* Whose wish it is how tokens are drawn for a request that does not say. */
+enum engine_generation {
+    ENGINE_GENERATION_MODEL, /* its generation_config.json, or the general.sampling.* keys of its GGUF file */
+    ENGINE_GENERATION_API,   /* nobody's: temperature 1, nothing cut off */
+    ENGINE_GENERATION_GIVEN, /* another generation_config.json */
+};
+
 /* Zero means the default named; engine/config.h fills it from flags, file and environment. */
 struct engine_options {
     const char *served[ENGINE_SERVED_NAMES_MAX]; /* names clients may ask for; borrowed for the call; none: the
@@ -60,7 +67,10 @@ struct engine_options {
     bool no_auto_tools;           /* --no-enable-auto-tool-choice: tool_choice auto is refused */
     double
         memory_share; /* --gpu-memory-utilization: of the machine's memory, for all of this process; 0: see kv_bytes */
-    struct span chat_template; /* --chat-template: its text; empty: the model's own */
+    struct span chat_template;         /* --chat-template: its text; empty: the model's own */
+    enum engine_generation generation; /* --generation-config auto, vllm or a folder */
+    struct span generation_config;     /* with ENGINE_GENERATION_GIVEN: its text, borrowed for the call */
+    const char *override_generation;   /* --override-generation-config: JSON; NULL: none. Borrowed for the call */
     int64_t (*now)(void *ctx); /* trusted seconds since 1970, for templates that print a date; NULL: the epoch */
     void *now_ctx;
 };
@@ -88,6 +98,10 @@ uint64_t engine_submit(struct engine *e, const struct tunnel_request *request, c
 void engine_cancel(struct engine *e, uint64_t job);
 /* `hold`: its reader is slow; the job keeps its blocks and makes no tokens until it is called with false. */
 void engine_hold(struct engine *e, uint64_t job, bool hold);
+
+/* Put the model's defaults where `q` gives no value (engine/defaults.h), as engine_submit() does with its copy: for
+ * whoever has to know the values in force. */
+void engine_settle(const struct engine *e, struct tunnel_request *q);
 
 /* Refuse new requests with 503 from now on; running ones go on. */
 void engine_drain(struct engine *e);

@@ -312,6 +312,7 @@ static void truncate_prompt(const struct engine *e, const struct tunnel_request 
 static bool check_lengths(struct engine *e, struct job *j)
 {
     const struct tunnel_request *q = j->request;
+    uint32_t most = engine_defaults_most(&e->defaults);
     uint64_t prompts = 0;
     for (size_t i = 0; i < j->prompt_count; i++) {
         struct prompt *p = &j->prompt[i];
@@ -319,6 +320,12 @@ static bool check_lengths(struct engine *e, struct job *j)
             return REFUSED;
         truncate_prompt(e, q, p);
         uint64_t output = q->has_max_tokens ? q->max_tokens : 0;
+        if (most > 0 && output > most) {
+            job_fail(e, j, 400, NULL, "max_tokens",
+                     "max_tokens is %llu; the model's generation configuration allows at most %u",
+                     (unsigned long long)output, most);
+            return REFUSED;
+        }
         if (p->count + output > e->options.context_max || (!q->has_max_tokens && p->count >= e->options.context_max))
             return refuse_length(e, j, prompt_field(j), p->count, output);
         prompts += p->count;
@@ -525,6 +532,8 @@ static void hand_over(struct engine *e, struct job *j)
 
 static void take(struct engine *e, struct job *j, bool draining, bool full)
 {
+    if (j->request)
+        engine_settle(e, j->request);
     if (j->request && j->request->task == TUNNEL_EMBED) { /* a vector is no text: nothing is generated */
         j->request->has_max_tokens = true;
         j->request->max_tokens = 0;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/defaults.h"
 #include "engine/engine.h"
 #include "engine/grammar.h"
 #include "engine/pace.h"
@@ -97,6 +98,7 @@ struct engine {
     char served[ENGINE_SERVED_NAMES_MAX][TUNNEL_NAME_MAX + 1];
     size_t served_count;
     char load_options[1025];
+    struct engine_defaults defaults;            /* of requests that leave their sampling to the model */
     struct engine_grammar_vocab *grammar_vocab; /* the intake thread makes it for the first grammar */
     int32_t *ends;                              /* owned: ids that end a generation */
     size_t end_count;

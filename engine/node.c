@@ -179,6 +179,7 @@ static void clean_up(struct node *n)
     reap(n->tunnel_pid);
     writer_release(&n->documents);
     writer_release(&n->template);
+    writer_release(&n->generation);
     free(n->request);
 }
 

@@ -1,8 +1,10 @@
 /* Towards keyd: questions, grants, trusted time, the model that the policy names, and when to serve it. */
+#include <math.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/defaults.h"
 #include "engine/node_parts.h"
 #include "policy/policy.h"
 #include "verifier/release.h"
@@ -202,15 +204,37 @@ static void name_model(struct node *n, struct engine_options *o)
             o->served[o->served_count++] = n->config->served.item[i];
 }
 
+/* Before the weights are loaded for nothing: a default that the policy forbids would refuse every request that does not
+ * give another value. */
+static bool defaults_are_allowed(struct node *n, const struct engine_options *o)
+{
+    struct engine_defaults d;
+    struct policy_admitted a;
+    if (!engine_defaults_read(&d, &n->files, o, &n->load_problem))
+        return false;
+    struct policy_request_facts facts = {
+        .temperature = isnan(d.temperature) ? POLICY_WITHIN_TEMPERATURE : d.temperature,
+        .top_p = isnan(d.top_p) ? POLICY_WITHIN_TOP_P : d.top_p,
+        .repetition_penalty = isnan(d.repetition_penalty) ? POLICY_WITHIN_REPETITION : d.repetition_penalty};
+    if (policy_admit_sampling(n->policy, &facts, &a) == POLICY_ADMIT_OK)
+        return true;
+    engine_problem_set(&n->load_problem, ENGINE_E_RANGE,
+                       "the policy forbids what this model does by default: %s Give an allowed value with "
+                       "--override-generation-config, or sign another policy",
+                       a.text);
+    return false;
+}
+
 static void *load_main(void *ctx)
 {
     struct node *n = ctx;
     struct engine_options o;
     config_engine_options(n->config, &o);
     o.chat_template = writer_span(&n->template);
+    o.generation_config = writer_span(&n->generation);
     o.now = trusted_now;
     o.now_ctx = n;
-    if (load_files(n)) {
+    if (load_files(n) && defaults_are_allowed(n, &o)) {
         name_model(n, &o);
         n->engine = engine_open(&n->files, &o, &n->load_problem);
     }

@@ -21,8 +21,9 @@ enum { NODE_LOAD_PATHS = 20 }; /* the model, and what a GPU's driver opens */
 
 struct node {
     const struct config *config;
-    struct writer documents; /* the policy bundle as read */
-    struct writer template;  /* --chat-template */
+    struct writer documents;  /* the policy bundle as read */
+    struct writer template;   /* --chat-template */
+    struct writer generation; /* --generation-config FOLDER: its file */
     struct attester attester;
     pid_t tunnel_pid;
     struct tunnel_link *link;

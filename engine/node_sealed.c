@@ -78,6 +78,7 @@ static bool admit(const struct node *n, struct tunnel_request *q, struct openai_
 {
     const struct policy *policy = policy_node_policy(n->papers);
     struct policy_admitted a = {0};
+    engine_settle(n->engine, q);
     struct policy_request_facts facts = {.endpoint = 1u << q->task, /* as in proxy/front_admit.c */
                                          .model = q->model,
                                          .features = tunnel_request_features(q),

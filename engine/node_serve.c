@@ -225,10 +225,13 @@ bool node_serve_idle(const struct node *n)
 
 /* --- requests in ------------------------------------------------------------------------------------------------- */
 
-static void answer_error(struct stream *s, uint32_t status, const char *code, const char *text)
+static void answer_error(struct stream *s, uint32_t status, const char *code, const char *param, const char *text)
 {
-    struct tunnel_event ev = {
-        .kind = TUNNEL_EVENT_ERROR, .status = status, .code = span_str(code), .text = span_str(text)};
+    struct tunnel_event ev = {.kind = TUNNEL_EVENT_ERROR,
+                              .status = status,
+                              .code = span_str(code),
+                              .param = span_str(param),
+                              .text = span_str(text)};
     on_event(s, &ev);
 }
 
@@ -236,11 +239,24 @@ static bool is_ready(struct stream *s)
 {
     struct node *n = s->node;
     if (!node_may_serve(n))
-        answer_error(s, 503, "engine_unavailable", "this engine has no lease at the moment; try again");
+        answer_error(s, 503, "engine_unavailable", "", "this engine has no lease at the moment; try again");
     else if (n->draining)
-        answer_error(s, 503, "draining", "this engine is going down; try again");
+        answer_error(s, 503, "draining", "", "this engine is going down; try again");
     else
         return true;
+    return false;
+}
+
+/* The proxy saw only what the request gives itself; here stand the values in force. */
+static bool sampling_is_allowed(struct stream *s, const struct tunnel_request *q)
+{
+    struct policy_admitted a;
+    struct policy_request_facts facts = {
+        .temperature = q->temperature, .top_p = q->top_p, .repetition_penalty = q->repetition_penalty};
+    if ((q->task != TUNNEL_CHAT && q->task != TUNNEL_COMPLETION) ||
+        policy_admit_sampling(policy_node_policy(s->node->papers), &facts, &a) == POLICY_ADMIT_OK)
+        return true;
+    answer_error(s, policy_admit_status(a.code), policy_admit_name(a.code), a.field, a.text);
     return false;
 }
 
@@ -255,11 +271,14 @@ static void submit(struct stream *s, const struct tunnel_request *q)
         *n->request = *q;
     if (m && memcmp(m->root, n->root, sizeof n->root) == 0) /* whatever the newest policy calls it */
         n->request->model = span_str(engine_served(n->engine, 0));
+    engine_settle(n->engine, n->request);
+    if (!sampling_is_allowed(s, n->request))
+        return;
     s->submitted = true;
     s->job = engine_submit(n->engine, n->request, &events, s);
     if (s->job == 0) {
         s->submitted = false;
-        answer_error(s, 503, "engine_unavailable", "the engine is short of memory; try again in a moment");
+        answer_error(s, 503, "engine_unavailable", "", "the engine is short of memory; try again in a moment");
     }
 }
 

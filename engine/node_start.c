@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/defaults.h"
 #include "engine/node_parts.h"
 #include "kernels/kernels.h"
 #include "policy/policy.h"
@@ -183,12 +184,24 @@ bool node_seal(struct node *n)
     return true;
 }
 
+static bool read_generation(struct node *n)
+{
+    struct engine_options o;
+    char path[CONFIG_PATH_MAX + 32];
+    config_engine_options(n->config, &o);
+    n->generation = writer_with_max(ENGINE_DEFAULTS_TEXT_MAX);
+    snprintf(path, sizeof path, "%s/generation_config.json", n->config->generation);
+    return o.generation != ENGINE_GENERATION_GIVEN || read_file(n, path, &n->generation);
+}
+
 bool node_start(struct node *n)
 {
     signal(SIGPIPE, SIG_IGN);
     n->documents = writer_with_max(DOCUMENTS_MAX);
     n->template = writer_with_max(TEMPLATE_MAX);
     if (!read_file(n, n->config->policy, &n->documents))
+        return false;
+    if (!read_generation(n))
         return false;
     if (n->config->chat_template[0] && !read_file(n, n->config->chat_template, &n->template))
         return false;

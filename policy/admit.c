@@ -151,8 +151,8 @@ static enum policy_admit_code check_length(const struct policy *p, const struct 
     return POLICY_ADMIT_OK;
 }
 
-static enum policy_admit_code check_sampling(const struct policy *p, const struct policy_request_facts *f,
-                                             struct policy_admitted *out)
+static enum policy_admit_code check_counts(const struct policy *p, const struct policy_request_facts *f,
+                                           struct policy_admitted *out)
 {
     const struct policy_requests *r = &p->requests;
     if (f->choices > r->max_choices)
@@ -160,6 +160,13 @@ static enum policy_admit_code check_sampling(const struct policy *p, const struc
     if (f->prompts > r->max_prompts)
         return refuse(out, POLICY_ADMIT_CHOICES, "prompt", "%u prompts in one request; at most %u are allowed.",
                       f->prompts, r->max_prompts);
+    return POLICY_ADMIT_OK;
+}
+
+static enum policy_admit_code check_sampling(const struct policy *p, const struct policy_request_facts *f,
+                                             struct policy_admitted *out)
+{
+    const struct policy_requests *r = &p->requests;
     if (!(f->temperature <= r->temperature_max)) /* a NaN is refused too */
         return refuse(out, POLICY_ADMIT_TEMPERATURE, "temperature", "temperature is %g; at most %g is allowed.",
                       f->temperature, r->temperature_max);
@@ -169,6 +176,13 @@ static enum policy_admit_code check_sampling(const struct policy *p, const struc
         return refuse(out, POLICY_ADMIT_REPETITION, "repetition_penalty",
                       "repetition_penalty is %g; at most %g is allowed.", f->repetition_penalty, r->repetition_max);
     return POLICY_ADMIT_OK;
+}
+
+enum policy_admit_code policy_admit_sampling(const struct policy *p, const struct policy_request_facts *f,
+                                             struct policy_admitted *out)
+{
+    *out = (struct policy_admitted){.code = POLICY_ADMIT_OK};
+    return check_sampling(p, f, out);
 }
 
 enum policy_admit_code policy_admit(const struct policy *p, const struct policy_tenant *t,
@@ -184,7 +198,7 @@ enum policy_admit_code policy_admit(const struct policy *p, const struct policy_
         (code = check_features(p, t, f, out)) || (code = check_length(p, t, f, out)))
         return code;
     if (f->endpoint == POLICY_CHAT || f->endpoint == POLICY_COMPLETIONS)
-        if ((code = check_sampling(p, f, out)))
+        if ((code = check_counts(p, f, out)) || (code = check_sampling(p, f, out)))
             return code;
     out->code = POLICY_ADMIT_OK;
     return POLICY_ADMIT_OK;

@@ -47,11 +47,17 @@ struct policy_request_facts {
     uint32_t features; /* bits of what it uses */
     uint32_t prompt_tokens;
     bool has_max_tokens;
-    uint32_t max_tokens; /* per choice */
-    uint32_t choices;    /* n, at least 1 */
-    uint32_t prompts;    /* how many prompts one body carries, at least 1 */
-    double temperature, top_p, repetition_penalty;
+    uint32_t max_tokens;                           /* per choice */
+    uint32_t choices;                              /* n, at least 1 */
+    uint32_t prompts;                              /* how many prompts one body carries, at least 1 */
+    double temperature, top_p, repetition_penalty; /* left to the model: POLICY_WITHIN_... */
 };
+
+/* Every bound admits these: for values that the request leaves to the model, which only the engine knows. It asks
+ * policy_admit_sampling() about the values in force. */
+#define POLICY_WITHIN_TEMPERATURE 0.0
+#define POLICY_WITHIN_TOP_P 1.0
+#define POLICY_WITHIN_REPETITION 0.0
 
 enum policy_admit_code {
     POLICY_ADMIT_OK = 0,
@@ -87,6 +93,9 @@ struct policy_admitted {
 enum policy_admit_code policy_admit(const struct policy *policy, const struct policy_tenant *tenant,
                                     const struct policy_request_facts *facts, uint64_t now,
                                     struct policy_admitted *out);
+/* The bounds on temperature, top_p and repetition_penalty alone; nothing else of `facts` is looked at. */
+enum policy_admit_code policy_admit_sampling(const struct policy *policy, const struct policy_request_facts *facts,
+                                             struct policy_admitted *out);
 const char *policy_admit_name(enum policy_admit_code code); /* "max_context_exceeded", ... for error bodies and logs */
 unsigned policy_admit_status(enum policy_admit_code code);  /* the HTTP status for it: 400, 403, 404, 429, 503 */
 

@@ -4,6 +4,7 @@
 
 #include "verifier/sha.h"
 
+#include <math.h>
 #include <strings.h>
 
 static void refuse_admitted(struct front *f, struct hx_req *r, const struct policy_admitted *a)
@@ -33,9 +34,9 @@ bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *c
         .max_tokens = q->max_tokens,
         .choices = q->n ? q->n : 1,
         .prompts = q->prompt_count ? (uint32_t)q->prompt_count : 1,
-        .temperature = q->temperature,
-        .top_p = q->top_p,
-        .repetition_penalty = q->repetition_penalty,
+        .temperature = isnan(q->temperature) ? POLICY_WITHIN_TEMPERATURE : q->temperature,
+        .top_p = isnan(q->top_p) ? POLICY_WITHIN_TOP_P : q->top_p,
+        .repetition_penalty = isnan(q->repetition_penalty) ? POLICY_WITHIN_REPETITION : q->repetition_penalty,
     };
     struct policy_admitted out = {0};
 

@@ -32,6 +32,13 @@ static void put_bool(msgpack_packer *p, bool v)
     else
         msgpack_pack_false(p);
 }
+static void put_real_or_nil(msgpack_packer *p, double v)
+{
+    if (isnan(v))
+        msgpack_pack_nil(p);
+    else
+        msgpack_pack_double(p, v);
+}
 /* Signed values travel as their 64-bit two's complement. */
 static void put_int(msgpack_packer *p, int64_t v)
 {
@@ -50,6 +57,11 @@ static double get_real(struct reader *r, double min, double max)
     if (r->err == READER_OK && !(isfinite(v) && v >= min && v <= max))
         reader_fail(r, READER_RANGE);
     return r->err == READER_OK ? v : 0;
+}
+/* The same, or nil: NaN. */
+static double get_real_or_nil(struct reader *r, double min, double max)
+{
+    return reader_nil(r) ? (double)NAN : get_real(r, min, max);
 }
 static int64_t get_int(struct reader *r, int64_t min, int64_t max)
 {
@@ -81,7 +93,8 @@ void tunnel_request_defaults(struct tunnel_request *out)
     out->add_generation_prompt = true;
     out->parallel_tool_calls = true;
     out->n = 1;
-    out->temperature = out->top_p = out->repetition_penalty = 1;
+    out->temperature = out->top_p = out->min_p = out->repetition_penalty = (double)NAN;
+    out->top_k = TUNNEL_TOP_K_LEFT_OUT;
     out->logprobs = out->prompt_logprobs = -1;
     out->skip_special = true;
 }
@@ -175,13 +188,17 @@ static void pack_request(msgpack_packer *p, const struct tunnel_request *in)
     PUT("max_tokens", msgpack_pack_uint32(p, in->max_tokens));
     PUT("min_tokens", msgpack_pack_uint32(p, in->min_tokens));
     PUT("n", msgpack_pack_uint32(p, in->n));
-    PUT("temperature", msgpack_pack_double(p, in->temperature));
-    PUT("top_p", msgpack_pack_double(p, in->top_p));
-    PUT("min_p", msgpack_pack_double(p, in->min_p));
-    PUT("repetition_penalty", msgpack_pack_double(p, in->repetition_penalty));
+    PUT("temperature", put_real_or_nil(p, in->temperature));
+    PUT("top_p", put_real_or_nil(p, in->top_p));
+    PUT("min_p", put_real_or_nil(p, in->min_p));
+    PUT("repetition_penalty", put_real_or_nil(p, in->repetition_penalty));
     PUT("presence_penalty", msgpack_pack_double(p, in->presence_penalty));
     PUT("frequency_penalty", msgpack_pack_double(p, in->frequency_penalty));
-    PUT("top_k", msgpack_pack_uint32(p, in->top_k));
+    put_key(p, "top_k");
+    if (in->top_k == TUNNEL_TOP_K_LEFT_OUT)
+        msgpack_pack_nil(p);
+    else
+        msgpack_pack_uint32(p, in->top_k);
     put_key(p, "seed");
     if (in->has_seed)
         msgpack_pack_uint64(p, in->seed);
@@ -258,13 +275,14 @@ static void parse_sampling(struct reader *r, struct tunnel_request *out)
     out->max_tokens = GET("max_tokens", get_u32(r, UINT32_MAX));
     out->min_tokens = GET("min_tokens", get_u32(r, UINT32_MAX));
     out->n = GET("n", (uint32_t)reader_uint(r, 1, TUNNEL_CHOICES_MAX));
-    out->temperature = GET("temperature", get_real(r, 0, 2));
-    out->top_p = GET("top_p", get_real(r, 0, 1));
-    out->min_p = GET("min_p", get_real(r, 0, 1));
-    out->repetition_penalty = GET("repetition_penalty", get_real(r, 1e-3, 1e3));
+    out->temperature = GET("temperature", get_real_or_nil(r, 0, 2));
+    out->top_p = GET("top_p", get_real_or_nil(r, 0, 1));
+    out->min_p = GET("min_p", get_real_or_nil(r, 0, 1));
+    out->repetition_penalty = GET("repetition_penalty", get_real_or_nil(r, 1e-3, 1e3));
     out->presence_penalty = GET("presence_penalty", get_real(r, -2, 2));
     out->frequency_penalty = GET("frequency_penalty", get_real(r, -2, 2));
-    out->top_k = GET("top_k", get_u32(r, UINT32_MAX));
+    reader_key(r, "top_k");
+    out->top_k = reader_nil(r) ? TUNNEL_TOP_K_LEFT_OUT : get_u32(r, INT32_MAX);
     reader_key(r, "seed");
     out->has_seed = !reader_nil(r);
     out->seed = out->has_seed ? reader_uint(r, 0, UINT64_MAX) : 0;

@@ -25,6 +25,8 @@ enum {
     TUNNEL_NAME_MAX = 256,
 };
 
+#define TUNNEL_TOP_K_LEFT_OUT UINT32_MAX
+
 enum tunnel_task { TUNNEL_CHAT, TUNNEL_COMPLETION, TUNNEL_EMBED, TUNNEL_TOKENIZE, TUNNEL_DETOKENIZE };
 enum tunnel_tool_choice { TUNNEL_TOOLS_NONE, TUNNEL_TOOLS_AUTO, TUNNEL_TOOLS_REQUIRED, TUNNEL_TOOLS_NAMED };
 enum tunnel_format {
@@ -67,6 +69,7 @@ struct tunnel_request {
     uint32_t max_tokens; /* new tokens a choice may have; 0 with `has_max_tokens`: none, only the prompt is wanted */
     bool has_max_tokens; /* false: what is left of the context, at most `max_tokens` unless that is 0 */
     uint32_t min_tokens, n;
+    /* The first four may be NaN, top_k TUNNEL_TOP_K_LEFT_OUT: not given, the engine takes what its model wants. */
     double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
     uint32_t top_k; /* 0 = off */
     bool has_seed;
@@ -134,7 +137,7 @@ struct tunnel_event {
     struct span param; /* the field at fault or empty */
 };
 
-/* A request with the defaults of the API (temperature 1, top_p 1, n 1, no logprobs, ...). */
+/* A request with the defaults of the API (n 1, no logprobs, ...); how tokens are drawn is left to the model. */
 void tunnel_request_defaults(struct tunnel_request *out);
 
 /* What a request makes use of: bits in the order of enum policy_feature (policy/admit.h), which this folder cannot see.

@@ -180,11 +180,11 @@ static void echo_request(json_t *out, const json_t *asked)
     echo(out, asked, "metadata", json_object());
     echo(out, asked, "parallel_tool_calls", json_true());
     echo(out, asked, "reasoning", json_pack("{s:n,s:n}", "effort", "summary"));
-    echo(out, asked, "temperature", json_real(1));
+    echo(out, asked, "temperature", json_null()); /* not given: what the model wants, which only the engine knows */
     echo(out, asked, "text", json_pack("{s:{s:s}}", "format", "type", "text"));
     echo(out, asked, "tool_choice", json_string("auto"));
     echo(out, asked, "tools", json_array());
-    echo(out, asked, "top_p", json_real(1));
+    echo(out, asked, "top_p", json_null());
     echo(out, asked, "truncation", json_string("disabled"));
     echo(out, asked, "user", json_null());
     json_object_set_new(out, "previous_response_id", json_null());

@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -77,6 +78,16 @@ class Stack:
     def text(self):
         self.output.flush()
         return (self.dir / "demo.out").read_text(errors="replace")
+
+    def sealed_door(self):
+        """`airlock connect --sealed` as a process that is the caller's to end, and its URL once it answers."""
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            url = "http://127.0.0.1:%d" % s.getsockname()[1]
+        door = subprocess.Popen([str(BIN / "airlock"), "connect", "--sealed", "--listen", url.removeprefix("http://"), "--acceptance",
+                                 self.info["acceptance"], *self.info["proxy_urls"]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: self.call("GET", "/v1/models", url=url)[0] == 200, 10, "the sealed endpoint answers")
+        return door, url
 
     def logs(self):
         """All bytes that the processes wrote: demo output and every log file."""

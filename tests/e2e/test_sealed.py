@@ -3,25 +3,11 @@
 import json
 import os
 import signal
-import socket
-import subprocess
 
-from stack import BIN, Stack, error_of, run, tiny_model, wait_until
+from stack import Stack, error_of, run, tiny_model, wait_until
 
 stack = None
-door = None
 url = None
-
-
-def open_door():
-    global door, url
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    door = subprocess.Popen([str(BIN / "airlock"), "connect", "--sealed", "--listen", f"127.0.0.1:{port}", "--acceptance",
-                             stack.info["acceptance"], *stack.info["proxy_urls"]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: stack.call("GET", "/v1/models", url=url)[0] == 200, 10, "the sealed endpoint answers")
 
 
 def completion(**fields):
@@ -76,7 +62,7 @@ def the_verdict_is_the_engines():
 
 if __name__ == "__main__":
     with Stack(tiny_model()) as stack:
-        open_door()
+        door, url = stack.sealed_door()
         try:
             run([versions_are_remembered_unasked, sealed_and_plain_say_the_same, a_sealed_stream_is_whole, refusals_come_from_inside,
                  the_verdict_is_the_engines, a_new_engine_is_challenged_anew])

@@ -29,6 +29,7 @@ struct world {
     uint32_t version;                   /* of the policy to make next */
     const char *not_before, *not_after; /* of the same */
     uint8_t measurement[48];            /* of proxy and engine */
+    const char *requests;               /* the policy's rules for requests; NULL: it has none */
     bool simulated;
 };
 
@@ -69,6 +70,7 @@ static inline void world_policy_text(const struct world *o, struct writer *w)
         writer_str(w, "\" ];");
     }
     writer_str(w, " };\n");
+    writer_str(w, o->requests ? o->requests : "");
 }
 
 /* (Re)make the papers for the present version. */

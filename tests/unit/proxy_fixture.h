@@ -34,7 +34,10 @@ static struct {
     uint8_t allowed[8][32];
     struct policy policy;
     uint64_t next_id;
-    uint32_t timeout_ms; /* of the newest request */
+    uint32_t timeout_ms; /* these four of the newest request */
+    bool has_max_tokens;
+    uint32_t max_tokens;
+    double temperature;
 } fake;
 
 struct fake_job {
@@ -104,8 +107,12 @@ static uint64_t fake_submit(void *ctx, struct span request, const uint8_t (*allo
 
     struct tunnel_request asked;
     (void)ctx;
-    if (tunnel_request_parse(&asked, request) == READER_OK) /* a sealed one is not for us to read */
+    if (tunnel_request_parse(&asked, request) == READER_OK) { /* a sealed one is not for us to read */
         fake.timeout_ms = asked.timeout_ms;
+        fake.has_max_tokens = asked.has_max_tokens;
+        fake.max_tokens = asked.max_tokens;
+        fake.temperature = asked.temperature;
+    }
     fake.allowed_count = count;
     if (count)
         memcpy(fake.allowed, allowed, count * 32);

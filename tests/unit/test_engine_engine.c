@@ -1,6 +1,7 @@
 /* The engine on a small trained model: its text, and that nothing else in the batch, no chunking, no prefix hit and
  * no preemption changes it. Needs $AIRLOCK_SHARED/models (default ../shared); without it these tests are skipped. */
 #include <jansson.h>
+#include <math.h>
 
 #include "engine_watch.h"
 #include "run.h"
@@ -221,6 +222,67 @@ START_TEST(stops_and_lengths)
     run(e, q, &watches[8]);
     ck_assert_uint_eq(watches[8].status, 400);
     close_engine(e);
+}
+END_TEST
+
+/* top_k 1 leaves nothing to chance: left out, the model's default shows; given, it does not. */
+START_TEST(a_request_that_does_not_say_gets_the_defaults)
+{
+    struct engine_options o = {.override_generation = "{\"top_k\": 1, \"max_new_tokens\": 30}"};
+    struct engine *e = open_engine(&o);
+    struct tunnel_request *q = ask("As I", 30);
+    ck_assert_msg(strstr(engine_load_options(e), " sampling=top_k:1,max_new_tokens:30 "), "%s", engine_load_options(e));
+    run(e, q, &watches[0]); /* greedy */
+    q->temperature = (double)NAN;
+    q->has_seed = true;
+    q->seed = 5;
+    run(e, q, &watches[1]);
+    ck_assert_str_eq(watches[1].text[0], watches[0].text[0]);
+    q->has_max_tokens = false;
+    q->max_tokens = 0;
+    run(e, q, &watches[2]);
+    ck_assert_str_eq(watches[2].text[0], watches[0].text[0]);
+    q->top_k = 0;
+    q->temperature = 2;
+    run(e, q, &watches[3]);
+    ck_assert_msg(watches[3].status == 0, "%s", watches[3].message);
+    ck_assert_str_ne(watches[3].text[0], watches[0].text[0]);
+    ck_assert_uint_eq(watches[3].completion_tokens, 30);
+    q->has_max_tokens = true;
+    q->max_tokens = 31;
+    run(e, q, &watches[4]);
+    ck_assert_uint_eq(watches[4].status, 400);
+    ck_assert_str_eq(watches[4].param, "max_tokens");
+    close_engine(e);
+
+    struct engine_options plain = {0}; /* this file has no keys: the API's defaults */
+    e = open_engine(&plain);
+    ck_assert_ptr_nonnull(strstr(engine_load_options(e), " sampling=api "));
+    q = ask("As I", 30);
+    q->temperature = (double)NAN;
+    q->has_seed = true;
+    run(e, q, &watches[5]);
+    q->temperature = q->top_p = q->repetition_penalty = 1;
+    q->min_p = 0;
+    q->top_k = 0;
+    run(e, q, &watches[6]);
+    ck_assert_str_eq(watches[5].text[0], watches[6].text[0]);
+    ck_assert_str_ne(watches[5].text[0], watches[0].text[0]);
+    close_engine(e);
+}
+END_TEST
+
+START_TEST(bad_defaults_refuse_the_model)
+{
+    char path[600];
+    struct engine_problem why = {0};
+    struct engine_options o = {.generation = ENGINE_GENERATION_GIVEN,
+                               .generation_config = span_str("{\"top_p\": \"most\"}")};
+    snprintf(path, sizeof path, "%s/aidreams260K.gguf", shared);
+    ck_assert_msg(engine_files_load(&files, path, &why), "%s", why.text);
+    ck_assert(engine_open(&files, &o, &why) == NULL);
+    ck_assert_msg(strstr(why.text, "top_p"), "%s", why.text);
+    engine_files_release(&files);
 }
 END_TEST
 
@@ -612,6 +674,8 @@ static void add_tests(TCase *t)
     tcase_add_test(t, choices_seeds_and_logprobs);
     tcase_add_test(t, echo_and_prompt_logprobs);
     tcase_add_test(t, stops_and_lengths);
+    tcase_add_test(t, a_request_that_does_not_say_gets_the_defaults);
+    tcase_add_test(t, bad_defaults_refuse_the_model);
     tcase_add_test(t, allowed_ids_and_bad_words);
     tcase_add_test(t, ids_come_back_and_prompts_are_cut);
     tcase_add_test(t, bad_requests_name_the_field);

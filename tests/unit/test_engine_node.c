@@ -56,9 +56,9 @@ struct far {
     unsigned stage;
     bool has_model;
     int grants;
-    uint32_t streams[8], started, ended;
-    char text[8][2048], code[8][64];
-    uint32_t status[8];
+    uint32_t streams[9], started, ended;
+    char text[9][2048], code[9][64];
+    uint32_t status[9];
     bool stats, asked;
     uint8_t seal[32];
     uint32_t epoch;
@@ -171,7 +171,7 @@ static void send_request(struct far *f, enum tunnel_frame_kind kind, struct span
     }
 }
 
-static void ask_completion(struct far *f, const char *name, uint32_t tokens)
+static void ask_completion(struct far *f, const char *name, uint32_t tokens, double temperature)
 {
     static struct tunnel_request q;
     struct writer w = writer_with_max(TUNNEL_REQUEST_MAX);
@@ -182,7 +182,7 @@ static void ask_completion(struct far *f, const char *name, uint32_t tokens)
     q.prompt[0].bytes = span_str("");
     q.add_special_tokens = q.has_max_tokens = q.skip_special = true;
     q.max_tokens = tokens;
-    q.temperature = 0;
+    q.temperature = temperature;
     if (!tunnel_request_pack(&w, &q))
         far_end(f, "cannot pack");
     send_request(f, TUNNEL_FRAME_REQUEST, writer_span(&w));
@@ -232,13 +232,14 @@ static void far_rules(struct far *f, const struct tunnel_rules *rules)
     if (!f->has_model || (f->stage & (SANDBOX_SECCOMP | SANDBOX_NO_DUMPS | SANDBOX_NO_NEW_PRIVS)) !=
                              (SANDBOX_SECCOMP | SANDBOX_NO_DUMPS | SANDBOX_NO_NEW_PRIVS))
         far_end(f, "the state does not show model and sandbox");
-    ask_completion(f, "m", 100);
-    ask_completion(f, "m", 100);
-    ask_completion(f, "other", 5);
+    ask_completion(f, "m", 100, 0);
+    ask_completion(f, "m", 100, 0);
+    ask_completion(f, "other", 5, 0);
     send_request(f, TUNNEL_FRAME_REQUEST, span_str("not a request"));
-    ask_completion(f, "m", 127);
+    ask_completion(f, "m", 127, 0);
     tunnel_mux_abort(tunnel_link_mux(f->link), f->streams[4], "cancelled");
     ask_sealed(f);
+    ask_completion(f, "m", 5, 1.6); /* what a proxy that heeds the policy would not send */
 }
 
 static void far_stream(struct far *f, const struct tunnel_mux_event *ev)
@@ -278,6 +279,8 @@ static void far_judge(struct far *f)
         return; /* wait for the metrics */
     if (strncmp(f->text[0], start, strlen(start)) != 0 || strcmp(f->text[0], f->text[1]) != 0)
         far_end(f, "wrong text");
+    if (f->status[8] != 400)
+        far_end(f, "the policy's bound does not hold");
     if (f->status[2] != 404 || f->code[3][0] == 0 || f->code[0][0] != 0)
         far_end(f, "wrong refusals");
     if (verifier_sealed_reader_end(&f->reader) != VERIFIER_OK || !strstr(f->opened, "Echoes of vectors") ||
@@ -337,7 +340,7 @@ static int far_main(void)
             else if (ev.kind == TUNNEL_LINK_CLOSED)
                 far_end(&f, strcmp(f.plan, "drain") == 0 && strlen(f.text[0]) > 100 ? "ok" : "closed");
         }
-        if (f.ended == 8)
+        if (f.ended == 9)
             far_judge(&f);
         tunnel_link_pump(f.link, node_now_ms());
         struct pollfd fd = {.fd = tunnel_link_fd(f.link), .events = tunnel_link_wants(f.link)};
@@ -366,8 +369,8 @@ static void copy_self(const char *name)
     close(out);
 }
 
-/* Seal the model under the world's key, write bundle and configuration. */
-static void prepare(void)
+/* Seal the model under the world's key, write bundle and configuration with `more`. */
+static void prepare(const char *more)
 {
     struct world w;
     struct engine_artefact a = {0};
@@ -378,6 +381,7 @@ static void prepare(void)
     copy_self("airlock-engine");
     copy_self("airlock-tunnel");
     world_open(&w);
+    w.requests = "requests = { temperature_max = \"1.5\"; };\n";
     path_in(sealed, sizeof sealed, "sealed");
     ck_assert_msg(engine_artefact_seal(&a, model, sealed, span_of(w.weight_key, 32), NULL, NULL, &why), "%s", why.text);
     memcpy(w.root, a.root, 64);
@@ -389,8 +393,8 @@ static void prepare(void)
     setenv("NODE_TEST_FOLDER", folder, 1);
     writer_printf(&conf,
                   "model = \"%s\";\npolicy = \"%s/bundle\";\nowner = \"%s\";\nkeyd = [ \"127.0.0.1:1\" ];\n"
-                  "proxies = [ \"localhost:1\" ];\nthreads = 2;\nkv_cache_memory_bytes = \"64MiB\";\n",
-                  sealed, folder, owner);
+                  "proxies = [ \"localhost:1\" ];\nthreads = 2;\nkv_cache_memory_bytes = \"64MiB\";\n%s",
+                  sealed, folder, owner, more);
     write_text("conf", writer_span(&conf));
     writer_release(&conf);
     engine_artefact_release(&a);
@@ -424,15 +428,21 @@ static int run_engine(const char *plan)
 START_TEST(leases_loads_serves_and_ends)
 {
     static const struct {
-        const char *plan;
+        const char *plan, *more, *word;
         int status;
-    } plans[] = {{"serve", NODE_EXIT_TUNNEL}, {"drain", NODE_EXIT_DRAINED}};
+    } plans[] = {
+        {"serve", "override_generation_config = \"{\\\"temperature\\\": 1.5}\";\n", "ok", NODE_EXIT_TUNNEL},
+        {"drain", "", "ok", NODE_EXIT_DRAINED},
+        /* the policy's bound is 1.5 */
+        {"serve", "override_generation_config = \"{\\\"temperature\\\": 1.6}\";\n", "closed", NODE_EXIT_MODEL},
+        {"serve", "generation_config = \"/nowhere\";\n", "", NODE_EXIT_START},
+    };
     char word[256];
-    prepare();
+    prepare(plans[_i].more);
     int status = run_engine(plans[_i].plan);
     read_result(word, sizeof word);
     clean();
-    ck_assert_str_eq(word, "ok");
+    ck_assert_str_eq(word, plans[_i].word);
     ck_assert_int_eq(status, plans[_i].status);
 }
 END_TEST
@@ -443,7 +453,7 @@ static void add_tests(TCase *t)
         printf("SKIP: no models under $AIRLOCK_SHARED\n");
         return;
     }
-    tcase_add_loop_test(t, leases_loads_serves_and_ends, 0, 2);
+    tcase_add_loop_test(t, leases_loads_serves_and_ends, 0, 4);
 }
 
 RUN("engine_node", add_tests)

@@ -31,16 +31,20 @@ START_TEST(the_later_wins)
 {
     char path[] = "/tmp/options-test-XXXXXX", flag[64];
     int fd = mkstemp(path);
-    static const char text[] =
-        "max_num_seqs = 3;\nblock_size = 32;\nmax_choices = 4;\nserved_model_name = [ \"a\" ];\n";
+    static const char text[] = "max_num_seqs = 3;\nblock_size = 32;\nmax_choices = 4;\nserved_model_name = [ \"a\" ];\n"
+                               "generation_config = \"vllm\";\noverride_generation_config = \"{\\\"top_k\\\": 3}\";\n";
     ck_assert(fd >= 0 && write(fd, text, sizeof text - 1) == (ssize_t)sizeof text - 1 && close(fd) == 0);
     snprintf(flag, sizeof flag, "--config=%s", path);
+    setenv("AIRLOCK_ENGINE_GENERATION_CONFIG", "/from/the/environment", 1);
     setenv("AIRLOCK_ENGINE_MAX_NUM_SEQS", "5", 1);
     setenv("AIRLOCK_ENGINE_BLOCK_SIZE", "64", 1);
     ck_assert_msg(load(flag, "--max-num-seqs=7", NULL), "%s", why);
     unlink(path);
     unsetenv("AIRLOCK_ENGINE_MAX_NUM_SEQS");
     unsetenv("AIRLOCK_ENGINE_BLOCK_SIZE");
+    unsetenv("AIRLOCK_ENGINE_GENERATION_CONFIG");
+    ck_assert_str_eq(config.generation, "/from/the/environment");
+    ck_assert_str_eq(config.override_generation, "{\"top_k\": 3}");
     ck_assert_uint_eq(config.max_num_seqs, 7);
     ck_assert_uint_eq(config.block_size, 64);
     ck_assert_uint_eq(config.choices_max, 4);
@@ -68,6 +72,14 @@ START_TEST(flags_reach_the_engine)
     ck_assert_msg(load("--gpu-memory-utilization=0.9", "--dtype=auto", "--enforce-eager"), "%s", why);
     config_engine_options(&config, &o);
     ck_assert_double_eq(o.memory_share, 0.9);
+    ck_assert(o.generation == ENGINE_GENERATION_MODEL && !o.override_generation);
+    ck_assert_msg(load("--generation-config=vllm", "--override-generation-config={\"top_k\": 1}", NULL), "%s", why);
+    config_engine_options(&config, &o);
+    ck_assert(o.generation == ENGINE_GENERATION_API);
+    ck_assert_str_eq(o.override_generation, "{\"top_k\": 1}");
+    ck_assert_msg(load("--generation-config=/etc/model", NULL, NULL), "%s", why);
+    config_engine_options(&config, &o);
+    ck_assert(o.generation == ENGINE_GENERATION_GIVEN);
 }
 END_TEST
 
@@ -91,6 +103,9 @@ static const struct {
     {"--gpu-memory-utilization=1.5", "gpu-memory-utilization"},
     {"--gpu-memory-utilization=nan", "gpu-memory-utilization"},
     {"--scheduling-policy=x", "scheduling-policy"},
+    {"--override-generation-config=0.6", "override-generation-config"},
+    {"--override-generation-config={\"temp\":0.6}", "temp"},
+    {"--override-generation-config={\"temperature\":3}", "temperature"},
     {"--seed=x", "seed"},
 };
 

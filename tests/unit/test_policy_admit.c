@@ -131,6 +131,27 @@ START_TEST(each_rule_has_its_code_and_field)
 }
 END_TEST
 
+/* What the engine asks about the values in force, and what stands for values that are not known. */
+START_TEST(sampling_alone_can_be_asked_about)
+{
+    struct policy_admitted out;
+    struct policy_request_facts f = {.temperature = 1.5, .top_p = 0.1, .repetition_penalty = 2};
+    load_policy();
+    ck_assert_int_eq(policy_admit_sampling(&policy, &f, &out), POLICY_ADMIT_OK);
+    f.temperature = 1.6;
+    ck_assert_int_eq(policy_admit_sampling(&policy, &f, &out), POLICY_ADMIT_TEMPERATURE);
+    ck_assert_str_eq(out.field, "temperature");
+    f = (struct policy_request_facts){.temperature = POLICY_WITHIN_TEMPERATURE,
+                                      .top_p = POLICY_WITHIN_TOP_P,
+                                      .repetition_penalty = POLICY_WITHIN_REPETITION};
+    policy.requests.temperature_max = policy.requests.repetition_max = 0; /* the tightest that a policy can say */
+    policy.requests.top_p_min = 1;
+    ck_assert_int_eq(policy_admit_sampling(&policy, &f, &out), POLICY_ADMIT_OK);
+    f.top_p = 0.99;
+    ck_assert_int_eq(policy_admit_sampling(&policy, &f, &out), POLICY_ADMIT_TOP_P);
+}
+END_TEST
+
 START_TEST(the_tighter_limit_bounds_the_answer)
 {
     struct policy_admitted out;
@@ -220,6 +241,7 @@ END_TEST
 static void add_tests(TCase *t)
 {
     tcase_add_loop_test(t, each_rule_has_its_code_and_field, 0, (int)(sizeof refusals / sizeof *refusals));
+    tcase_add_test(t, sampling_alone_can_be_asked_about);
     tcase_add_test(t, the_tighter_limit_bounds_the_answer);
     tcase_add_test(t, no_policy_or_outside_its_dates_admits_nothing);
     tcase_add_test(t, quotas_count_by_the_minute);

@@ -1,5 +1,6 @@
 /* The front door: routes, answers, streams, refusals, cancellation, attestation of a connection. */
 #include <check.h>
+#include <math.h>
 
 #include "proxy_fixture.h"
 #include "run.h"
@@ -138,6 +139,29 @@ START_TEST(refuses_by_name)
         ck_assert_msg(strstr(body, cases[i].says) != NULL, "%s %s: %s", cases[i].method, cases[i].path, body);
         free(body);
     }
+    fixture_stop();
+}
+END_TEST
+
+/* The policy's bounds hold on what is given; what is left out is for the engine to fill in. */
+START_TEST(what_is_left_out_stays_left_out)
+{
+    char *body;
+    fixture_start();
+    fake.policy.requests.temperature_max = 0.5;
+    fake.policy.requests.top_p_min = 0.9;
+    fake.policy.requests.max_output = 9;
+    front_refresh(fixture.front);
+    ck_assert_int_eq(ask("POST", CHAT, HI "}", NULL), 200);
+    ck_assert(isnan(fake.temperature) && !fake.has_max_tokens && fake.max_tokens == 9);
+    ck_assert_int_eq(ask("POST", CHAT, HI ",\"temperature\":0.5,\"max_tokens\":3}", NULL), 200);
+    ck_assert(fake.temperature == 0.5 && fake.has_max_tokens && fake.max_tokens == 3);
+    ck_assert_int_eq(ask("POST", CHAT, HI ",\"temperature\":0.6}", &body), 400);
+    ck_assert_ptr_nonnull(strstr(body, "\"param\":\"temperature\""));
+    free(body);
+    ck_assert_int_eq(ask("POST", CHAT, HI ",\"top_p\":0.8}", &body), 400);
+    ck_assert_ptr_nonnull(strstr(body, "\"param\":\"top_p\""));
+    free(body);
     fixture_stop();
 }
 END_TEST
@@ -491,6 +515,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, streams_a_chat_and_keeps_the_connection);
     tcase_add_test(tests, answers_responses);
     tcase_add_test(tests, refuses_by_name);
+    tcase_add_test(tests, what_is_left_out_stays_left_out);
     tcase_add_test(tests, engine_errors_reach_the_client);
     tcase_add_test(tests, cancels_when_the_client_leaves);
     tcase_add_test(tests, attested_connection_uses_only_its_engines);

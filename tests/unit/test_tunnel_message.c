@@ -1,5 +1,6 @@
 /* Does every field of a request and of each event survive the trip, and is every cut or stretched copy refused? */
 #include <check.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "tunnel/message.h"
@@ -62,6 +63,35 @@ START_TEST(a_request_survives_the_trip)
 }
 END_TEST
 
+/* What a client leaves to the model stays left out, and what it gives does not become so. */
+START_TEST(sampling_may_be_left_out)
+{
+    static struct tunnel_request got;
+    struct tunnel_request *q = full_request();
+    struct writer w = writer_with_max(1 << 20);
+    q->temperature = (double)NAN;
+    q->top_p = 0.5;
+    q->min_p = 0;
+    q->repetition_penalty = (double)NAN;
+    q->top_k = 0;
+    ck_assert(tunnel_request_pack(&w, q));
+    ck_assert_int_eq(tunnel_request_parse(&got, writer_span(&w)), READER_OK);
+    ck_assert(isnan(got.temperature) && isnan(got.repetition_penalty));
+    ck_assert(got.top_p == 0.5 && got.min_p == 0 && got.top_k == 0);
+    q->top_k = TUNNEL_TOP_K_LEFT_OUT;
+    q->top_p = q->min_p = (double)NAN;
+    writer_reset(&w);
+    ck_assert(tunnel_request_pack(&w, q));
+    ck_assert_int_eq(tunnel_request_parse(&got, writer_span(&w)), READER_OK);
+    ck_assert(isnan(got.top_p) && isnan(got.min_p) && got.top_k == TUNNEL_TOP_K_LEFT_OUT);
+    q->presence_penalty = (double)NAN; /* this one has no nil */
+    writer_reset(&w);
+    ck_assert(tunnel_request_pack(&w, q));
+    ck_assert_int_eq(tunnel_request_parse(&got, writer_span(&w)), READER_RANGE);
+    writer_release(&w);
+}
+END_TEST
+
 START_TEST(a_cut_or_stretched_request_is_refused)
 {
     static struct tunnel_request got;
@@ -82,6 +112,11 @@ START_TEST(a_request_out_of_range_is_refused)
     struct tunnel_request *q = full_request();
     struct writer w = writer_with_max(1 << 20);
     q->temperature = 2.5;
+    ck_assert(tunnel_request_pack(&w, q));
+    ck_assert_int_eq(tunnel_request_parse(&got, writer_span(&w)), READER_RANGE);
+    writer_reset(&w);
+    q = full_request();
+    q->top_k = (uint32_t)INT32_MAX + 1;
     ck_assert(tunnel_request_pack(&w, q));
     ck_assert_int_eq(tunnel_request_parse(&got, writer_span(&w)), READER_RANGE);
     writer_reset(&w);
@@ -152,6 +187,7 @@ END_TEST
 static void add_tests(TCase *t)
 {
     tcase_add_test(t, a_request_survives_the_trip);
+    tcase_add_test(t, sampling_may_be_left_out);
     tcase_add_test(t, a_cut_or_stretched_request_is_refused);
     tcase_add_test(t, a_request_out_of_range_is_refused);
     tcase_add_test(t, every_event_survives_the_trip);
