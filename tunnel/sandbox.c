@@ -162,16 +162,30 @@ static bool no_dumps(const struct sandbox_config *c)
     return setrlimit(RLIMIT_CORE, &none) == 0 && prctl(PR_SET_DUMPABLE, 0) == 0;
 }
 
-static int restrict_files(const struct sandbox_config *c, bool loading, struct sandbox_problem *why)
+/* One wall of both stages: in the first it may be left out when nobody requires it. What went up then and cannot be
+ * drawn in now is an error in any case: the wider wall must not be shown as the strict one. */
+static int put_up(const struct sandbox_config *c, struct sandbox_problem *why, unsigned part, const char *what, int err,
+                  const char *fix)
 {
-    int err = sandbox_landlock(c, loading);
     if (err == 0) {
-        done |= SANDBOX_LANDLOCK;
+        done |= part;
         return 0;
     }
-    done &= ~(unsigned)SANDBOX_LANDLOCK;
-    return lacking(c, why, SANDBOX_LANDLOCK, "Landlock", err,
-                   "Boot a kernel of 5.13 or later with \"landlock\" in the lsm= list");
+    if (done & part)
+        return fail(why, part, "%s: %s, though it worked for loading. Start the program again", what, strerror(err));
+    return lacking(c, why, part, what, err, fix);
+}
+
+static int restrict_files(const struct sandbox_config *c, bool loading, struct sandbox_problem *why)
+{
+    return put_up(c, why, SANDBOX_LANDLOCK, "Landlock", sandbox_landlock(c, loading),
+                  "Boot a kernel of 5.13 or later with \"landlock\" in the lsm= list");
+}
+
+static int restrict_calls(const struct sandbox_config *c, bool loading, struct sandbox_problem *why)
+{
+    return put_up(c, why, SANDBOX_SECCOMP, "seccomp", sandbox_filter(c->profile, loading, c->device),
+                  "Boot a kernel with CONFIG_SECCOMP_FILTER");
 }
 
 int sandbox_enter(const struct sandbox_config *c, struct sandbox_problem *why)
@@ -201,8 +215,7 @@ int sandbox_enter(const struct sandbox_config *c, struct sandbox_problem *why)
         return fail(why, SANDBOX_NO_NEW_PRIVS, "no_new_privs: %s", strerror(errno));
     if (restrict_files(c, true, why) != 0)
         return -1;
-    int err = sandbox_filter(c->profile, true, c->device);
-    return err == 0 ? 0 : lacking(c, why, SANDBOX_SECCOMP, "seccomp", err, "Boot a kernel with CONFIG_SECCOMP_FILTER");
+    return restrict_calls(c, true, why);
 }
 
 /* --- stage two ---------------------------------------------------------------------------------- */
@@ -228,10 +241,7 @@ int sandbox_seal(const struct sandbox_config *c, struct sandbox_problem *why)
         return fail(why, 0, "capset: %s", strerror(errno));
     if (!no_dumps(c)) /* changing ids resets both */
         return fail(why, SANDBOX_NO_DUMPS, "core limit and dumpable: %s", strerror(errno));
-    if (restrict_files(c, false, why) != 0)
-        return -1;
-    int err = sandbox_filter(c->profile, false, c->device);
-    if (err != 0 && lacking(c, why, SANDBOX_SECCOMP, "seccomp", err, "Boot a kernel with CONFIG_SECCOMP_FILTER"))
+    if (restrict_files(c, false, why) != 0 || restrict_calls(c, false, why) != 0)
         return -1;
     unsigned missing = c->required & ~sandbox_stage();
     if (missing) {

@@ -13,7 +13,8 @@
  * The engine's strict list has no socket call of any kind: use read() and write() on its SEQPACKET pair (not send,
  * recv, sendmsg or recvmsg), with SIGPIPE ignored. It may start threads, never map memory executable.
  * A part in `required` that this machine lacks is an error naming feature and fix; other parts are then left out, and
- * sandbox_stage() says so. Linux, x86-64 and aarch64. */
+ * sandbox_stage() says so. Landlock and seccomp count from the first stage on, with what loading needs; a wall that is
+ * up and cannot be drawn in by sandbox_seal() is an error in any case. Linux, x86-64 and aarch64. */
 #ifndef TUNNEL_SANDBOX_H
 #define TUNNEL_SANDBOX_H
 
@@ -79,7 +80,7 @@ MUST_CHECK int sandbox_enter(const struct sandbox_config *c, struct sandbox_prob
 MUST_CHECK int sandbox_seal(const struct sandbox_config *c, struct sandbox_problem *why);
 
 /* The bits that are on for this process now, as the kernel says where it can be asked (seccomp, no_new_privs, uid,
- * dumps, swap), else as the calls succeeded (namespaces, Landlock). */
+ * dumps), else as the calls succeeded (namespaces, Landlock, swap). */
 unsigned sandbox_stage(void);
 /* "namespaces, seccomp, landlock" for `bits`; `out` gets at most `cap` bytes with its NUL. */
 void sandbox_stage_text(unsigned bits, char *out, size_t cap);

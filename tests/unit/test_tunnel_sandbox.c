@@ -2,10 +2,13 @@
  * a sandbox is for ever. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -360,6 +363,48 @@ START_TEST(all_parts_or_a_named_one)
 }
 END_TEST
 
+/* From here on the kernel knows no system call `nr`. */
+static bool forbid(uint32_t nr)
+{
+    struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                                 BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
+}
+
+/* The wide wall of loading is up, the strict one fails: that is no stage to go on with, required or not. */
+static int half_a_wall(uint32_t nr, unsigned part)
+{
+    struct sandbox_config c = {.profile = SANDBOX_ENGINE};
+    struct sandbox_problem why;
+    NEED(sandbox_enter(&c, &why) == 0);
+    if (!(sandbox_stage() & part))
+        return 0; /* this machine lacks it: nothing is up */
+    NEED(forbid(nr));
+    NEED(sandbox_seal(&c, &why) == -1);
+    NEED(why.missing == part && strstr(why.text, ". ") != NULL);
+    return 0;
+}
+
+static int half_a_filter(void)
+{
+    return half_a_wall(SYS_seccomp, SANDBOX_SECCOMP);
+}
+
+static int half_a_landlock(void)
+{
+    return half_a_wall(SYS_landlock_create_ruleset, SANDBOX_LANDLOCK);
+}
+
+START_TEST(a_wall_for_loading_is_not_the_strict_one)
+{
+    ck_assert_int_eq(in_child(half_a_filter, _i == 1), 0);
+    ck_assert_int_eq(in_child(half_a_landlock, _i == 1), 0);
+}
+END_TEST
+
 START_TEST(stage_has_words)
 {
     char text[128], small[8];
@@ -382,6 +427,7 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, proxy_listens_but_opens_nothing, 0, 2);
     tcase_add_loop_test(t, early_threads_are_sealed, 0, 2);
     tcase_add_loop_test(t, all_parts_or_a_named_one, 0, 2);
+    tcase_add_loop_test(t, a_wall_for_loading_is_not_the_strict_one, 0, 2);
     tcase_add_test(t, stage_has_words);
 }
 
