@@ -40,7 +40,8 @@ struct attester_keys {
 };
 MUST_CHECK bool attester_keys_init(struct attester_keys *k, uint32_t seal_life_s, uint32_t replay_max);
 void attester_keys_release(struct attester_keys *k);
-/* A new sealing key under this policy; the one in force opens for ATTESTER_SEAL_GRACE_S more. */
+/* A new sealing key under this policy; the one in force opens for ATTESTER_SEAL_GRACE_S more. False when none could be
+ * made: then the one in force stays, and the next try has the next number, for an epoch's number never repeats. */
 MUST_CHECK bool attester_keys_rotate(struct attester_keys *k, const uint8_t policy[VERIFIER_DIGEST_LEN], int64_t now);
 /* Wipe what is over; true when the key in force is due for replacement (its hour, or three quarters of its table). */
 bool attester_keys_due(struct attester_keys *k, int64_t now);

@@ -100,16 +100,18 @@ static void epoch_end(struct attester_epoch *e)
 bool attester_keys_rotate(struct attester_keys *k, const uint8_t policy[VERIFIER_DIGEST_LEN], int64_t now)
 {
     uint32_t number = k->now.number + 1;
-    struct attester_epoch swap = k->before;
+    struct attester_epoch *fresh = &k->before, ended = k->now;
 
     if (number == 0) /* 2^32 rotations: never; an epoch's number must not repeat */
         return false;
-    epoch_end(&swap);
-    k->before = k->now;
-    k->before.ends = now + ATTESTER_SEAL_GRACE_S * 1000;
-    k->now = swap;
-    if (RAND_priv_bytes(k->now.private, KEY) != 1 || !verifier_x25519_public(k->now.private, k->now.public))
+    epoch_end(fresh);
+    if (RAND_priv_bytes(fresh->private, KEY) != 1 || !verifier_x25519_public(fresh->private, fresh->public)) {
+        secret_wipe(fresh->private, KEY); /* the key in force stays, and so the count of epochs */
         return false;
+    }
+    k->now = *fresh;
+    k->before = ended;
+    k->before.ends = now + ATTESTER_SEAL_GRACE_S * 1000;
     memcpy(k->now.policy, policy, sizeof k->now.policy);
     k->now.number = number;
     k->now.made = now;
