@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "kernels/device.h"
 
@@ -270,15 +271,56 @@ static bool read_file(struct config *c, const char *path, char why[512])
 
 /* --- environment ------------------------------------------------------------------------------------------------ */
 
+#define PREFIX "AIRLOCK_ENGINE_"
+
+/* As the environment spells a key. */
+static const char *variable_of(const char *key, char out[128])
+{
+    size_t len = (size_t)snprintf(out, 128, PREFIX "%s", key);
+    for (size_t i = sizeof PREFIX - 1; i < len && i < 127; i++)
+        out[i] = (char)toupper((unsigned char)out[i]);
+    return out;
+}
+
+/* No option is meant by `name`, which has our prefix. Its value is not shown. */
+static bool refuse_variable(const char *name, char why[512])
+{
+    const char *keys[ENTRIES], *nearest;
+    char key[64] = "", other[128];
+    for (size_t i = 0; i < ENTRIES; i++)
+        keys[i] = entries[i].key;
+    for (size_t i = 0; i + 1 < sizeof key && name[sizeof PREFIX - 1 + i]; i++)
+        key[i] = (char)tolower((unsigned char)name[sizeof PREFIX - 1 + i]);
+    nearest = policy_nearest(key, keys, ENTRIES);
+    if (nearest)
+        snprintf(why, 512, "%s is no option of this program; did you mean %s?", name, variable_of(nearest, other));
+    else
+        snprintf(why, 512, "%s is no option of this program; unset it", name);
+    return false;
+}
+
+/* Every variable with our prefix must be an option's: a misspelt one would be ignored. */
+static bool check_variables(char why[512])
+{
+    for (char *const *v = environ; v && *v; v++) {
+        char name[128], known[128];
+        bool found = false;
+        if (strncmp(*v, PREFIX, sizeof PREFIX - 1) != 0)
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(*v, "="), *v);
+        for (size_t i = 0; i < ENTRIES && !found; i++)
+            found = strcmp(name, variable_of(entries[i].key, known)) == 0;
+        if (!found)
+            return refuse_variable(name, why);
+    }
+    return true;
+}
+
 static bool read_environment(struct config *c, char why[512])
 {
     for (size_t i = 0; i < ENTRIES; i++) {
-        char name[128] = "AIRLOCK_ENGINE_";
-        size_t len = strlen(name);
-        for (const char *k = entries[i].key; *k && len < sizeof name - 1; k++)
-            name[len++] = (char)toupper((unsigned char)*k);
-        name[len] = 0;
-        const char *value = getenv(name);
+        char name[128];
+        const char *value = getenv(variable_of(entries[i].key, name));
         if (!value)
             continue;
         if (entries[i].kind == LIST)
@@ -290,7 +332,7 @@ static bool read_environment(struct config *c, char why[512])
             return false;
         }
     }
-    return true;
+    return check_variables(why);
 }
 
 /* --- flags ------------------------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* config.h - airlock-engine's options: one table for flags, environment and file, under the names that vLLM uses.
  * Order, the later wins: built-in default; the file (--config FILE, libconfig text, '-' written as '_'); the
- * environment (AIRLOCK_ENGINE_ and the name in capitals, '-' as '_'); the flags. What is in force is printed into the
- * statement's configuration text; none of it is secret. */
+ * environment (AIRLOCK_ENGINE_ and the name in capitals, '-' as '_'; a variable with that prefix that is no option's is
+ * refused); the flags. What is in force is printed into the statement's configuration text; none of it is secret. */
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H
 

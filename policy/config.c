@@ -219,18 +219,24 @@ static size_t distance(const char *a, const char *b)
     return row[lb];
 }
 
-static void refuse_unknown(struct policy_group *g, const config_setting_t *s)
+const char *policy_nearest(const char *name, const char *const *names, size_t count)
 {
-    const char *name = config_setting_name(s), *nearest = NULL;
+    const char *nearest = NULL;
     size_t best = strlen(name) / 3 + 2;
-    char text[sizeof g->config->why.text];
-    for (size_t i = 0; i < g->asked_count; i++) {
-        size_t d = distance(name, g->asked[i]);
+    for (size_t i = 0; i < count; i++) {
+        size_t d = distance(name, names[i]);
         if (d < best) {
             best = d;
-            nearest = g->asked[i];
+            nearest = names[i];
         }
     }
+    return nearest;
+}
+
+static void refuse_unknown(struct policy_group *g, const config_setting_t *s)
+{
+    const char *name = config_setting_name(s), *nearest = policy_nearest(name, g->asked, g->asked_count);
+    char text[sizeof g->config->why.text];
     if (nearest)
         snprintf(text, sizeof text, "there is no \"%.64s\" here; did you mean \"%s\"?", name, nearest);
     else

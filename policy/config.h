@@ -117,6 +117,9 @@ bool policy_group_texts(struct policy_group *g, const char *key, enum policy_nee
 void policy_group_refuse(struct policy_group *g, const char *key, enum policy_problem_code code, const char *format,
                          ...) __attribute__((format(printf, 4, 5)));
 
+/* The one of `names[0..count)` that `name` probably was to be; NULL: none is near. */
+const char *policy_nearest(const char *name, const char *const *names, size_t count);
+
 /* The units alone, for flags and tests. False: not readable. */
 MUST_CHECK bool policy_duration_parse(struct span text, uint64_t *seconds);
 MUST_CHECK bool policy_size_parse(struct span text, uint64_t *bytes);

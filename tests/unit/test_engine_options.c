@@ -120,6 +120,31 @@ START_TEST(a_bad_value_says_what_it_takes)
 }
 END_TEST
 
+static const struct {
+    const char *variable, *said;
+} unknown[] = {
+    {"AIRLOCK_ENGINE_MAX_NUM_SEQ", "did you mean AIRLOCK_ENGINE_MAX_NUM_SEQS?"},
+    {"AIRLOCK_ENGINE_RUNER", "did you mean AIRLOCK_ENGINE_RUNNER?"},
+    {"AIRLOCK_ENGINE_max_num_seqs", "did you mean AIRLOCK_ENGINE_MAX_NUM_SEQS?"},
+    {"AIRLOCK_ENGINE_QQQQQQQQQQQQQ", "unset it"},
+    {"AIRLOCK_ENGINE_", "unset it"},
+};
+
+/* A misspelt variable is not ignored; others' variables are none of ours. */
+START_TEST(unknown_variables_are_refused_by_name)
+{
+    setenv("AIRLOCK_ENGINES", "x", 1);
+    setenv("AIRLOCK_OTHER_MAX_NUM_SEQ", "x", 1);
+    ck_assert_msg(load(NULL, NULL, NULL), "%s", why);
+    setenv(unknown[_i].variable, "hidden", 1);
+    ck_assert(!load(NULL, NULL, NULL));
+    ck_assert_msg(strstr(why, unknown[_i].variable) == why, "%s", why);
+    ck_assert_msg(strstr(why, unknown[_i].said) != NULL, "%s", why);
+    ck_assert(strstr(why, "hidden") == NULL);
+    unsetenv(unknown[_i].variable);
+}
+END_TEST
+
 START_TEST(bad_values_are_refused_by_name)
 {
     ck_assert(!load(bad[_i].flag, NULL, NULL));
@@ -184,6 +209,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, the_later_wins);
     tcase_add_test(t, a_bad_value_says_what_it_takes);
     tcase_add_test(t, flags_reach_the_engine);
+    tcase_add_loop_test(t, unknown_variables_are_refused_by_name, 0, (int)(sizeof unknown / sizeof *unknown));
     tcase_add_loop_test(t, bad_values_are_refused_by_name, 0, (int)(sizeof bad / sizeof *bad));
     tcase_add_loop_exit_test(t, misuse_ends_the_program, EX_USAGE, 0, (int)(sizeof misuse / sizeof *misuse));
     tcase_add_test(t, what_is_in_force_can_be_read_back);
