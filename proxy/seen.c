@@ -79,67 +79,87 @@ static void take(struct airlock_seen *now, const struct airlock_seen *fresh)
     rise(&now->epoch, &now->epoch_since, fresh->epoch, fresh->epoch_since);
 }
 
-/* What the file says by now: another process of this client may share it. */
-static bool take_stored(struct seen *s)
+/* What the file says by now: another process of this client may share it. 0, an errno, or -1 for a file that cannot be
+ * understood. */
+static int take_stored(struct seen *s)
 {
     struct airlock_seen stored;
     FILE *f = fopen(s->path, "re");
     bool ok;
 
     if (!f)
-        return errno == ENOENT;
+        return errno == ENOENT ? 0 : errno;
     ok = parse(f, &stored);
     fclose(f);
     if (ok)
         take(&s->now, &stored);
-    return ok;
+    return ok ? 0 : -1;
 }
 
-static bool write_beside(const struct seen *s)
+/* 0 or an errno. */
+static int write_text(int fd, const struct airlock_seen *n)
 {
-    const struct airlock_seen *n = &s->now;
+    char text[256];
+    int len = snprintf(text, sizeof text, format, n->policy, (unsigned long long)n->policy_since, n->keyset,
+                       (unsigned long long)n->keyset_since, n->epoch, (unsigned long long)n->epoch_since);
+    ssize_t written = write(fd, text, (size_t)len);
+
+    if (written < 0)
+        return errno;
+    return written < len ? ENOSPC : fsync(fd) == 0 ? 0 : errno;
+}
+
+static int write_beside(const struct seen *s)
+{
     char beside[sizeof s->path + 8];
-    FILE *f;
-    int fd;
-    bool ok;
+    int fd, err;
 
     snprintf(beside, sizeof beside, "%s.new", s->path);
     fd = open(beside, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
-    f = fd < 0 ? NULL : fdopen(fd, "w");
-    if (!f)
-        return false;
-    fprintf(f, format, n->policy, (unsigned long long)n->policy_since, n->keyset, (unsigned long long)n->keyset_since,
-            n->epoch, (unsigned long long)n->epoch_since);
-    ok = fflush(f) == 0 && fsync(fd) == 0;
-    ok = fclose(f) == 0 && ok;
-    return ok && rename(beside, s->path) == 0;
+    if (fd < 0)
+        return errno;
+    err = write_text(fd, &s->now);
+    close(fd);
+    if (err == 0 && rename(beside, s->path) != 0)
+        err = errno;
+    if (err != 0)
+        unlink(beside);
+    return err;
 }
 
-static bool store(struct seen *s)
+static int store(struct seen *s)
 {
     char folder[sizeof s->path];
-    int lock;
-    bool ok;
+    int lock, err;
 
     snprintf(folder, sizeof folder, "%s", s->path);
     *strrchr(folder, '/') = 0;
     lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    ok = lock >= 0 && flock(lock, LOCK_EX) == 0 && take_stored(s) && write_beside(s);
-    if (lock >= 0)
-        close(lock);
-    return ok;
+    if (lock < 0)
+        return errno;
+    err = flock(lock, LOCK_EX) == 0 ? take_stored(s) : errno;
+    if (err == 0)
+        err = write_beside(s);
+    close(lock);
+    return err;
 }
 
-bool seen_put(struct seen *s, const struct airlock_seen *fresh)
+bool seen_put(struct seen *s, const struct airlock_seen *fresh, char why[256])
 {
     struct airlock_seen before;
-    bool ok = true;
+    int err = 0;
 
     pthread_mutex_lock(&s->lock);
     before = s->now;
     take(&s->now, fresh);
-    if (s->path[0] && memcmp(&before, &s->now, sizeof before) != 0)
-        ok = store(s);
+    if (s->path[0] && (s->unsaved || memcmp(&before, &s->now, sizeof before) != 0))
+        err = store(s);
+    s->unsaved = err != 0;
     pthread_mutex_unlock(&s->lock);
-    return ok;
+    if (err != 0)
+        snprintf(why, 256,
+                 "the highest versions met cannot be stored in %.100s: %s. Until that is mended a start anew "
+                 "would not notice older ones",
+                 s->path, err > 0 ? strerror(err) : "it holds something else; repair or remove it");
+    return err == 0;
 }

@@ -15,6 +15,7 @@ struct upstream {
     struct session *idle;
     size_t idle_count;
     char *report;
+    bool unsaved_told; /* that the versions met cannot be stored */
 };
 
 struct upstream *upstream_open(const struct upstream_config *config)
@@ -69,6 +70,20 @@ static void keep_report(struct upstream *u, char *report)
     pthread_mutex_unlock(&u->lock);
 }
 
+/* A memory that cannot be stored is said once, and that it can again; the verdict holds either way (seen.h). */
+static void keep_seen(struct upstream *u, const struct airlock_seen *seen)
+{
+    char why[256];
+    bool saved = seen_put(u->config.seen, seen, why), news;
+
+    pthread_mutex_lock(&u->lock);
+    news = saved == u->unsaved_told;
+    u->unsaved_told = !saved;
+    pthread_mutex_unlock(&u->lock);
+    if (news)
+        fprintf(stderr, "airlock connect: %s\n", saved ? "the highest versions met are stored again" : why);
+}
+
 /* Attest (again) on this connection. */
 static bool attest(struct upstream *u, struct session *s, struct upstream_refusal *why)
 {
@@ -90,7 +105,7 @@ static bool attest(struct upstream *u, struct session *s, struct upstream_refusa
         attest_outcome_release(&out);
         return false;
     }
-    (void)seen_put(u->config.seen, &out.verdict.seen);
+    keep_seen(u, &out.verdict.seen);
     airlock_claims_free(s->claims);
     s->claims = out.claims;
     s->attested_at = (uint64_t)time(NULL);
@@ -224,7 +239,7 @@ bool upstream_seal(struct upstream *u, struct session *s, bool anew, struct upst
     if (attest_connection(s->client, &ask, &out) && take_seal(s, &out)) {
         airlock_claims_identity(out.claims, proven);
         s->sealed.is_set = memcmp(proven, engine, sizeof engine) == 0;
-        (void)seen_put(u->config.seen, &out.verdict.seen);
+        keep_seen(u, &out.verdict.seen);
     }
     why->refused = out.answered;
     why->result = out.verdict.result;

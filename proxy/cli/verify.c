@@ -137,8 +137,8 @@ static int judge(const struct attest_record *r, const struct airlock_rules *rule
     highest = seen_get(&seen);
     accepted = attest_judge(
         r, &(struct attest_ask){.rules = rules, .model = model, .seen = &highest, .collateral = collateral}, &out);
-    if (accepted && !seen_put(&seen, &out.verdict.seen))
-        cli_fail("verify: the highest versions could not be stored in %s", state);
+    if (accepted && !seen_put(&seen, &out.verdict.seen, why))
+        cli_fail("verify: %s", why);
     tell(&out, as_json);
     attest_outcome_release(&out);
     return accepted ? CLI_OK : CLI_REFUSED;

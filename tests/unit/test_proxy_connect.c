@@ -9,8 +9,12 @@
 #include "run.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 /* --- the stand-in verifier ------------------------------------------------------------------------------- */
 static struct {
@@ -493,6 +497,91 @@ START_TEST(a_caller_who_leaves_cancels)
 }
 END_TEST
 
+static size_t count_of(const char *text, const char *what)
+{
+    size_t n = 0;
+    while ((text = strstr(text, what)) != NULL) {
+        n++;
+        text += strlen(what);
+    }
+    return n;
+}
+
+/* What this process wrote to standard error since `from`. */
+static void read_errors(FILE *errors, char out[4096])
+{
+    fflush(stderr);
+    rewind(errors);
+    out[fread(out, 1, 4095, errors)] = 0;
+}
+
+/* A folder in which nothing can be written: it goes on, says so once, and stores when it can. */
+START_TEST(a_memory_that_cannot_be_stored_is_said_once)
+{
+    char path[128], said[4096];
+    FILE *errors = tmpfile();
+    int before = dup(2);
+    start_door(NULL);
+    snprintf(path, sizeof path, "%s/seen.new", fixture.folder);
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    ck_assert(dup2(fileno(errors), 2) == 2);
+    verifier.life_s = 0; /* attested for each request */
+    for (int i = 0; i < 3; i++) {
+        char *answer = post("127.0.0.1", "", HI "}", 3000);
+        ASSERT_HAS(answer, "200 OK");
+        free(answer);
+    }
+    read_errors(errors, said);
+    ck_assert_msg(count_of(said, "cannot be stored") == 1, "%s", said);
+    ASSERT_HAS(said, fixture.folder);
+    ASSERT_HAS(said, strerror(EISDIR));
+    ck_assert_int_eq(rmdir(path), 0);
+    for (int i = 0; i < 2; i++)
+        free(post("127.0.0.1", "", HI "}", 3000));
+    read_errors(errors, said);
+    dup2(before, 2);
+    ck_assert_msg(count_of(said, "cannot be stored") == 1 && count_of(said, "stored again") == 1, "%s", said);
+    snprintf(path, sizeof path, "%s/seen", fixture.folder);
+    ck_assert_int_eq(access(path, R_OK), 0);
+    close(before);
+    fclose(errors);
+    stop_door();
+}
+END_TEST
+
+/* A disk that takes nothing more, and one that is mended. */
+START_TEST(a_full_disk_leaves_the_memory_in_place)
+{
+    struct rlimit none = {0, RLIM_INFINITY}, all = {RLIM_INFINITY, RLIM_INFINITY};
+    struct seen s;
+    char why[256] = "", path[128];
+
+    strcpy(fixture.folder, "/tmp/airlock-test-XXXXXX");
+    ck_assert(mkdtemp(fixture.folder) != NULL);
+    ck_assert(seen_open(&s, fixture.folder, why));
+    ck_assert(seen_put(&s, &(struct airlock_seen){.policy = 3}, why));
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+    ck_assert(!seen_put(&s, &(struct airlock_seen){.policy = 4}, why));
+    ASSERT_HAS(why, fixture.folder);
+    ASSERT_HAS(why, strerror(EFBIG));
+    ck_assert(!seen_put(&s, &(struct airlock_seen){.policy = 4}, why)); /* nothing new, and still not stored */
+    ck_assert_uint_eq(seen_get(&s).policy, 4);
+    snprintf(path, sizeof path, "%s/seen.new", fixture.folder);
+    ck_assert_int_eq(access(path, F_OK), -1);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &all), 0);
+    struct seen anew;
+    ck_assert(seen_open(&anew, fixture.folder, why));
+    ck_assert_uint_eq(seen_get(&anew).policy, 3); /* what the next start would know */
+    ck_assert(seen_put(&s, &(struct airlock_seen){.policy = 4}, why));
+    ck_assert(seen_open(&anew, fixture.folder, why));
+    ck_assert_uint_eq(seen_get(&anew).policy, 4);
+    snprintf(path, sizeof path, "%s/seen", fixture.folder);
+    unlink(path);
+    rmdir(fixture.folder);
+}
+END_TEST
+
 START_TEST(remembers_the_highest_versions)
 {
     char why[256], path[128];
@@ -503,15 +592,15 @@ START_TEST(remembers_the_highest_versions)
     strcpy(fixture.folder, "/tmp/airlock-test-XXXXXX");
     ck_assert(mkdtemp(fixture.folder) != NULL);
     ck_assert(seen_open(&s, fixture.folder, why));
-    ck_assert(seen_put(&s, &fresh));
-    ck_assert(seen_put(&s, &low));
+    ck_assert(seen_put(&s, &fresh, why));
+    ck_assert(seen_put(&s, &low, why));
     ck_assert(seen_open(&s, fixture.folder, why));
     ck_assert_uint_eq(seen_get(&s).policy, 7);
     ck_assert_uint_eq(seen_get(&s).policy_since, 100);
     ck_assert_uint_eq(seen_get(&s).epoch, 3);
     ck_assert(seen_open(&other, fixture.folder, why)); /* another process */
-    ck_assert(seen_put(&other, &(struct airlock_seen){.policy = 9}));
-    ck_assert(seen_put(&s, &(struct airlock_seen){.policy = 8}));
+    ck_assert(seen_put(&other, &(struct airlock_seen){.policy = 9}, why));
+    ck_assert(seen_put(&s, &(struct airlock_seen){.policy = 8}, why));
     ck_assert_uint_eq(seen_get(&s).policy, 9);
     ck_assert(seen_open(&s, fixture.folder, why));
     ck_assert_uint_eq(seen_get(&s).policy, 9);
@@ -537,5 +626,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_broken_stream_never_looks_complete);
     tcase_add_test(tests, a_caller_who_leaves_cancels);
     tcase_add_test(tests, remembers_the_highest_versions);
+    tcase_add_test(tests, a_memory_that_cannot_be_stored_is_said_once);
+    tcase_add_test(tests, a_full_disk_leaves_the_memory_in_place);
 }
 RUN("proxy_connect", add_tests)
