@@ -14,7 +14,6 @@
 #include "engine/node_parts.h"
 #include "kernels/kernels.h"
 #include "policy/policy.h"
-#include "verifier/bundle.h"
 
 /* Demanded whatever the policy says. */
 #define ALWAYS ((unsigned)(SANDBOX_SECCOMP | SANDBOX_NO_DUMPS | SANDBOX_NO_NEW_PRIVS))
@@ -43,24 +42,22 @@ static bool read_file(struct node *n, const char *path, struct writer *w)
 static bool fork_attester(struct node *n)
 {
     const struct kern_ops *ops = kern_ops_find(NULL);
-    struct writer text = writer_with_max(60 << 10), bundle = writer_with_max(VERIFIER_BUNDLE_MAX);
+    struct writer text = writer_with_max(60 << 10);
     if (!ops)
         return fail(n, "AIRLOCK_CPU", "names kernels that this processor cannot run; unset it");
     struct attester_config c = {.role = VERIFIER_ENGINE,
                                 .program = "airlock-engine",
                                 .version = AIRLOCK_VERSION,
                                 .kernels = strcmp(n->config->device, "cpu") == 0 ? ops->name : n->config->device,
+                                .collateral = n->config->collateral,
                                 .producer = attester_producer(),
                                 .no_sandbox = !n->config->sandbox};
     char why[256];
     config_print(n->config, &text);
     c.config_text = writer_span(&text);
-    bool ok = !n->config->collateral[0] || read_file(n, n->config->collateral, &bundle);
-    c.collateral = writer_span(&bundle);
-    ok = ok && policy_hex_parse(span_str(n->config->owner), c.owner, sizeof c.owner) &&
-         (attester_fork(&c, &n->attester, why) == 0 || fail(n, "the attester did not start", why));
+    bool ok = policy_hex_parse(span_str(n->config->owner), c.owner, sizeof c.owner) &&
+              (attester_fork(&c, &n->attester, why) == 0 || fail(n, "the attester did not start", why));
     writer_release(&text);
-    writer_release(&bundle);
     return ok;
 }
 

@@ -3,7 +3,6 @@
 #include "tunnel/attest/attester.h"
 #include "tunnel/json.h"
 #include "tunnel/sandbox.h"
-#include "verifier/bundle.h"
 #include "verifier/signed.h"
 
 #include <errno.h>
@@ -139,11 +138,12 @@ static bool read_all(struct proxy *p)
 
 static bool fork_attester(struct proxy *p)
 {
-    struct writer text = writer_with_max(60 << 10), bundle = writer_with_max(VERIFIER_BUNDLE_MAX);
+    struct writer text = writer_with_max(60 << 10);
     struct attester_config config = {
         .role = VERIFIER_PROXY,
         .program = "airlock-proxy",
         .version = AIRLOCK_VERSION,
+        .collateral = p->config->collateral,
         .producer = attester_producer(),
         .no_sandbox = !p->config->sandbox,
     };
@@ -153,11 +153,8 @@ static bool fork_attester(struct proxy *p)
     config_print(p->config, &text);
     config.config_text = writer_span(&text);
     memcpy(config.owner, p->config->owner, sizeof config.owner);
-    ok = !p->config->collateral[0] || config_read_file(p->config->collateral, &bundle, why);
-    config.collateral = writer_span(&bundle);
-    ok = (ok && attester_fork(&config, &p->attester, why) == 0) || say(why);
+    ok = attester_fork(&config, &p->attester, why) == 0 || say(why);
     writer_release(&text);
-    writer_release(&bundle);
     return ok;
 }
 

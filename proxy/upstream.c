@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "verifier/bundle.h"
+
 enum { SEAL_LIFE_S = 600 }; /* a sealing key is challenged again this often */
 
 struct upstream {
@@ -84,6 +86,28 @@ static void keep_seen(struct upstream *u, const struct airlock_seen *seen)
         fprintf(stderr, "airlock connect: %s\n", saved ? "the highest versions met are stored again" : why);
 }
 
+/* With the caller's own collateral as its file has it now. Of a copy: another thread may take a newer one over
+ * meanwhile. */
+static bool attest_with_own(struct upstream *u, struct session *s, struct attest_ask *ask, struct attest_outcome *out)
+{
+    struct tunnel_bundle *own = u->config.collateral;
+    struct writer copy = writer_with_max(VERIFIER_BUNDLE_MAX);
+    char news[256] = "";
+    bool accepted;
+
+    if (own) {
+        pthread_mutex_lock(&u->lock);
+        if (tunnel_bundle_look(own, news) != TUNNEL_BUNDLE_SAME)
+            fprintf(stderr, "airlock connect: %s\n", news);
+        writer_bytes(&copy, writer_span(&own->bytes));
+        pthread_mutex_unlock(&u->lock);
+    }
+    ask->collateral = writer_span(&copy);
+    accepted = attest_connection(s->client, ask, out);
+    writer_release(&copy);
+    return accepted;
+}
+
 /* Attest (again) on this connection. */
 static bool attest(struct upstream *u, struct session *s, struct upstream_refusal *why)
 {
@@ -93,11 +117,10 @@ static bool attest(struct upstream *u, struct session *s, struct upstream_refusa
                              .seen = &seen,
                              .previous = s->claims,
                              .cache = s->cache,
-                             .timeout_ms = u->config.attest_ms,
-                             .collateral = u->config.collateral};
+                             .timeout_ms = u->config.attest_ms};
     struct attest_outcome out;
 
-    if (!attest_connection(s->client, &ask, &out)) {
+    if (!attest_with_own(u, s, &ask, &out)) {
         why->refused = out.answered;
         why->not_ready = out.answered && strcmp(out.verdict.result.code, "no_engine") == 0;
         why->result = out.verdict.result;
@@ -223,8 +246,7 @@ bool upstream_seal(struct upstream *u, struct session *s, bool anew, struct upst
                              .rules = u->config.rules,
                              .seen = &seen,
                              .cache = s->cache,
-                             .timeout_ms = u->config.attest_ms,
-                             .collateral = u->config.collateral};
+                             .timeout_ms = u->config.attest_ms};
     size_t count = airlock_claims_engine_count(s->claims);
     struct attest_outcome out;
 
@@ -236,7 +258,7 @@ bool upstream_seal(struct upstream *u, struct session *s, bool anew, struct upst
         why->refused = why->not_ready = true;
         return false;
     }
-    if (attest_connection(s->client, &ask, &out) && take_seal(s, &out)) {
+    if (attest_with_own(u, s, &ask, &out) && take_seal(s, &out)) {
         airlock_claims_identity(out.claims, proven);
         s->sealed.is_set = memcmp(proven, engine, sizeof engine) == 0;
         keep_seen(u, &out.verdict.seen);

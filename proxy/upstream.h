@@ -7,6 +7,7 @@
 
 #include "proxy/attest.h"
 #include "proxy/seen.h"
+#include "tunnel/bundle_file.h"
 
 enum { UPSTREAM_PROXIES_MAX = 16, UPSTREAM_IDLE_MAX = 64 };
 
@@ -17,7 +18,7 @@ struct upstream_config {
     const struct airlock_rules *rules; /* borrowed */
     const char *model;                 /* borrowed; NULL: any */
     struct seen *seen;                 /* borrowed */
-    struct span collateral;            /* borrowed: the caller's own (airlock.h); may be empty */
+    struct tunnel_bundle *collateral;  /* borrowed: the caller's own, looked at again each time; NULL: none */
     unsigned connect_ms, attest_ms;
 };
 

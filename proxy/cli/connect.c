@@ -7,7 +7,6 @@
 #include "proxy/config.h"
 #include "proxy/tls.h"
 #include "tunnel/sandbox.h"
-#include "verifier/bundle.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -39,8 +38,8 @@ struct start {
     struct airlock_rules *rules;
     struct seen seen;
     SSL_CTX *tls;
-    struct writer collateral; /* a bundle, or empty */
-    uint64_t owners;          /* names the set of owners that the rules accept */
+    struct tunnel_bundle collateral;
+    uint64_t owners; /* names the set of owners that the rules accept */
 };
 
 static bool is_loopback(const char *host)
@@ -138,6 +137,16 @@ static bool open_state(const char *folder, struct start *s)
     return false;
 }
 
+static bool read_collateral(const char *path, struct start *s)
+{
+    char why[256];
+
+    if (tunnel_bundle_open(&s->collateral, path, why))
+        return true;
+    cli_fail("connect: %s", why);
+    return false;
+}
+
 static bool read_urls(const char *const *urls, size_t count, struct start *s)
 {
     for (size_t i = 0; i < count; i++) {
@@ -163,23 +172,29 @@ static void run_until_signal(struct connect *c, const sigset_t *signals)
             _exit(1);
 }
 
-/* What it needs from here on: names, and its memory of versions. Whoever runs it stays who they are. */
+/* What it needs from here on: names, its memory of versions, its collateral. Whoever runs it stays who they are. */
 static bool lock_in(const struct start *s, char folder[sizeof s->seen.path])
 {
     int keep[] = {s->config.listen_fd};
-    struct sandbox_path serve[] = {
-        {"/etc/resolv.conf", SANDBOX_READ},     {"/etc/hosts", SANDBOX_READ},
-        {"/etc/nsswitch.conf", SANDBOX_READ},   {"/etc/host.conf", SANDBOX_READ},
-        {folder, SANDBOX_READ | SANDBOX_WRITE},
+    char bundles[TUNNEL_BUNDLE_PATH_MAX];
+    struct sandbox_path serve[6] = {
+        {"/etc/resolv.conf", SANDBOX_READ},
+        {"/etc/hosts", SANDBOX_READ},
+        {"/etc/nsswitch.conf", SANDBOX_READ},
+        {"/etc/host.conf", SANDBOX_READ},
     };
-    struct sandbox_config config = {.profile = SANDBOX_CONNECT,
-                                    .keep = keep,
-                                    .keep_count = 1,
-                                    .serve = serve,
-                                    .serve_count = folder[0] ? 5 : 4,
-                                    .keep_uid = true};
+    size_t count = 4;
+    struct sandbox_config config = {
+        .profile = SANDBOX_CONNECT, .keep = keep, .keep_count = 1, .serve = serve, .keep_uid = true};
     struct sandbox_problem why;
 
+    if (folder[0])
+        serve[count++] = (struct sandbox_path){folder, SANDBOX_READ | SANDBOX_WRITE};
+    if (s->collateral.path[0]) {
+        tunnel_bundle_folder(&s->collateral, bundles);
+        serve[count++] = (struct sandbox_path){bundles, SANDBOX_READ};
+    }
+    config.serve_count = count;
     if (sandbox_enter(&config, &why) == 0 && sandbox_seal(&config, &why) == 0)
         return true;
     cli_fail("connect: %s", why.text);
@@ -228,8 +243,7 @@ int cli_connect(int argc, char **argv)
         [SEALED] = {.name = "sealed", .is_flag = true},
     };
     const char *urls[UPSTREAM_PROXIES_MAX];
-    struct start s = {.collateral = writer_with_max(VERIFIER_BUNDLE_MAX),
-                      .config = {.listen_fd = -1,
+    struct start s = {.config = {.listen_fd = -1,
                                  .workers = WORKERS,
                                  .waiting_max = WAITING_MAX,
                                  .request_ms = 1800000,
@@ -245,19 +259,19 @@ int cli_connect(int argc, char **argv)
         return cli_usage(usage);
     if (read_urls(urls, count, &s) && read_rules(o[ACCEPTANCE].value[0], &s) && open_state(o[STATE].value[0], &s) &&
         (!o[KEY].count || read_key(o[KEY].value[0], &s)) &&
-        (!o[COLLATERAL].count || cli_read_bundle(o[COLLATERAL].value[0], &s.collateral)) &&
+        (!o[COLLATERAL].count || read_collateral(o[COLLATERAL].value[0], &s)) &&
         open_listener(o[LISTEN].count ? o[LISTEN].value[0] : "127.0.0.1:8461", &s)) {
         s.config.sealed = o[SEALED].count > 0;
         s.config.upstream.rules = s.rules;
         s.config.upstream.seen = &s.seen;
-        s.config.upstream.collateral = writer_span(&s.collateral);
+        s.config.upstream.collateral = &s.collateral;
         s.config.upstream.model = o[MODEL].value[0];
         s.config.upstream.tls = s.tls = tls_client_open(o[CA].value[0], why);
         rc = s.tls ? run(&s) : cli_fail("connect: %s", why);
     }
     SSL_CTX_free(s.tls);
     airlock_rules_free(s.rules);
-    writer_release(&s.collateral);
+    tunnel_bundle_release(&s.collateral);
     secret_wipe(&s.config, sizeof s.config);
     return rc;
 }

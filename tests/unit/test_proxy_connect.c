@@ -7,6 +7,7 @@
 
 #include "proxy_fixture.h"
 #include "run.h"
+#include "verifier/bundle.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,6 +22,8 @@ static struct {
     atomic_uint checks;
     atomic_bool refuse_check, refuse_judge;
     atomic_uint life_s;
+    char collateral[4096]; /* of the last check */
+    size_t collateral_len;
 } verifier;
 struct airlock_claims {
     int unused;
@@ -60,6 +63,9 @@ struct airlock_claims *airlock_check(const struct airlock_input *in, struct airl
               !in->session.early_data && !in->session.post_handshake_auth);
     ck_assert_uint_gt(in->spki.len, 80);
     ck_assert(span_is(span_of(in->envelope.data, in->envelope.len), "envelope"));
+    verifier.collateral_len = in->collateral.len < 4096 ? in->collateral.len : 4096;
+    if (in->collateral.len > 0)
+        memcpy(verifier.collateral, in->collateral.data, verifier.collateral_len);
     if (!verifier.refuse_check)
         return calloc(1, sizeof(struct airlock_claims));
     refuse_with(why, 6, "report_data_mismatch");
@@ -127,6 +133,7 @@ char *airlock_report(const struct airlock_claims *claims, const struct airlock_v
 /* --- the fixture -------------------------------------------------------------------------------------------- */
 static struct connect *door;
 static struct seen seen;
+static struct tunnel_bundle own; /* the caller's collateral */
 static uint16_t door_port;
 
 static void open_door(const char *key)
@@ -137,7 +144,12 @@ static void open_door(const char *key)
         .waiting_max = 8,
         .request_ms = 5000,
         .limits = hx_limits_default(),
-        .upstream = {.tls = fixture.client, .proxy_count = 1, .seen = &seen, .connect_ms = 2000, .attest_ms = 2000},
+        .upstream = {.tls = fixture.client,
+                     .proxy_count = 1,
+                     .seen = &seen,
+                     .collateral = &own,
+                     .connect_ms = 2000,
+                     .attest_ms = 2000},
     };
     if (key) {
         strcpy(config.key, key);
@@ -497,6 +509,60 @@ START_TEST(a_caller_who_leaves_cancels)
 }
 END_TEST
 
+static void place_bundle(const char *path, const char *list, bool torn)
+{
+    static struct verifier_collateral mine = {.crl_count = 1};
+    struct writer part = writer_with_max(1000), file = writer_with_max(2000);
+    char beside[160];
+    FILE *f;
+
+    mine.crls[0] = span_str(list);
+    verifier_collateral_encode(&part, &mine);
+    verifier_bundle_encode(&file, &(struct verifier_bundle){.until = 1, .collateral = writer_span(&part)});
+    snprintf(beside, sizeof beside, "%s.new", path);
+    f = fopen(beside, "w");
+    ck_assert(f && fwrite(file.data, 1, file.len - torn, f) == file.len - torn && fclose(f) == 0);
+    ck_assert_int_eq(rename(beside, path), 0);
+    writer_release(&part);
+    writer_release(&file);
+}
+
+static bool checked_with(const char *list)
+{
+    free(post("127.0.0.1", "", HI "}", 3000));
+    return memmem(verifier.collateral, verifier.collateral_len, list, strlen(list)) != NULL;
+}
+
+/* The caller's collateral is that of the file now, or the last that was good. */
+START_TEST(own_collateral_is_read_again)
+{
+    char folder[] = "/tmp/airlock-test-XXXXXX", path[64], why[256];
+
+    ck_assert(mkdtemp(folder) != NULL);
+    snprintf(path, sizeof path, "%s/bundle", folder);
+    ck_assert(!tunnel_bundle_open(&own, path, why));
+    ASSERT_HAS(why, "No such file");
+    place_bundle(path, "list one", true);
+    ck_assert(!tunnel_bundle_open(&own, path, why));
+    ASSERT_HAS(why, "not a collateral bundle");
+    place_bundle(path, "list one", false);
+    ck_assert_msg(tunnel_bundle_open(&own, path, why), "%s", why);
+    start_door(NULL);
+    verifier.life_s = 0; /* attested for each request */
+    ck_assert(checked_with("list one"));
+    place_bundle(path, "list two", false);
+    ck_assert(checked_with("list two"));
+    place_bundle(path, "list three", true);
+    ck_assert(checked_with("list two"));
+    place_bundle(path, "list three", false);
+    ck_assert(checked_with("list three"));
+    stop_door();
+    tunnel_bundle_release(&own);
+    unlink(path);
+    rmdir(folder);
+}
+END_TEST
+
 static size_t count_of(const char *text, const char *what)
 {
     size_t n = 0;
@@ -627,6 +693,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, a_caller_who_leaves_cancels);
     tcase_add_test(tests, remembers_the_highest_versions);
     tcase_add_test(tests, a_memory_that_cannot_be_stored_is_said_once);
+    tcase_add_test(tests, own_collateral_is_read_again);
     tcase_add_test(tests, a_full_disk_leaves_the_memory_in_place);
 }
 RUN("proxy_connect", add_tests)

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,8 +59,8 @@ static void teardown(void)
     writer_release(&policy_part);
 }
 
-/* A bundle of the operator's, given to the attesters that start; empty: none. */
-static struct span bundle;
+/* A bundle of the operator's, given to the attesters that start; NULL: none. */
+static const char *bundle;
 
 static struct attester start_with(enum verifier_role role, uint32_t seal_life_s, uint32_t replay_max)
 {
@@ -385,39 +386,114 @@ START_TEST(it_locks_itself_in)
 }
 END_TEST
 
-/* The operator's pieces go along with what the producer has, and the evidence holds as before. */
-START_TEST(an_operators_bundle_goes_along)
+/* As `airlock collateral` leaves one: whole, beside, then renamed. */
+static void place(const char *path, const void *bytes, size_t len)
+{
+    char beside[128];
+    FILE *f;
+
+    snprintf(beside, sizeof beside, "%s.new", path);
+    f = fopen(beside, "w");
+    ck_assert(f && fwrite(bytes, 1, len, f) == len && fclose(f) == 0);
+    ck_assert_int_eq(rename(beside, path), 0);
+}
+
+static void place_bundle(const char *path, const char *list)
 {
     static struct verifier_collateral mine = {.crl_count = 1, .rim_count = 1};
-    struct verifier_bundle b = {.until = 1};
-    struct writer part = writer_with_max(1000), file = writer_with_max(2000), envelope = {0};
-    struct writer c = challenge_of(VERIFIER_PROXY, VERIFIER_ENGINE, 1);
-    struct verifier_collateral sent;
-    struct view v;
+    struct writer part = writer_with_max(1000), file = writer_with_max(2000);
 
-    mine.crls[0] = span_str("list of another vendor");
+    mine.crls[0] = span_str(list);
     mine.rims[0] = span_str("<file/>");
     mine.tcb_info = span_str("{}");
     verifier_collateral_encode(&part, &mine);
-    b.collateral = writer_span(&part);
-    verifier_bundle_encode(&file, &b);
-    for (int with = 0; with < 2; with++) {
-        bundle = with ? writer_span(&file) : span_of(NULL, 0);
-        struct attester a = start(VERIFIER_ENGINE);
-        ck_assert_int_eq(attester_update_policy(a.owner_fd, writer_span(&policy_part), 3), ATTESTER_OK);
-        attest(a.peer_fd, writer_span(&c), "key", &v, &envelope);
-        ck_assert(v.binds);
-        ck_assert_int_eq(verifier_collateral_parse(&sent, v.env.collateral.bytes), VERIFIER_OK);
-        ck_assert_uint_eq(sent.crl_count, with ? 2 : 1);
-        ck_assert_uint_eq(sent.rim_count, with ? 1 : 0);
-        ck_assert(span_is(sent.tcb_info, with ? "{}" : ""));
-        attester_end(&a);
-    }
-    ck_assert(span_is(sent.crls[0], "list of another vendor") && span_is(sent.rims[0], "<file/>"));
-    bundle = span_of(NULL, 0);
+    verifier_bundle_encode(&file, &(struct verifier_bundle){.until = 1, .collateral = writer_span(&part)});
+    place(path, file.data, file.len);
     writer_release(&part);
     writer_release(&file);
+}
+
+/* What the node sends along now. */
+static void sent_by(const struct attester *a, struct verifier_collateral *sent, struct writer *envelope)
+{
+    static uint8_t nonce;
+    struct writer c = challenge_of(VERIFIER_PROXY, VERIFIER_ENGINE, ++nonce);
+    struct view v;
+
+    attest(a->peer_fd, writer_span(&c), "key", &v, envelope);
+    ck_assert(v.binds);
+    ck_assert_int_eq(verifier_collateral_parse(sent, v.env.collateral.bytes), VERIFIER_OK);
     writer_release(&c);
+}
+
+static size_t lines_with(FILE *f, const char *what)
+{
+    char line[512];
+    size_t n = 0;
+
+    rewind(f);
+    while (fgets(line, sizeof line, f))
+        n += strstr(line, what) != NULL;
+    return n;
+}
+
+/* The operator's pieces go along with what the producer has, and the evidence holds as before. The file is read again
+ * when it is another, by a process that has locked itself in; one that is bad is said once and changes nothing. */
+START_TEST(an_operators_bundle_goes_along)
+{
+    char folder[] = "/tmp/attester-test-XXXXXX", path[64];
+    struct writer envelope = {0};
+    struct verifier_collateral sent;
+    FILE *errors = tmpfile();
+    int before = dup(2);
+
+    ck_assert(mkdtemp(folder) != NULL && chmod(folder, 0755) == 0 && errors != NULL);
+    snprintf(path, sizeof path, "%s/bundle", folder);
+    place_bundle(path, "list one");
+    ck_assert(dup2(fileno(errors), 2) == 2);
+    struct attester with, without = start(VERIFIER_ENGINE);
+    bundle = path;
+    with = start(VERIFIER_ENGINE);
+    bundle = NULL;
+    dup2(before, 2);
+    ck_assert_int_eq(attester_update_policy(with.owner_fd, writer_span(&policy_part), 3), ATTESTER_OK);
+    ck_assert_int_eq(attester_update_policy(without.owner_fd, writer_span(&policy_part), 3), ATTESTER_OK);
+    sent_by(&without, &sent, &envelope);
+    ck_assert(sent.crl_count == 1 && sent.rim_count == 0 && sent.tcb_info.len == 0);
+
+    sent_by(&with, &sent, &envelope);
+    ck_assert(sent.crl_count == 2 && span_is(sent.crls[0], "list one"));
+    ck_assert(sent.rim_count == 1 && span_is(sent.rims[0], "<file/>") && span_is(sent.tcb_info, "{}"));
+    ck_assert_uint_eq(lines_with(errors, "collateral"), 0);
+
+    place_bundle(path, "list two, longer");
+    sent_by(&with, &sent, &envelope);
+    ck_assert(sent.crl_count == 2 && span_is(sent.crls[0], "list two, longer"));
+    ck_assert_uint_eq(lines_with(errors, "was read again"), 1);
+
+    place(path, "no bundle", 9);
+    for (int i = 0; i < 2; i++) {
+        sent_by(&with, &sent, &envelope);
+        ck_assert(sent.crl_count == 2 && span_is(sent.crls[0], "list two, longer"));
+    }
+    ck_assert_uint_eq(lines_with(errors, "what was read before stays in use"), 1);
+    ck_assert_uint_eq(lines_with(errors, path), 2);
+    ck_assert_int_eq(unlink(path), 0);
+    for (int i = 0; i < 2; i++) {
+        sent_by(&with, &sent, &envelope);
+        ck_assert(span_is(sent.crls[0], "list two, longer"));
+    }
+    ck_assert_uint_eq(lines_with(errors, "No such file"), 1);
+    place_bundle(path, "list three");
+    sent_by(&with, &sent, &envelope);
+    ck_assert(span_is(sent.crls[0], "list three"));
+
+    attester_end(&with);
+    attester_end(&without);
+    unlink(path);
+    rmdir(folder);
+    fclose(errors);
+    close(before);
     writer_release(&envelope);
 }
 END_TEST
@@ -437,10 +513,10 @@ START_TEST(a_start_that_fails_says_why)
     ck_assert_int_eq(attester_fork(&config, &a, why), -1);
     ck_assert_ptr_nonnull(strstr(why, "measure"));
     config.device.paths = paths;
-    config.collateral = span_str("no bundle");
+    config.collateral = paths[0]; /* a file, and no bundle */
     ck_assert_int_eq(attester_fork(&config, &a, why), -1);
     ck_assert_ptr_nonnull(strstr(why, "collateral"));
-    config.collateral = span_of(NULL, 0);
+    config.collateral = NULL;
     config.version = "a\nb";
     ck_assert_int_eq(attester_fork(&config, &a, why), -1);
 }

@@ -56,7 +56,8 @@ struct attester_config {
     const char *program, *version;            /* texts of the statement, 1 to 64 bytes */
     struct span config_text;                  /* the effective configuration as printed, <= 64 KiB; no secret in it */
     uint8_t owner[VERIFIER_DIGEST_LEN];       /* digest of the body of the owner's first key set */
-    struct span collateral;                   /* a file of `airlock collateral` whose pieces go along; empty: none */
+    const char *collateral;                   /* a file of `airlock collateral` whose pieces go along; NULL or empty:
+                                                 none. Looked at again with each quote; its folder may be read for it */
     const char *kernels;                      /* engine: code path, e.g. "cpu-avx2"; NULL for a proxy */
     const struct attester_producer *producer; /* attester_producer(): the one linked in */
     struct attester_producer_config device;   /* its .role is taken from above */

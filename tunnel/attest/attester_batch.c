@@ -1,7 +1,9 @@
 /* Many sessions for one slow quote (PROTOCOL.md § Objects: leaf, tree, quote, envelope). */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tunnel/attest/attester_core.h"
+#include "verifier/bundle.h"
 #include "verifier/leaf.h"
 #include "verifier/tree.h"
 
@@ -124,17 +126,20 @@ struct evidence {
     struct attester_part chain, collateral;
 };
 
-/* The operator's pieces join what the producer has: its own lists first. */
-static bool add_own(struct writer *part, const struct attester_core *c)
+/* The operator's pieces, of the file as it is now, join what the producer has: its own lists first. */
+static bool add_own(struct writer *part, struct attester_core *c)
 {
     struct verifier_collateral all = {0};
     struct writer joined = writer_with_max(VERIFIER_PART_MAX);
+    char news[256];
 
-    if (c->bundle.len == 0)
+    if (!c->own.path[0])
         return true;
+    if (tunnel_bundle_look(&c->own, news) != TUNNEL_BUNDLE_SAME)
+        fprintf(stderr, "airlock-attest: %s\n", news);
     if (part->len > 0 && verifier_collateral_parse(&all, writer_span(part)) != VERIFIER_OK)
         return false;
-    verifier_collateral_add(&all, &c->own);
+    verifier_collateral_add(&all, &c->own.pieces);
     verifier_collateral_encode(&joined, &all);
     writer_release(part);
     *part = joined;

@@ -4,8 +4,8 @@
 
 #include "tunnel/attest/attester.h"
 #include "tunnel/attest/attester_wire.h"
+#include "tunnel/bundle_file.h"
 #include "verifier/base/secret.h"
-#include "verifier/bundle.h"
 #include "verifier/challenge.h"
 #include "verifier/envelope.h"
 #include "verifier/state.h"
@@ -79,8 +79,8 @@ struct attester_core {
     struct attester_keys keys;
     struct attester_watch watch;
     uint8_t owner[VERIFIER_DIGEST_LEN];
-    struct writer statement, config, bundle; /* bundle: what `own` points into */
-    struct verifier_collateral own;          /* of the node's operator: goes along with the producer's */
+    struct writer statement, config;
+    struct tunnel_bundle own; /* of the node's operator: goes along with the producer's */
     uint8_t h_statement[VERIFIER_DIGEST_LEN];
     struct verifier_state state; /* seal and at are filled in when it is encoded */
     char load_options[1024];

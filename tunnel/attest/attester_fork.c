@@ -30,7 +30,8 @@ static bool lock_in(const struct attester_core *c, const struct attester_config 
                     char why[256])
 {
     int keep[KEEP_MAX] = {owner, peer};
-    struct sandbox_path paths[PATHS_MAX];
+    struct sandbox_path paths[PATHS_MAX + 1];
+    char folder[TUNNEL_BUNDLE_PATH_MAX];
     struct sandbox_config box = {.profile = SANDBOX_ATTESTER,
                                  .required = config->sandbox,
                                  .keep = keep,
@@ -42,7 +43,12 @@ static bool lock_in(const struct attester_core *c, const struct attester_config 
     struct sandbox_problem problem = {0};
 
     box.keep_count = 2 + attester_watch_fds(&c->watch, keep + 2);
-    box.load_count = box.serve_count = c->producer->paths(c->device, paths, PATHS_MAX);
+    box.serve_count = c->producer->paths(c->device, paths, PATHS_MAX);
+    if (c->own.path[0]) {
+        tunnel_bundle_folder(&c->own, folder);
+        paths[box.serve_count++] = (struct sandbox_path){folder, SANDBOX_READ};
+    }
+    box.load_count = box.serve_count;
     if (config->no_sandbox || (sandbox_enter(&box, &problem) == 0 && sandbox_seal(&box, &problem) == 0))
         return true;
     snprintf(why, 256, "%s", problem.text);
@@ -75,6 +81,9 @@ static _Noreturn void child(const struct attester_config *config, pid_t owner_pi
         attester_watch_open(&core.watch, owner_pid, config->role == VERIFIER_ENGINE);
         good = lock_in(&core, config, owner, peer, why);
     }
+    if (good && core.own.path[0] && access(core.own.path, R_OK) != 0)
+        fprintf(stderr, "airlock-attest: %s cannot be read by uid %u (%s), so a change of it will not be noticed\n",
+                core.own.path, (unsigned)getuid(), strerror(errno));
     if (good) {
         hello(&core, owner);
         attester_serve(&core, owner, peer);

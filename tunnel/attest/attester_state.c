@@ -36,19 +36,6 @@ static bool make_statement(struct attester_core *c, const struct attester_config
     return writer_ok(&c->statement) && verifier_statement_parse(&again, writer_span(&c->statement)) == VERIFIER_OK;
 }
 
-/* The operator's bundle. Its pieces are signed by their vendors: the verifier judges them, here only their form. */
-static bool take_bundle(struct attester_core *c, struct span file)
-{
-    struct verifier_bundle bundle;
-
-    c->bundle = writer_with_max(VERIFIER_BUNDLE_MAX);
-    if (file.len == 0)
-        return true;
-    writer_bytes(&c->bundle, file);
-    return writer_ok(&c->bundle) && verifier_bundle_parse(&bundle, writer_span(&c->bundle)) == VERIFIER_OK &&
-           verifier_collateral_parse(&c->own, bundle.collateral) == VERIFIER_OK;
-}
-
 bool attester_core_init(struct attester_core *c, const struct attester_config *config, char why[256])
 {
     bool engine = config->role == VERIFIER_ENGINE;
@@ -73,10 +60,8 @@ bool attester_core_init(struct attester_core *c, const struct attester_config *c
         snprintf(why, 256, "program, version, kernels or configuration are too long or not plain text");
         return false;
     }
-    if (!take_bundle(c, config->collateral)) {
-        snprintf(why, 256, "the collateral file cannot be read: fetch or pack it again (airlock collateral)");
+    if (!tunnel_bundle_open(&c->own, config->collateral, why))
         return false;
-    }
     device.role = config->role;
     c->device = c->producer->open(&device, why);
     if (!c->device)
@@ -92,7 +77,7 @@ void attester_core_release(struct attester_core *c)
         c->producer->close(c->device);
     writer_release(&c->statement);
     writer_release(&c->config);
-    writer_release(&c->bundle);
+    tunnel_bundle_release(&c->own);
     writer_release(&c->policy.bytes);
     writer_release(&c->revocations);
     writer_release(&c->fleet);
