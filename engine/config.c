@@ -69,7 +69,7 @@ static const struct entry entries[] = {
      "{\"temperature\": 0.6, \"top_p\": 0.95, \"top_k\": 20, \"min_p\": 0, \"repetition_penalty\": 1, "
      "\"max_new_tokens\": 512}: go before those; null takes one away"},
     {"tool-call-parser", "tool_call_parser", TEXT_AT(tool_parser), "NAME",
-     "hermes, llama3_json, mistral, openai, pythonic or none (default: as the chat template shows)"},
+     ENGINE_TOOLCALL_NAMES " (default: as the chat template shows)"},
     {"enable-auto-tool-choice", "enable_auto_tool_choice", BOOL, AT(auto_tools), 0, 0, 0, NULL,
      "let the model decide whether it calls a tool (yes)"},
     {"reasoning-parser", "reasoning_parser", TEXT_AT(reasoning_parser), "NAME",
@@ -480,7 +480,8 @@ static bool check_together(const struct config *c, char why[512])
     else if (strcmp(c->runner, "generate") != 0 && strcmp(c->runner, "pooling") != 0)
         snprintf(why, 512, "runner: '%s' is neither generate nor pooling", c->runner);
     else if (c->tool_parser[0] && !engine_toolcall_format_named(c->tool_parser, &format))
-        snprintf(why, 512, "tool-call-parser: there is none called '%s'", c->tool_parser);
+        snprintf(why, 512, "tool-call-parser: there is none called '%.40s', only " ENGINE_TOOLCALL_NAMES,
+                 c->tool_parser);
     else if (c->reasoning_parser[0] && !engine_toolcall_thoughts_named(c->reasoning_parser, &style))
         snprintf(why, 512, "reasoning-parser: there is none called '%s'", c->reasoning_parser);
     else if (c->memory_share[0] && !(parse_share(c->memory_share) > 0))

@@ -189,7 +189,8 @@ static bool choose_style(struct engine *e, struct engine_problem *why)
 {
     const struct engine_options *o = &e->options;
     if (o->tool_parser && !engine_toolcall_format_named(o->tool_parser, &e->style.tools))
-        engine_problem_set(why, ENGINE_E_UNSUPPORTED, "there is no tool-call parser \"%.40s\"", o->tool_parser);
+        engine_problem_set(why, ENGINE_E_UNSUPPORTED,
+                           "there is no tool-call parser \"%.40s\", only " ENGINE_TOOLCALL_NAMES, o->tool_parser);
     else if (o->reasoning_parser && !engine_toolcall_thoughts_named(o->reasoning_parser, &e->style))
         engine_problem_set(why, ENGINE_E_UNSUPPORTED, "there is no reasoning parser \"%.40s\"", o->reasoning_parser);
     else

@@ -473,10 +473,11 @@ static bool one_is_strict(const json_t *tools, struct span only)
     return false;
 }
 
-struct engine_grammar *engine_grammar_compile_tools(const json_t *tools, struct span only, bool tagged, bool many,
+struct engine_grammar *engine_grammar_compile_tools(const json_t *tools, struct span only,
+                                                    enum engine_grammar_calls form, bool many,
                                                     const struct engine_grammar_vocab *v, struct engine_problem *why)
 {
-    struct grammar_tools how = {.list = tools, .only = only, .tagged = tagged, .many = many};
+    struct grammar_tools how = {.list = tools, .only = only, .form = form, .many = many};
     struct engine_problem first = {0};
     for (;;) {
         struct grammar_text t = {.arena.max = GRAMMAR_MEMORY_MAX, .why = how.loose ? why : &first};

@@ -36,16 +36,35 @@ void engine_grammar_vocab_close(struct engine_grammar_vocab *v); /* NULL is fine
 MUST_CHECK struct engine_grammar *engine_grammar_compile(enum engine_grammar_kind kind, struct span text,
                                                          const struct engine_grammar_vocab *v,
                                                          struct engine_problem *why);
-/* An answer that calls one of `tools` (OpenAI's list), or the one called `only` (empty: any), or with `many` several:
- * as JSON objects of name and arguments; `tagged`: each inside <tool_call> .. </tool_call>, else one object with name
- * and parameters and nothing else. Arguments follow the tool's schema, or are any object where it uses what is not
- * supported; refused when a tool that may be called is `strict`. */
-MUST_CHECK struct engine_grammar *engine_grammar_compile_tools(const json_t *tools, struct span only, bool tagged,
-                                                               bool many, const struct engine_grammar_vocab *v,
+enum engine_grammar_calls {
+    ENGINE_GRAMMAR_CALL_JSON,   /* one object with name and parameters and nothing else */
+    ENGINE_GRAMMAR_CALL_TAGGED, /* objects with name and arguments, each inside <tool_call> .. </tool_call> */
+    ENGINE_GRAMMAR_CALL_XML     /* Qwen3-Coder's, each inside <tool_call> too; values of strings are plain text */
+};
+/* An answer that calls one of `tools` (OpenAI's list), or the one called `only` (empty: any), or with `many` several
+ * where the form has room for them. Arguments follow the tool's schema, or are any where it uses what is not supported;
+ * refused when a tool that may be called is `strict`. */
+MUST_CHECK struct engine_grammar *engine_grammar_compile_tools(const json_t *tools, struct span only,
+                                                               enum engine_grammar_calls form, bool many,
+                                                               const struct engine_grammar_vocab *v,
                                                                struct engine_problem *why);
 void engine_grammar_close(struct engine_grammar *g); /* NULL is fine */
 /* Memory of the automaton: what a grammar takes while its request waits. */
 size_t engine_grammar_bytes(const struct engine_grammar *g);
+
+enum {
+    ENGINE_TYPE_NULL = 1,
+    ENGINE_TYPE_BOOLEAN = 2,
+    ENGINE_TYPE_WHOLE = 4,
+    ENGINE_TYPE_NUMBER = 8,
+    ENGINE_TYPE_OBJECT = 16,
+    ENGINE_TYPE_ARRAY = 32,
+    ENGINE_TYPE_STRING = 64
+};
+/* The types that a schema's values may have: what its type, enum, const, anyOf, oneOf, allOf and $ref (inside `root`)
+ * name, together. Types that JSON schema does not know are taken for what they resemble (int32, list, ..), else for
+ * strings. 0: it names none, or is NULL. */
+unsigned engine_grammar_types(const json_t *root, const json_t *schema);
 
 /* Where an answer stands; a plain number, valid as long as its grammar. Negative: the answer does not fit, or the
  * grammar's states passed their limit; it stays so. */

@@ -86,9 +86,12 @@ void grammar_from_json(struct grammar_text *g);
 struct grammar_tools {
     const json_t *list;
     struct span only;
-    bool tagged, many, loose; /* loose: arguments are any object */
+    enum engine_grammar_calls form;
+    bool many, loose; /* loose: arguments are any */
 };
 void grammar_from_tools(struct grammar_text *g, const struct grammar_tools *tools);
+/* A value of `schema`, whose references lead into `root`; `number` tells several roots of one grammar apart. */
+struct expr *grammar_value(struct grammar_text *g, const json_t *root, const json_t *schema, unsigned number);
 /* An expression for `text`; `in_json`: for the value of a JSON string. */
 struct expr *regex_parse(struct grammar_text *g, struct span text, bool in_json);
 /* JSON's own rules by name: value, object, array, string, char, number, integer, boolean, null, ws. */

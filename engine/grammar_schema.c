@@ -774,44 +774,8 @@ void grammar_from_choices(struct grammar_text *g, struct span text_of_choices)
     json_decref(choices);
 }
 
-/* {"name": "f", "arguments": {..}} */
-static struct expr *tool_call(struct grammar_text *g, const struct grammar_tools *tools, const json_t *tool,
-                              unsigned number)
+struct expr *grammar_value(struct grammar_text *g, const json_t *root, const json_t *schema, unsigned number)
 {
-    const json_t *function = json_object_get(tool, "function"), *name = json_object_get(function, "name");
-    const json_t *parameters = json_object_get(function, "parameters");
-    struct schema s = {.g = g, .root = parameters, .number = number};
-    bool any = tools->loose || !json_is_object(parameters) || json_object_size(parameters) == 0;
-    struct expr *call = add(&s, add(&s, seq(&s), text(&s, "{\"name\": ")), literal(&s, name));
-    call = add(&s, call, text(&s, tools->tagged ? ", \"arguments\": " : ", \"parameters\": "));
-    call = add(&s, call, any ? json_rule(&s, "object") : value_of(&s, parameters));
-    return add(&s, call, text(&s, "}"));
-}
-
-void grammar_from_tools(struct grammar_text *g, const struct grammar_tools *tools)
-{
-    struct expr *calls = expr_new(g, X_ALT), *one;
-    int32_t root = rule_new(g, span_of(NULL, 0));
-    const json_t *tool;
-    size_t i;
-    grammar_json_rules(g);
-    json_array_foreach(tools->list, i, tool)
-    {
-        const json_t *name = json_object_get(json_object_get(tool, "function"), "name");
-        struct span named = span_of(json_string_value(name), json_string_length(name));
-        if (named.len > 0 && (tools->only.len == 0 || span_equal(named, tools->only)))
-            calls = expr_add(g, calls, tool_call(g, tools, tool, (unsigned)i));
-    }
-    if (calls && calls->count == 0)
-        grammar_fail(g, ENGINE_E_SYNTAX, "tools: none has the name that must be called");
-    struct schema s = {.g = g};
-    one = calls;
-    if (tools->tagged) {
-        one = add(&s, add(&s, add(&s, seq(&s), text(&s, "<tool_call>\n")), calls), text(&s, "\n</tool_call>"));
-        one = shared(&s, one);
-        struct expr *more = expr_repeat(g, expr_pair(g, X_SEQ, text(&s, "\n"), one), 0, tools->many ? 15 : 0);
-        one = expr_pair(g, X_SEQ, one, more);
-    }
-    if (root == 0 && one)
-        g->rules[root].body = one;
+    struct schema s = {.g = g, .root = root, .number = number};
+    return value_of(&s, schema);
 }

@@ -148,6 +148,52 @@ static void refuse_template(struct engine *e, struct job *j, enum engine_err err
         job_fail(e, j, 400, NULL, "messages", "this model's chat template refused the conversation: %s", why->text);
 }
 
+/* A message with calls and no text: DeepSeek's templates look for a content that is none, not for an empty one. */
+static void drop_empty_contents(json_t *messages)
+{
+    json_t *message;
+    size_t i;
+    json_array_foreach(messages, i, message)
+    {
+        const json_t *content = json_object_get(message, "content");
+        if (json_array_size(json_object_get(message, "tool_calls")) > 0 && json_is_string(content) &&
+            json_string_length(content) == 0)
+            json_object_set_new(message, "content", json_null());
+    }
+}
+
+/* Arguments of earlier calls as JSON text. False: there are none. */
+static bool write_arguments(json_t *messages)
+{
+    json_t *message, *call;
+    size_t i, k;
+    bool some = false;
+    json_array_foreach(messages, i, message) json_array_foreach(json_object_get(message, "tool_calls"), k, call)
+    {
+        json_t *function = json_object_get(call, "function"), *arguments = json_object_get(function, "arguments");
+        char *text = json_is_object(arguments) ? json_dumps(arguments, 0) : NULL;
+        some = some || text;
+        if (text)
+            json_object_set_new(function, "arguments", json_string(text));
+        free(text);
+    }
+    return some;
+}
+
+/* Templates get arguments as objects; those that join them to a text, which fails, get their text. */
+static enum engine_err render_messages(const struct engine *e, const struct engine_template_input *in, json_t *messages,
+                                       struct writer *text, struct engine_problem *why)
+{
+    if (e->style.tools == ENGINE_TOOLCALL_DEEPSEEK)
+        drop_empty_contents(messages);
+    enum engine_err err = engine_template_render(e->template, in, text, why);
+    if (err != ENGINE_E_VALUE || !write_arguments(messages))
+        return err;
+    writer_reset(text);
+    *why = (struct engine_problem){0};
+    return engine_template_render(e->template, in, text, why);
+}
+
 static bool render(struct engine *e, struct job *j, struct writer *text)
 {
     const struct tunnel_request *q = j->request;
@@ -164,7 +210,7 @@ static bool render(struct engine *e, struct job *j, struct writer *text)
     engine_problem_set(&why, ENGINE_E_FORMAT, "messages is not a list of objects");
     if (json_is_array(messages)) {
         why = (struct engine_problem){0};
-        err = engine_template_render(e->template, &in, text, &why);
+        err = render_messages(e, &in, messages, text, &why);
     }
     if (err == ENGINE_OK && q->continue_final_message)
         cut_after_last(text, messages);
@@ -187,7 +233,8 @@ static void set_style(const struct engine *e, struct job *j, struct span prompt)
         j->tools = parse_json(q->tools);
     if (!j->tools && j->style.tools != ENGINE_TOOLCALL_HARMONY) /* whose messages need reading anyway */
         j->style.tools = ENGINE_TOOLCALL_NONE;
-    if (q->tool_choice >= TUNNEL_TOOLS_REQUIRED && j->style.tools != ENGINE_TOOLCALL_HERMES)
+    if (q->tool_choice >= TUNNEL_TOOLS_REQUIRED && j->style.tools != ENGINE_TOOLCALL_HERMES &&
+        j->style.tools != ENGINE_TOOLCALL_XML)
         j->style = (struct engine_toolcall_style){ENGINE_TOOLCALL_LLAMA3, e->style.thinks};
 }
 
@@ -416,9 +463,12 @@ static bool make_grammar(struct engine *e, struct job *j)
     if (!e->grammar_vocab && !(e->grammar_vocab = engine_grammar_vocab_open(e->tokenizer)))
         engine_problem_set(&why, ENGINE_E_MEMORY, "too little memory");
     else if (forced)
-        j->grammar = engine_grammar_compile_tools(
-            j->tools, q->tool_choice == TUNNEL_TOOLS_NAMED ? q->tool_name : span_str(""),
-            j->style.tools == ENGINE_TOOLCALL_HERMES, q->parallel_tool_calls, e->grammar_vocab, &why);
+        j->grammar =
+            engine_grammar_compile_tools(j->tools, q->tool_choice == TUNNEL_TOOLS_NAMED ? q->tool_name : span_str(""),
+                                         j->style.tools == ENGINE_TOOLCALL_HERMES ? ENGINE_GRAMMAR_CALL_TAGGED
+                                         : j->style.tools == ENGINE_TOOLCALL_XML  ? ENGINE_GRAMMAR_CALL_XML
+                                                                                  : ENGINE_GRAMMAR_CALL_JSON,
+                                         q->parallel_tool_calls, e->grammar_vocab, &why);
     else
         j->grammar = engine_grammar_compile(kinds[q->format], q->format_text, e->grammar_vocab, &why);
     if (j->grammar)

@@ -4,14 +4,15 @@
 
 #include <stdlib.h>
 
+#include "engine/toolcall_marks.h"
 #include "engine/toolcall_python.h"
+#include "engine/toolcall_xml.h"
 
-#define THINK "<think>"
-#define THINK_END "</think>"
-#define CALL "<tool_call>"
-#define CALL_END "</tool_call>"
-#define CALLS "[TOOL_CALLS]"
-#define PYTHON "<|python_tag|>"
+#define THINK TOOLCALL_THINK
+#define THINK_END TOOLCALL_THINK_END
+#define CALL TOOLCALL_CALL
+#define CALLS TOOLCALL_CALLS
+#define PYTHON TOOLCALL_PYTHON_TAG
 #define HEADER_MAX 512u /* bytes of a Harmony message header */
 
 enum think_state {
@@ -23,7 +24,7 @@ enum think_state {
 };
 enum call_state {
     CALL_OUTSIDE,
-    CALL_BEGIN,  /* Llama, Python: nothing but white space yet */
+    CALL_BEGIN,  /* Llama, Python, Granite: nothing but white space yet */
     CALL_INSIDE, /* collecting */
 };
 
@@ -36,8 +37,11 @@ struct engine_toolcall {
     enum call_state call;
     struct writer thinking; /* text that may become <think> or </think> */
     struct writer held;     /* text that may become a marker, or a tool call so far */
-    struct writer blank;    /* white space that goes if a tool call follows */
+    struct writer blank;    /* white space, and DeepSeek's beginning of a list, that go if a tool call follows */
     uint32_t tools;
+    const char *marker;      /* what the collected call began with */
+    bool listed;             /* DeepSeek: calls came whose list has not ended */
+    struct toolcall_xml xml; /* Qwen3-Coder: the collected call so far */
     /* Harmony */
     bool in_header;
     enum tunnel_channel_name channel;
@@ -73,48 +77,6 @@ static bool ends_with(struct span s, const char *text)
     return s.len >= len && memcmp(s.data + s.len - len, text, len) == 0;
 }
 
-/* --- style -------------------------------------------------------------------------------------- */
-
-struct engine_toolcall_style engine_toolcall_style_of(struct span t)
-{
-    struct engine_toolcall_style style = {ENGINE_TOOLCALL_NONE, contains(t, THINK)};
-    if (contains(t, "<|channel|>"))
-        return (struct engine_toolcall_style){ENGINE_TOOLCALL_HARMONY, false};
-    if (contains(t, CALLS))
-        style.tools = ENGINE_TOOLCALL_MISTRAL;
-    else if (contains(t, CALL))
-        style.tools = ENGINE_TOOLCALL_HERMES;
-    else if (contains(t, "<|start_header_id|>") && contains(t, "\"parameters\": "))
-        style.tools = ENGINE_TOOLCALL_LLAMA3;
-    return style;
-}
-
-bool engine_toolcall_format_named(const char *name, enum engine_toolcall_format *out)
-{
-    static const struct {
-        const char *name;
-        enum engine_toolcall_format format;
-    } names[] = {
-        {"none", ENGINE_TOOLCALL_NONE},          {"hermes", ENGINE_TOOLCALL_HERMES},
-        {"llama3_json", ENGINE_TOOLCALL_LLAMA3}, {"mistral", ENGINE_TOOLCALL_MISTRAL},
-        {"openai", ENGINE_TOOLCALL_HARMONY},     {"pythonic", ENGINE_TOOLCALL_PYTHON},
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i].name) == 0) {
-            *out = names[i].format;
-            return true;
-        }
-    return false;
-}
-
-bool engine_toolcall_thoughts_named(const char *name, struct engine_toolcall_style *style)
-{
-    if (strcmp(name, "openai_gptoss") == 0)
-        style->tools = ENGINE_TOOLCALL_HARMONY; /* one format for both */
-    style->thinks = strcmp(name, "qwen3") == 0 || strcmp(name, "deepseek_r1") == 0;
-    return style->thinks || strcmp(name, "openai_gptoss") == 0 || strcmp(name, "none") == 0;
-}
-
 /* --- parts -------------------------------------------------------------------------------------- */
 
 static void give(struct engine_toolcall *o, enum tunnel_channel_name channel, struct span text)
@@ -123,7 +85,17 @@ static void give(struct engine_toolcall *o, enum tunnel_channel_name channel, st
         o->part(o->ctx, channel, o->tools > 0 ? o->tools - 1 : 0, text);
 }
 
-/* Content, whose trailing white space waits: it goes when a tool call follows. */
+/* Text that goes when a tool call follows, and is content otherwise. */
+static void hold_back(struct engine_toolcall *o, struct span text)
+{
+    writer_bytes(&o->blank, text);
+    if (!writer_ok(&o->blank) || o->blank.len > 4096) { /* nobody waits for that much white space */
+        give(o, TUNNEL_CONTENT, writer_span(&o->blank));
+        writer_reset(&o->blank);
+    }
+}
+
+/* Content, whose trailing white space waits. */
 static void give_content(struct engine_toolcall *o, struct span text)
 {
     size_t end = text.len;
@@ -136,11 +108,7 @@ static void give_content(struct engine_toolcall *o, struct span text)
         writer_reset(&o->blank);
         give(o, TUNNEL_CONTENT, span_of(text.data, end));
     }
-    writer_bytes(&o->blank, span_of(text.data + end, text.len - end));
-    if (!writer_ok(&o->blank) || o->blank.len > 4096) { /* nobody waits for that much white space */
-        give(o, TUNNEL_CONTENT, writer_span(&o->blank));
-        writer_reset(&o->blank);
-    }
+    hold_back(o, span_of(text.data + end, text.len - end));
 }
 
 /* Forget the first `n` bytes of a stage. */
@@ -170,17 +138,23 @@ static size_t find(struct span s, const char *marker)
 
 /* --- tool calls in JSON ------------------------------------------------------------------------- */
 
-static bool is_known(const struct engine_toolcall *o, struct span name)
+/* The function of that name in the request's list; NULL: there is none. */
+static const json_t *known_function(const struct engine_toolcall *o, struct span name)
 {
     const json_t *tool;
     size_t i;
     json_array_foreach(o->known, i, tool)
     {
-        const json_t *known = json_object_get(json_object_get(tool, "function"), "name");
+        const json_t *function = json_object_get(tool, "function"), *known = json_object_get(function, "name");
         if (json_is_string(known) && span_equal(name, span_of(json_string_value(known), json_string_length(known))))
-            return true;
+            return function;
     }
-    return !o->known && name.len > 0;
+    return NULL;
+}
+
+static bool is_known(const struct engine_toolcall *o, struct span name)
+{
+    return o->known ? known_function(o, name) != NULL : name.len > 0;
 }
 
 /* Is this a call: an object with a name and arguments? Arguments may be written as a string. */
@@ -316,20 +290,42 @@ static bool give_json_sequence(struct engine_toolcall *o, struct span text)
     return count > 0;
 }
 
-/* name[ARGS]{..}: Mistral's newer form. */
-static bool give_named_arguments(struct engine_toolcall *o, struct span text)
+/* A call whose name and arguments, a JSON object, stand beside each other. */
+static bool give_pair(struct engine_toolcall *o, struct span name, struct span arguments)
 {
-    size_t at = find(text, "[ARGS]");
-    struct span name = span_of(text.data, at), arguments;
-    if (at == text.len || !is_known(o, trimmed(name)) || o->tools >= ENGINE_TOOLCALLS_MAX)
+    if (!is_known(o, name) || o->tools >= ENGINE_TOOLCALLS_MAX)
         return false;
-    arguments = span_of(text.data + at + 6, text.len - at - 6);
     json_t *parsed = json_loadb((const char *)arguments.data, arguments.len, JSON_REJECT_DUPLICATES, NULL);
     bool good = json_is_object(parsed);
     json_decref(parsed);
     if (good)
-        give_call(o, trimmed(name), trimmed(arguments));
+        give_call(o, name, arguments);
     return good;
+}
+
+/* name[ARGS]{..}: Mistral's newer form. */
+static bool give_named_arguments(struct engine_toolcall *o, struct span text)
+{
+    size_t at = find(text, TOOLCALL_ARGS), after = at + strlen(TOOLCALL_ARGS);
+    return at < text.len &&
+           give_pair(o, trimmed(span_of(text.data, at)), trimmed(span_of(text.data + after, text.len - after)));
+}
+
+/* type SEP name, arguments in a block of code (V3, R1), or name SEP arguments (V3.1). */
+static bool give_deepseek(struct engine_toolcall *o, struct span text)
+{
+    size_t at = find(text, TOOLCALL_SEP), after = at + strlen(TOOLCALL_SEP);
+    if (at == text.len)
+        return false;
+    struct span head = trimmed(span_of(text.data, at)), rest = trimmed(span_of(text.data + after, text.len - after));
+    if (starts_with(rest, "{"))
+        return give_pair(o, head, rest);
+    size_t line = find(rest, "\n");
+    struct span name = trimmed(span_of(rest.data, line)), block = trimmed(span_of(rest.data + line, rest.len - line));
+    size_t open = strlen("```json"), close = strlen("```");
+    if (!starts_with(block, "```json") || block.len < open + close || !ends_with(block, "```"))
+        return false;
+    return give_pair(o, name, trimmed(span_of(block.data + open, block.len - open - close)));
 }
 
 static bool give_python(struct engine_toolcall *o, struct span text)
@@ -343,38 +339,91 @@ static bool give_python(struct engine_toolcall *o, struct span text)
 /* --- the second stage --------------------------------------------------------------------------- */
 
 /* What was collected as a call is none: it is content after all, marker and all. */
-static void give_up(struct engine_toolcall *o, const char *marker)
+static void give_up(struct engine_toolcall *o)
 {
-    give_content(o, span_str(marker));
+    give_content(o, span_str(o->marker));
     give_content(o, writer_span(&o->held));
     writer_reset(&o->held);
     o->call = CALL_OUTSIDE;
+    o->listed = false;
+}
+
+/* Where the first of the `markers` is, and which; s.len: nowhere, and then *safe bytes are the beginning of none. */
+static size_t first_of(struct span s, const char *const *markers, const char **which, size_t *safe)
+{
+    size_t first = s.len, maybe = 0;
+    for (; *markers; markers++) {
+        size_t at = find(s, *markers), part = partial(s, *markers);
+        if (at < first)
+            *which = *markers;
+        first = at < first ? at : first;
+        maybe = part > maybe ? part : maybe;
+    }
+    *safe = first < s.len ? first : s.len - maybe;
+    return first;
+}
+
+/* Content up to the next marker, which goes to `o->marker`. False: there is none so far. */
+static bool step_outside(struct engine_toolcall *o, const char *const *markers)
+{
+    struct span s = writer_span(&o->held);
+    size_t safe, at = first_of(s, markers, &o->marker, &safe);
+    give_content(o, span_of(s.data, safe));
+    drop(&o->held, at < s.len ? at + strlen(o->marker) : safe);
+    return at < s.len;
 }
 
 static void step_hermes(struct engine_toolcall *o)
 {
+    static const char *const markers[] = {CALL, NULL};
+    const char *end = TOOLCALL_CALL_END;
     for (;;) {
-        struct span s = writer_span(&o->held);
-        const char *marker = o->call == CALL_INSIDE ? CALL_END : CALL;
-        size_t at = find(s, marker);
-        if (o->call == CALL_INSIDE) {
-            if (at == s.len)
-                return;
-            size_t whole = at + strlen(CALL_END);
-            if (!give_json(o, trimmed(span_of(s.data, at)))) {
-                give_content(o, span_str(CALL));
-                give_content(o, span_of(s.data, whole));
-            }
-            drop(&o->held, whole);
-            o->call = CALL_OUTSIDE;
-            continue;
-        }
-        size_t safe = at < s.len ? at : s.len - partial(s, marker);
-        give_content(o, span_of(s.data, safe));
-        drop(&o->held, at < s.len ? at + strlen(CALL) : safe);
-        if (at == s.len)
+        if (o->call == CALL_OUTSIDE && !step_outside(o, markers))
             return;
         o->call = CALL_INSIDE;
+        struct span s = writer_span(&o->held);
+        size_t at = find(s, end), whole = at + strlen(end);
+        if (at == s.len)
+            return;
+        if (!give_json(o, trimmed(span_of(s.data, at)))) {
+            give_content(o, span_str(CALL));
+            give_content(o, span_of(s.data, whole));
+        }
+        drop(&o->held, whole);
+        o->call = CALL_OUTSIDE;
+    }
+}
+
+static void step_deepseek(struct engine_toolcall *o)
+{
+    static const char *const markers[] = {TOOLCALL_LIST, TOOLCALL_ITEM, TOOLCALL_LIST_END, NULL};
+    const char *end = TOOLCALL_ITEM_END;
+    for (;;) {
+        if (o->call == CALL_OUTSIDE) {
+            if (!step_outside(o, markers))
+                return;
+            if (strcmp(o->marker, TOOLCALL_LIST) == 0) {
+                hold_back(o, span_str(TOOLCALL_LIST));
+                continue;
+            }
+            if (strcmp(o->marker, TOOLCALL_LIST_END) == 0) {
+                give_content(o, span_str(o->listed ? "" : TOOLCALL_LIST_END));
+                o->listed = false;
+                continue;
+            }
+            o->call = CALL_INSIDE;
+        }
+        struct span s = writer_span(&o->held);
+        size_t at = find(s, end), whole = at + strlen(end);
+        if (at == s.len)
+            return;
+        o->listed = give_deepseek(o, span_of(s.data, at));
+        if (!o->listed) {
+            give_content(o, span_str(TOOLCALL_ITEM));
+            give_content(o, span_of(s.data, whole));
+        }
+        drop(&o->held, whole);
+        o->call = CALL_OUTSIDE;
     }
 }
 
@@ -386,21 +435,103 @@ static bool mistral_ends(struct engine_toolcall *o, struct span text)
 
 static void step_mistral(struct engine_toolcall *o)
 {
+    static const char *const markers[] = {CALLS, NULL};
     for (;;) {
-        struct span s = writer_span(&o->held);
-        size_t at = find(s, CALLS), safe = at < s.len ? at : s.len - partial(s, CALLS);
-        if (o->call == CALL_INSIDE && at == s.len)
-            return;
-        if (o->call == CALL_INSIDE && !mistral_ends(o, span_of(s.data, at))) {
-            give_content(o, span_str(CALLS));
-            give_content(o, span_of(s.data, at));
-        } else if (o->call == CALL_OUTSIDE) {
-            give_content(o, span_of(s.data, safe));
-        }
-        drop(&o->held, at < s.len ? at + strlen(CALLS) : safe);
-        if (at == s.len)
+        if (o->call == CALL_OUTSIDE && !step_outside(o, markers))
             return;
         o->call = CALL_INSIDE;
+        struct span s = writer_span(&o->held);
+        size_t at = find(s, CALLS);
+        if (at == s.len)
+            return;
+        if (!mistral_ends(o, span_of(s.data, at))) {
+            give_content(o, span_str(CALLS));
+            give_content(o, span_of(s.data, at));
+        }
+        drop(&o->held, at + strlen(CALLS));
+    }
+}
+
+/* Granite, Phi-4-mini: a marker and a list of calls, which lasts to the end unless no list begins. */
+static void step_list(struct engine_toolcall *o)
+{
+    static const char *const granite[] = {TOOLCALL_GRANITE, CALL, NULL}, *const phi4[] = {TOOLCALL_FUNCTOOLS, NULL};
+    for (;;) {
+        if (o->call == CALL_OUTSIDE) {
+            if (!step_outside(o, o->style.tools == ENGINE_TOOLCALL_GRANITE ? granite : phi4))
+                return;
+            o->call = CALL_INSIDE;
+        }
+        struct span rest = trimmed(writer_span(&o->held));
+        if (rest.len == 0 || (o->call == CALL_INSIDE && rest.data[0] == '['))
+            return;
+        if (o->call == CALL_BEGIN) { /* Granite's marker may be missing */
+            o->call = rest.data[0] == '[' ? CALL_INSIDE : CALL_OUTSIDE;
+            o->marker = "";
+            continue;
+        }
+        give_content(o, span_str(o->marker));
+        o->call = CALL_OUTSIDE;
+    }
+}
+
+/* A list of calls, and whatever stands behind it. */
+static bool list_ends(struct engine_toolcall *o)
+{
+    struct span s = writer_span(&o->held), rest = trimmed(s);
+    json_error_t error;
+    json_t *list =
+        json_loadb((const char *)rest.data, rest.len, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &error);
+    size_t end = json_is_array(list) && error.position > 0 ? (size_t)error.position : 0;
+    json_decref(list);
+    if (end == 0 || end > rest.len || !give_json(o, span_of(rest.data, end)))
+        return false;
+    drop(&o->held, (size_t)(rest.data - s.data) + end);
+    o->call = CALL_OUTSIDE;
+    step_list(o);
+    return true;
+}
+
+static bool give_xml(struct engine_toolcall *o, struct span text)
+{
+    struct writer json = writer_with_max(8 * ENGINE_TOOLCALL_MAX); /* \u0000 for a byte */
+    bool good = toolcall_xml_arguments(&o->xml, text, &json);
+    if (good)
+        give_call(o, span_of(text.data + o->xml.name.at, o->xml.name.len), writer_span(&json));
+    writer_release(&json);
+    return good;
+}
+
+/* The first tag may be missing, so a call begins with either; it stays part of what is collected. */
+static bool xml_begins(struct engine_toolcall *o)
+{
+    static const char *const markers[] = {CALL, TOOLCALL_FUNCTION, NULL};
+    struct span s = writer_span(&o->held);
+    size_t safe, at = first_of(s, markers, &o->marker, &safe);
+    give_content(o, span_of(s.data, safe));
+    drop(&o->held, safe);
+    o->marker = "";
+    o->xml = (struct toolcall_xml){0};
+    return at < s.len;
+}
+
+static void step_xml(struct engine_toolcall *o, bool last)
+{
+    while (o->call == CALL_INSIDE || xml_begins(o)) {
+        struct span s = writer_span(&o->held);
+        enum toolcall_xml_got got = toolcall_xml_read(&o->xml, s, last);
+        o->call = CALL_INSIDE;
+        if (got == TOOLCALL_XML_MORE)
+            return;
+        struct span name = span_of(s.data + o->xml.name.at, o->xml.name.len);
+        if (got == TOOLCALL_XML_NAMED && o->tools < ENGINE_TOOLCALLS_MAX && is_known(o, name)) {
+            o->xml.schema = json_object_get(known_function(o, name), "parameters");
+            continue;
+        }
+        if (got != TOOLCALL_XML_WHOLE || !give_xml(o, span_of(s.data, o->xml.at)))
+            give_content(o, span_of(s.data, o->xml.at));
+        drop(&o->held, o->xml.at);
+        o->call = CALL_OUTSIDE;
     }
 }
 
@@ -423,6 +554,30 @@ static void step_llama3(struct engine_toolcall *o)
     }
 }
 
+static void step(struct engine_toolcall *o)
+{
+    switch (o->style.tools) {
+    case ENGINE_TOOLCALL_HERMES:
+        step_hermes(o);
+        break;
+    case ENGINE_TOOLCALL_MISTRAL:
+        step_mistral(o);
+        break;
+    case ENGINE_TOOLCALL_XML:
+        step_xml(o, false);
+        break;
+    case ENGINE_TOOLCALL_DEEPSEEK:
+        step_deepseek(o);
+        break;
+    case ENGINE_TOOLCALL_GRANITE:
+    case ENGINE_TOOLCALL_PHI4:
+        step_list(o);
+        break;
+    default:
+        step_llama3(o);
+    }
+}
+
 static void answer(struct engine_toolcall *o, struct span text)
 {
     if (o->style.tools == ENGINE_TOOLCALL_NONE) {
@@ -431,45 +586,48 @@ static void answer(struct engine_toolcall *o, struct span text)
     }
     if (o->held.len + text.len > ENGINE_TOOLCALL_MAX) {
         if (o->call == CALL_INSIDE)
-            give_up(o, o->style.tools == ENGINE_TOOLCALL_HERMES    ? CALL
-                       : o->style.tools == ENGINE_TOOLCALL_MISTRAL ? CALLS
-                                                                   : "");
+            give_up(o);
         give_content(o, writer_span(&o->held));
         writer_reset(&o->held);
         give_content(o, text);
         return;
     }
     writer_bytes(&o->held, text);
+    step(o);
+}
+
+/* What was collected is all there is. True: it was a call. */
+static bool call_ends(struct engine_toolcall *o)
+{
+    struct span s = writer_span(&o->held);
     switch (o->style.tools) {
-    case ENGINE_TOOLCALL_HERMES:
-        step_hermes(o);
-        break;
     case ENGINE_TOOLCALL_MISTRAL:
-        step_mistral(o);
-        break;
+        return mistral_ends(o, s);
+    case ENGINE_TOOLCALL_LLAMA3:
+        return give_json_sequence(o, s);
+    case ENGINE_TOOLCALL_PYTHON:
+        return give_python(o, s);
+    case ENGINE_TOOLCALL_DEEPSEEK:
+        return give_deepseek(o, s);
     default:
-        step_llama3(o);
+        return give_json(o, trimmed(s));
     }
 }
 
 static void answer_ends(struct engine_toolcall *o)
 {
-    struct span s = writer_span(&o->held);
-    if (o->call == CALL_INSIDE) {
-        bool good = o->style.tools == ENGINE_TOOLCALL_MISTRAL  ? mistral_ends(o, s)
-                    : o->style.tools == ENGINE_TOOLCALL_LLAMA3 ? give_json_sequence(o, s)
-                    : o->style.tools == ENGINE_TOOLCALL_PYTHON ? give_python(o, s)
-                                                               : give_json(o, trimmed(s));
-        if (good)
-            writer_reset(&o->held);
-        else
-            give_up(o, o->style.tools == ENGINE_TOOLCALL_HERMES    ? CALL
-                       : o->style.tools == ENGINE_TOOLCALL_MISTRAL ? CALLS
-                                                                   : "");
-    }
+    bool list = o->style.tools == ENGINE_TOOLCALL_GRANITE || o->style.tools == ENGINE_TOOLCALL_PHI4;
+    if (o->style.tools == ENGINE_TOOLCALL_XML)
+        step_xml(o, true);
+    while (list && o->call == CALL_INSIDE && list_ends(o))
+        continue;
+    if (o->call == CALL_INSIDE && !list && call_ends(o))
+        writer_reset(&o->held);
+    else if (o->call == CALL_INSIDE)
+        give_up(o);
     give_content(o, writer_span(&o->held));
     writer_reset(&o->held);
-    if (o->tools == 0)
+    if (o->tools == 0 || trimmed(writer_span(&o->blank)).len > 0)
         give(o, TUNNEL_CONTENT, writer_span(&o->blank));
     writer_reset(&o->blank);
 }
@@ -545,8 +703,7 @@ static void harmony_plain(struct engine_toolcall *o, struct span text)
         writer_bytes(&o->held, span_of(text.data, text.len < room ? text.len : room));
 }
 
-static const char *const harmony_markers[] = {"<|message|>", "<|channel|>", "<|constrain|>", "<|start|>",
-                                              "<|end|>",     "<|return|>",  "<|call|>"};
+static const char *const harmony_markers[] = {TOOLCALL_HARMONY};
 enum { HARMONY_MARKERS = sizeof harmony_markers / sizeof *harmony_markers };
 
 static void harmony_marker(struct engine_toolcall *o, size_t which)
@@ -606,11 +763,6 @@ static void step_harmony(struct engine_toolcall *o, bool last)
 
 /* --- the whole ---------------------------------------------------------------------------------- */
 
-bool engine_toolcall_opens_thought(struct engine_toolcall_style style, struct span prompt)
-{
-    return style.thinks && ends_with(trimmed(prompt), THINK);
-}
-
 struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style, const json_t *tools, bool thinking,
                                              engine_toolcall_part *part, void *ctx)
 {
@@ -623,7 +775,9 @@ struct engine_toolcall *engine_toolcall_open(struct engine_toolcall_style style,
     o->ctx = ctx;
     o->thinking = o->held = o->blank = writer_with_max(2 * ENGINE_TOOLCALL_MAX);
     o->think = !style.thinks ? THINK_OVER : thinking ? THINK_BEGIN : THINK_MAYBE;
-    bool whole = style.tools == ENGINE_TOOLCALL_LLAMA3 || style.tools == ENGINE_TOOLCALL_PYTHON;
+    o->marker = "";
+    bool whole = style.tools == ENGINE_TOOLCALL_LLAMA3 || style.tools == ENGINE_TOOLCALL_PYTHON ||
+                 style.tools == ENGINE_TOOLCALL_GRANITE;
     o->call = whole ? CALL_BEGIN : CALL_OUTSIDE;
     o->in_header = style.tools == ENGINE_TOOLCALL_HARMONY;
     return o;
@@ -647,17 +801,6 @@ void engine_toolcall_text(struct engine_toolcall *o, struct span text)
         step_harmony(o, false);
     else
         step_think(o);
-}
-
-bool engine_toolcall_is_marker(struct engine_toolcall_style style, struct span name)
-{
-    for (size_t i = 0; style.tools == ENGINE_TOOLCALL_HARMONY && i < HARMONY_MARKERS; i++)
-        if (span_is(name, harmony_markers[i]))
-            return true;
-    return (style.thinks && (span_is(name, THINK) || span_is(name, THINK_END))) ||
-           (style.tools == ENGINE_TOOLCALL_HERMES && (span_is(name, CALL) || span_is(name, CALL_END))) ||
-           (style.tools == ENGINE_TOOLCALL_MISTRAL && (span_is(name, CALLS) || span_is(name, "[ARGS]"))) ||
-           ((style.tools == ENGINE_TOOLCALL_LLAMA3 || style.tools == ENGINE_TOOLCALL_PYTHON) && span_is(name, PYTHON));
 }
 
 uint32_t engine_toolcall_finish(struct engine_toolcall *o)

@@ -3,7 +3,8 @@
  * Text goes in as it is decoded; parts come out in order through one callback. Content and reasoning leave as soon as
  * they cannot be the beginning of a marker; a tool call leaves when it is complete and well-formed (Harmony's arguments
  * stream). What only looks like a tool call is content, byte for byte. One per choice; one thread at a time. Formats:
- * the models' chat templates (Llama 3.1, Qwen/Hermes, Mistral, DeepSeek R1) and OpenAI's Harmony response format. */
+ * the models' chat templates (Llama 3.1, Qwen/Hermes, Qwen3-Coder, Mistral, DeepSeek V3/R1, Granite 3, Phi-4-mini) and
+ * OpenAI's Harmony response format. */
 #ifndef ENGINE_TOOLCALL_H
 #define ENGINE_TOOLCALL_H
 
@@ -16,12 +17,16 @@
 #define ENGINE_TOOLCALLS_MAX 128u      /* tool calls of one choice; later ones are content */
 
 enum engine_toolcall_format {
-    ENGINE_TOOLCALL_NONE,    /* everything is content */
-    ENGINE_TOOLCALL_LLAMA3,  /* the whole answer is {"name": .., "parameters": {..}}, maybe after <|python_tag|> */
-    ENGINE_TOOLCALL_HERMES,  /* <tool_call>{"name": .., "arguments": {..}}</tool_call>, any number */
-    ENGINE_TOOLCALL_MISTRAL, /* [TOOL_CALLS][{"name": .., "arguments": {..}}, ..] or [TOOL_CALLS]name[ARGS]{..} */
-    ENGINE_TOOLCALL_HARMONY, /* <|channel|>commentary to=functions.name ..<|message|>{..}<|call|>; reasoning too */
-    ENGINE_TOOLCALL_PYTHON   /* the whole answer is [name(key=value, ..), ..] */
+    ENGINE_TOOLCALL_NONE,     /* everything is content */
+    ENGINE_TOOLCALL_LLAMA3,   /* the whole answer is {"name": .., "parameters": {..}}, maybe after <|python_tag|> */
+    ENGINE_TOOLCALL_HERMES,   /* <tool_call>{"name": .., "arguments": {..}}</tool_call>, any number */
+    ENGINE_TOOLCALL_MISTRAL,  /* [TOOL_CALLS][{"name": .., "arguments": {..}}, ..] or [TOOL_CALLS]name[ARGS]{..} */
+    ENGINE_TOOLCALL_HARMONY,  /* <|channel|>commentary to=functions.name ..<|message|>{..}<|call|>; reasoning too */
+    ENGINE_TOOLCALL_PYTHON,   /* the whole answer is [name(key=value, ..), ..] */
+    ENGINE_TOOLCALL_XML,      /* Qwen3-Coder: <tool_call><function=name><parameter=key>..</parameter>.. */
+    ENGINE_TOOLCALL_DEEPSEEK, /* V3, R1: a list of "function", name and arguments in a block of JSON; V3.1 too */
+    ENGINE_TOOLCALL_GRANITE,  /* <|tool_call|>[{"name": .., "arguments": {..}}, ..]; 3.1 writes <tool_call>, or none */
+    ENGINE_TOOLCALL_PHI4      /* functools[{"name": .., "arguments": {..}}, ..] */
 };
 
 struct engine_toolcall_style {
@@ -31,8 +36,11 @@ struct engine_toolcall_style {
 
 /* What a chat template's own text shows about its model's answers. */
 struct engine_toolcall_style engine_toolcall_style_of(struct span chat_template);
-/* The format of a flag's value, by vLLM's names (hermes, llama3_json, mistral, openai, pythonic, none); false: no such
- * name. */
+/* vLLM's names, for people: what engine_toolcall_format_named() knows. */
+#define ENGINE_TOOLCALL_NAMES                                                                                          \
+    "hermes, llama3_json, mistral, openai, pythonic, qwen3_coder (or qwen3_xml), deepseek_v3 (or deepseek_v31), "      \
+    "granite, phi4_mini_json, none"
+/* The format of a flag's value; false: no such name. */
 bool engine_toolcall_format_named(const char *name, enum engine_toolcall_format *out);
 /* The same for thoughts: qwen3 and deepseek_r1 write <think>, openai_gptoss is Harmony's, none has none. */
 bool engine_toolcall_thoughts_named(const char *name, struct engine_toolcall_style *style);

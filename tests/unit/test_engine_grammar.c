@@ -314,28 +314,31 @@ START_TEST(a_tool_must_be_called)
         json_loads("[{\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\",\"properties\":{\"n\":"
                    "{\"type\":\"integer\"}},\"required\":[\"n\"]}}},{\"function\":{\"name\":\"g\"}}]",
                    0, NULL);
-    struct engine_grammar *g = engine_grammar_compile_tools(tools, span_str(""), false, false, vocab, NULL);
+    struct engine_grammar *g =
+        engine_grammar_compile_tools(tools, span_str(""), ENGINE_GRAMMAR_CALL_JSON, false, vocab, NULL);
     ck_assert(fits(g, "{\"name\": \"f\", \"parameters\": {\"n\":1}}"));
     ck_assert(fits(g, "{\"name\": \"g\", \"parameters\": {}}"));
     ck_assert(!fits(g, "{\"name\": \"f\", \"parameters\": {}}") && !fits(g, "{\"name\": \"h\", \"parameters\": {}}"));
     engine_grammar_close(g);
-    g = engine_grammar_compile_tools(tools, span_str("g"), true, true, vocab, NULL);
+    g = engine_grammar_compile_tools(tools, span_str("g"), ENGINE_GRAMMAR_CALL_TAGGED, true, vocab, NULL);
     ck_assert(fits(g, "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>"));
     ck_assert(fits(g, "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"name\": \"g\", "
                       "\"arguments\": {\"x\":1}}\n</tool_call>"));
     ck_assert(!fits(g, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\":1}}\n</tool_call>"));
     engine_grammar_close(g);
     struct engine_problem why = {0};
-    ck_assert_ptr_null(engine_grammar_compile_tools(tools, span_str("h"), true, true, vocab, &why));
+    ck_assert_ptr_null(
+        engine_grammar_compile_tools(tools, span_str("h"), ENGINE_GRAMMAR_CALL_TAGGED, true, vocab, &why));
     ck_assert_int_eq(why.code, ENGINE_E_SYNTAX);
     json_decref(tools);
     tools =
         json_loads("[{\"function\":{\"name\":\"f\",\"strict\":true,\"parameters\":{\"type\":\"object\",\"not\":{}}}},"
                    "{\"function\":{\"name\":\"g\",\"parameters\":{\"type\":\"object\",\"not\":{}}}}]",
                    0, NULL);
-    ck_assert_ptr_null(engine_grammar_compile_tools(tools, span_str("f"), true, true, vocab, &why));
+    ck_assert_ptr_null(
+        engine_grammar_compile_tools(tools, span_str("f"), ENGINE_GRAMMAR_CALL_TAGGED, true, vocab, &why));
     ck_assert_int_eq(why.code, ENGINE_E_UNSUPPORTED); /* a strict schema is kept or refused */
-    g = engine_grammar_compile_tools(tools, span_str("g"), false, true, vocab, &why);
+    g = engine_grammar_compile_tools(tools, span_str("g"), ENGINE_GRAMMAR_CALL_JSON, true, vocab, &why);
     ck_assert(fits(g, "{\"name\": \"g\", \"parameters\": {\"x\":1}}"));
     engine_grammar_close(g);
     json_decref(tools);
