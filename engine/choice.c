@@ -160,7 +160,7 @@ void choice_prompt_logits(struct engine *e, struct choice *c, uint32_t pos, uint
             r = known[i];
         else
             sample_logprobs(&r, logits + (size_t)i * (size_t)e->info.vocab, (size_t)e->info.vocab, c->tokens[token],
-                            c->job->prompt_top);
+                            c->job->prompt_top, &e->scratch);
         bytes += fill_record(e, &ev->logprob[ev->logprob_count++], &r);
         c->prompt_told++;
         if (ev->logprob_count == TUNNEL_LOGPROBS_MAX || bytes > RECORDS_BYTES / 2) {

@@ -4,9 +4,18 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "kernels/kernels.h"
 #include "verifier/base/secret.h"
 
 #define GREEDY_BELOW 1e-5f
+
+enum {
+    ITEMS_MAX = 2048, /* most ids of top-k that are put in order; behind more, equals stay together */
+    NUCLEUS_FEW = 64, /* a larger nucleus is drawn from in the order of ids, and equals stay together */
+    DIGIT_BITS = 10,  /* of a weight, looked at at once: three digits are a float from 0 to 1 */
+    DIGITS = 1 << DIGIT_BITS,
+    LANES = 4, /* sums that neighbours are added to in turn: one addition would wait for the other */
+};
 
 /* --- randomness: Philox 4x32-10 ----------------------------------------------------------------------- */
 
@@ -72,188 +81,69 @@ void sample_history_release(struct sample_history *h)
     *h = (struct sample_history){0};
 }
 
+static size_t stretches(size_t vocab)
+{
+    return (vocab + KERN_STRETCH - 1) / KERN_STRETCH;
+}
+
 bool sample_scratch_init(struct sample_scratch *s, size_t vocab)
 {
-    s->item = calloc(vocab ? vocab : 1, sizeof *s->item);
-    s->raw = calloc(vocab ? vocab : 1, sizeof *s->raw);
-    s->weight = calloc(vocab ? vocab : 1, sizeof *s->weight);
-    s->cap = vocab;
-    if (s->item && s->raw && s->weight)
-        return true;
-    sample_scratch_release(s);
-    return false;
+    size_t blocks = stretches(vocab) + 1, wide = blocks * KERN_STRETCH;
+    size_t digits = (size_t)DIGITS * LANES, items = 2 * (size_t)ITEMS_MAX;
+    *s = (struct sample_scratch){.ops = kern_ops_find(NULL), .cap = vocab};
+    s->bytes = digits * sizeof *s->digit + items * sizeof *s->item + (3 * wide + 2 * blocks) * sizeof *s->raw;
+    s->digit = calloc(1, s->bytes);
+    if (!s->ops || !s->digit) {
+        sample_scratch_release(s);
+        return false;
+    }
+    s->item = (struct sample_logprob *)(void *)(s->digit + digits);
+    s->raw = (float *)(void *)(s->item + items);
+    s->weight = s->raw + wide;
+    s->some = s->weight + wide;
+    s->peak = s->some + wide;
+    s->sum = s->peak + blocks;
+    return true;
 }
 
 void sample_scratch_release(struct sample_scratch *s)
 {
-    if (s->item)
-        secret_wipe(s->item, s->cap * sizeof *s->item);
-    if (s->raw)
-        secret_wipe(s->raw, s->cap * sizeof *s->raw);
-    if (s->weight)
-        secret_wipe(s->weight, s->cap * sizeof *s->weight);
-    free(s->item);
-    free(s->raw);
-    free(s->weight);
+    if (s->digit)
+        secret_wipe(s->digit, s->bytes);
+    free(s->digit);
     *s = (struct sample_scratch){0};
 }
 
-/* --- many exponentials ----------------------------------------------------------------------------------- */
+/* --- all ids, a stretch at a time -------------------------------------------------------------------------- */
 
-enum {
-    LANES = 4,          /* of one vector: what every x86-64 and aarch64 has */
-    BLOCK = 1024,       /* ids whose weights are summed before one of them is looked for; a multiple of LANES */
-    HEAP_MAX = 2048,    /* most candidates that are found by a heap; for more a threshold is searched */
-    NUCLEUS_FIRST = 64, /* candidates that top-p looks at first; usually they suffice, else HEAP_MAX of them do */
-};
-
-typedef float vector __attribute__((vector_size(4 * LANES)));
-typedef int32_t vector_int __attribute__((vector_size(4 * LANES)));
-
-static inline vector load(const float *from)
+/* The most likely id, the lowest of equals; -1 when every logit is minus infinity or NaN. Leaves the peaks. */
+static int32_t most_likely(struct sample_scratch *s, const float *logits, size_t vocab)
 {
-    vector v;
-    memcpy(&v, from, sizeof v);
-    return v;
+    float most = -INFINITY;
+    size_t at = 0;
+    s->ops->peaks(s->peak, logits, (int)vocab);
+    for (size_t i = 0; i < stretches(vocab); i++)
+        if (s->peak[i] > most) {
+            most = s->peak[i];
+            at = i * KERN_STRETCH;
+        }
+    if (!(most > -INFINITY))
+        return -1;
+    while (logits[at] != most)
+        at++;
+    return (int32_t)at;
 }
 
-static inline vector spread(float x)
+/* Of the stretches' sums, in the order of ids. */
+static double total(const struct sample_scratch *s, size_t vocab)
 {
-    return x - (vector){0};
-}
-
-/* `yes` where the mask is all ones, else `no`. */
-static inline vector choose(vector_int mask, vector yes, vector no)
-{
-    return (vector)((mask & (vector_int)yes) | (~mask & (vector_int)no));
-}
-
-/* e^x for x <= 0, relative error below 2e-7; 0 below -87. 2^n times a polynomial of the rest: the coefficients are
- * those of 2^f around 0. */
-static inline vector exp_below(vector x)
-{
-    vector_int tiny = x < -87.0f;
-    vector t = choose(tiny, spread(-87.0f), x) * 1.44269504f;
-    vector shifted = t + 12582912.0f; /* 1.5 * 2^23: the low bits of the sum are round(t) */
-    vector f = t - (shifted - 12582912.0f), p = spread(1.5403530e-4f);
-    p = p * f + 1.3333558e-3f;
-    p = p * f + 9.6181291e-3f;
-    p = p * f + 5.5504109e-2f;
-    p = p * f + 0.24022651f;
-    p = p * f + 0.69314718f;
-    p = p * f + 1.0f;
-    vector_int power = ((vector_int)shifted + 127) << 23;
-    return choose(tiny, spread(0), p * (vector)power);
-}
-
-static inline vector weigh_one(vector x, float most, float inverse, float least)
-{
-    return exp_below(choose(x >= least, (x - most) * inverse, spread(-100.0f)));
-}
-
-/* weight[i] = e^((logits[i] - most) * inverse); 0 for what is below `least`, minus infinity or NaN. */
-static void weigh(float *weight, const float *logits, size_t count, float most, float inverse, float least)
-{
-    size_t i = 0, rest;
-    for (; i + LANES <= count; i += LANES) {
-        vector w = weigh_one(load(logits + i), most, inverse, least);
-        memcpy(weight + i, &w, sizeof w);
-    }
-    if ((rest = count - i) > 0) {
-        float last[LANES] = {0};
-        memcpy(last, logits + i, rest * sizeof *last);
-        vector w = weigh_one(load(last), most, inverse, least);
-        memcpy(weight + i, &w, rest * sizeof *weight);
-    }
-}
-
-/* The sum of the weights that are `least` or more. */
-static double sum_from(const float *weight, size_t count, float least)
-{
-    vector lanes = {0};
     double sum = 0;
-    size_t i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        vector w = load(weight + i);
-        lanes += choose(w >= least, w, spread(0));
-    }
-    for (; i < count; i++)
-        sum += weight[i] >= least ? (double)weight[i] : 0;
-    for (size_t k = 0; k < LANES; k++)
-        sum += (double)lanes[k];
+    for (size_t i = 0; i < stretches(vocab); i++)
+        sum += (double)s->sum[i];
     return sum;
-}
-
-static double sum_all(const float *weight, size_t count, float least)
-{
-    double sum = 0;
-    for (size_t i = 0; i < count; i += BLOCK)
-        sum += sum_from(weight + i, count - i < BLOCK ? count - i : BLOCK, least);
-    return sum;
-}
-
-static size_t count_from(const float *weight, size_t count, float least)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++)
-        n += weight[i] >= least;
-    return n;
-}
-
-/* log(sum(exp(logits))): blocks in id order. */
-static double log_sum(const float *logits, size_t vocab, float most)
-{
-    float weight[BLOCK];
-    double sum = 0;
-    for (size_t from = 0; from < vocab; from += BLOCK) {
-        size_t count = vocab - from < BLOCK ? vocab - from : BLOCK;
-        weigh(weight, logits + from, count, most, 1, -FLT_MAX);
-        sum += sum_from(weight, count, 0);
-    }
-    return (double)most + log(sum);
 }
 
 /* --- log-probabilities --------------------------------------------------------------------------------- */
-
-static inline void raise(vector *most, vector x)
-{
-    *most = choose(x > *most, x, *most); /* NaN compares false */
-}
-
-/* The greatest of `count` values; minus infinity when there is none. */
-static float greatest(const float *v, size_t count)
-{
-    vector m[4] = {spread(-INFINITY), spread(-INFINITY), spread(-INFINITY), spread(-INFINITY)};
-    float most = -INFINITY;
-    size_t i = 0;
-    for (; i + 4 * LANES <= count; i += 4 * LANES)
-        for (size_t k = 0; k < 4; k++)
-            raise(&m[k], load(v + i + k * LANES));
-    for (size_t k = 1; k < 4; k++)
-        raise(&m[0], m[k]);
-    for (size_t k = 0; k < LANES; k++)
-        most = m[0][k] > most ? m[0][k] : most;
-    for (; i < count; i++)
-        most = v[i] > most ? v[i] : most;
-    return most;
-}
-
-/* The most likely id, the lowest of equals; -1 when every logit is minus infinity or NaN. */
-static int32_t most_likely(const float *logits, size_t vocab)
-{
-    int32_t best = -1;
-    float most = -INFINITY;
-    for (size_t from = 0; from < vocab; from += BLOCK) {
-        size_t count = vocab - from < BLOCK ? vocab - from : BLOCK;
-        float here = greatest(logits + from, count);
-        if (!(here > most))
-            continue;
-        most = here;
-        for (best = (int32_t)from; logits[best] != here; best++)
-            continue;
-    }
-    return best;
-}
 
 /* Descending, the lower id first among equals. */
 static bool goes_before(float value, int32_t id, const struct sample_logprob *other)
@@ -261,11 +151,16 @@ static bool goes_before(float value, int32_t id, const struct sample_logprob *ot
     return value > other->logprob || (value == other->logprob && id < other->id);
 }
 
-static void find_top(struct sample_result *out, const float *logits, size_t vocab, size_t top)
+/* The peaks of the stretches are there. */
+static void find_top(struct sample_result *out, const struct sample_scratch *s, const float *logits, size_t vocab,
+                     size_t top)
 {
     for (size_t i = 0; i < vocab && top > 0; i++) {
         /* NaN compares false */
-        if (!(logits[i] > (out->top_count == top ? out->top[top - 1].logprob : -INFINITY)))
+        float least = out->top_count == top ? out->top[top - 1].logprob : -INFINITY;
+        if (i % KERN_STRETCH == 0 && !(s->peak[i / KERN_STRETCH] > least))
+            i += KERN_STRETCH - 1;
+        if (i >= vocab || !(logits[i] > least))
             continue;
         size_t at = out->top_count < top ? out->top_count++ : top - 1;
         for (; at > 0 && goes_before(logits[i], (int32_t)i, &out->top[at - 1]); at--)
@@ -275,21 +170,31 @@ static void find_top(struct sample_result *out, const float *logits, size_t voca
 }
 
 /* Everything but the chosen id, which is not known yet; returns log(sum(exp)). */
-static double begin_logprobs(struct sample_result *out, const float *logits, size_t vocab, int top)
+static double begin_logprobs(struct sample_result *out, struct sample_scratch *s, const float *logits, size_t vocab,
+                             int top)
 {
-    int32_t best = most_likely(logits, vocab);
-    double total = best < 0 ? 0 : log_sum(logits, vocab, logits[best]);
-    find_top(out, logits, vocab, top > SAMPLE_TOP_MAX ? SAMPLE_TOP_MAX : (size_t)top);
+    int32_t best = most_likely(s, logits, vocab);
+    double all = 0;
+    if (best >= 0) {
+        struct kern_weigh by = {logits[best], 1, -FLT_MAX};
+        s->ops->weigh(s->weight, s->sum, logits, (int)vocab, &by);
+        all = (double)logits[best] + log(total(s, vocab));
+    }
+    find_top(out, s, logits, vocab, top > SAMPLE_TOP_MAX ? SAMPLE_TOP_MAX : (size_t)top);
     for (size_t i = 0; i < out->top_count; i++)
-        out->top[i].logprob = (float)((double)out->top[i].logprob - total);
-    return total;
+        out->top[i].logprob = (float)((double)out->top[i].logprob - all);
+    return all;
 }
 
-void sample_logprobs(struct sample_result *out, const float *logits, size_t vocab, int32_t id, int top)
+void sample_logprobs(struct sample_result *out, const float *logits, size_t vocab, int32_t id, int top,
+                     struct sample_scratch *scratch)
 {
-    *out = (struct sample_result){.id = id};
-    double total = begin_logprobs(out, logits, vocab, top < 0 ? 0 : top);
-    out->logprob = id >= 0 && (size_t)id < vocab ? (float)((double)logits[id] - total) : -INFINITY;
+    *out = (struct sample_result){.id = id, .logprob = -INFINITY};
+    if (vocab > scratch->cap)
+        return;
+    double all = begin_logprobs(out, scratch, logits, vocab, top < 0 ? 0 : top);
+    if (id >= 0 && (size_t)id < vocab)
+        out->logprob = (float)((double)logits[id] - all);
 }
 
 /* --- what changes logits ------------------------------------------------------------------------------- */
@@ -323,6 +228,91 @@ static void apply_penalties(const struct sample_params *p, const struct sample_h
     }
 }
 
+/* --- thresholds ------------------------------------------------------------------------------------------ */
+
+/* Positive floats are in the order of their bits. */
+static uint32_t digit_of(float weight, int shift)
+{
+    uint32_t bits;
+    memcpy(&bits, &weight, sizeof bits);
+    return bits >> shift & (DIGITS - 1);
+}
+
+/* The value of the digit at `shift` at which `some` weights, from the heaviest down, reach `goal`: their number when
+ * `counted`, else their sum. `*above` is what those beyond the digit's range have, and then those of greater values
+ * too. The least value there is when all do not reach it: sums round. */
+static uint32_t find_digit(struct sample_scratch *s, size_t count, int shift, bool counted, double goal, double *above)
+{
+    double sum = *above;
+    uint32_t found = 0;
+    memset(s->digit, 0, (size_t)DIGITS * LANES * sizeof *s->digit);
+    for (size_t i = 0; i < count; i++)
+        s->digit[digit_of(s->some[i], shift) * LANES + i % LANES] += counted ? 1 : (double)s->some[i];
+    for (uint32_t value = DIGITS; value-- > 0 && sum < goal;) {
+        const double *lane = &s->digit[value * LANES];
+        double here = lane[0] + lane[1] + lane[2] + lane[3];
+        if (!(here > 0))
+            continue;
+        *above = sum;
+        sum += here;
+        found = value;
+    }
+    return found;
+}
+
+/* Keep those of `some` weights whose digit has that value. */
+static size_t keep_digit(float *some, size_t count, int shift, uint32_t value)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        float weight = some[i];
+        some[kept] = weight;
+        kept += digit_of(weight, shift) == value;
+    }
+    return kept;
+}
+
+static bool are_equal(const float *some, size_t count)
+{
+    size_t i = 1;
+    while (i < count && some[i] == some[0])
+        i++;
+    return i >= count;
+}
+
+/* The greatest of `some` weights (at least one) that reaches `goal` together with all that are heavier, or else the
+ * least. A radix sort that goes on only where the goal is reached. Uses them up. */
+static float threshold(struct sample_scratch *s, size_t count, bool counted, double goal)
+{
+    double above = 0;
+    for (int shift = 2 * DIGIT_BITS; shift >= 0 && !are_equal(s->some, count); shift -= DIGIT_BITS)
+        count = keep_digit(s->some, count, shift, find_digit(s, count, shift, counted, goal, &above));
+    return s->some[0];
+}
+
+/* The weight of the `k`-th heaviest id, or of the last. It is not less than the k-th of the stretches' greatest, so
+ * few have to be looked at. */
+static float threshold_count(struct sample_scratch *s, size_t vocab, size_t k, const struct kern_weigh *by)
+{
+    float low = 0;
+    size_t count = stretches(vocab);
+    if (k <= count) {
+        s->ops->weigh(s->some, s->sum, s->peak, (int)count, by);
+        low = threshold(s, count, true, (double)k);
+    }
+    count = (size_t)s->ops->gather(s->some, s->weight, (int)vocab, low > 0 ? low : FLT_MIN);
+    return threshold(s, count, true, (double)k);
+}
+
+/* The same for `share` of the mass of those that weigh `least` or more, which is `all`. What weighs less than the
+ * average of the rest of the mass over all ids has together less than that rest: half of that average is safe. */
+static float threshold_mass(struct sample_scratch *s, size_t vocab, float least, double share, double all)
+{
+    float low = (float)(0.5 * (1 - share) * all / (double)vocab);
+    size_t count = (size_t)s->ops->gather(s->some, s->weight, (int)vocab, low > least ? low : least);
+    return threshold(s, count, false, share > 0 ? share * all : DBL_MIN);
+}
+
 /* --- drawing --------------------------------------------------------------------------------------------- */
 
 static int descending(const void *a, const void *b)
@@ -331,70 +321,42 @@ static int descending(const void *a, const void *b)
     return goes_before(x->logprob, x->id, y) ? -1 : goes_before(y->logprob, y->id, x) ? 1 : 0;
 }
 
-/* The last of the order at item[0]: sift the item at `at` down. */
-static void sift(struct sample_logprob *item, size_t count, size_t at)
+/* The `most` (at most ITEMS_MAX) heaviest ids that weigh `least` or more, heaviest first (by weight, then the lower
+ * id); the stretches' sums are of those. Returns how many; 0 when `most` or more are heavier than `least`. */
+static size_t collect(struct sample_scratch *s, size_t vocab, size_t most, float least)
 {
-    struct sample_logprob moving = item[at];
-    for (size_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && descending(&item[child + 1], &item[child]) > 0)
-            child++;
-        if (descending(&item[child], &moving) <= 0)
-            break;
-        item[at] = item[child];
-    }
-    item[at] = moving;
-}
-
-/* The `most` (at most HEAP_MAX) heaviest ids, heaviest first (by weight, then the lower id); those of weight 0 never.
- * Returns how many. */
-static size_t heaviest(struct sample_logprob *item, size_t most, const float *weight, size_t vocab)
-{
-    size_t count = 0, i = 0;
-    for (; i < vocab && count < most; i++)
-        if (weight[i] > 0)
-            item[count++] = (struct sample_logprob){(int32_t)i, weight[i]};
-    for (size_t k = count / 2; k-- > 0;)
-        sift(item, count, k);
-    for (; i < vocab; i++)
-        if (weight[i] > item[0].logprob) { /* equals come later, so they go behind */
-            item[0] = (struct sample_logprob){(int32_t)i, weight[i]};
-            sift(item, count, 0);
+    struct sample_logprob *item = s->item, *equal = item + most;
+    size_t heavier = 0, equals = 0;
+    for (size_t i = 0; i < vocab; i++) {
+        float weight = s->weight[i];
+        if (i % KERN_STRETCH == 0 && !(s->sum[i / KERN_STRETCH] > 0)) {
+            i += KERN_STRETCH - 1;
+            continue;
         }
-    qsort(item, count, sizeof *item, descending);
-    return count;
+        if (weight > least)
+            item[heavier++] = (struct sample_logprob){(int32_t)i, weight};
+        else if (weight == least && equals < most)
+            equal[equals++] = (struct sample_logprob){(int32_t)i, weight};
+        if (heavier == most)
+            return 0;
+    }
+    if (equals > most - heavier)
+        equals = most - heavier;
+    memmove(item + heavier, equal, equals * sizeof *item);
+    qsort(item, heavier + equals, sizeof *item, descending);
+    return heavier + equals;
 }
 
-/* How many of the first, sorted `count` have together at least `share` of `all`; 0 when all of them have less. */
-static size_t nucleus(const struct sample_logprob *item, size_t count, double share, double all)
+/* How many of the first, sorted `count` have together at least `mass`; 0 when all of them have less. */
+static size_t nucleus(const struct sample_logprob *item, size_t count, double mass)
 {
     double sum = 0;
     for (size_t i = 0; i < count; i++) {
         sum += (double)item[i].logprob;
-        if (sum >= share * all)
+        if (sum >= mass)
             return i + 1;
     }
     return 0;
-}
-
-/* Positive floats are in the order of their bits: halve the range between 0 and 1 until the greatest threshold is
- * found that keeps at least `count` ids (count > 0), or else at least the weight `mass`. Equal weights stay together.
- */
-static float threshold(const float *weight, size_t vocab, size_t count, double mass, float low)
-{
-    uint32_t from, to = 0x3f800000; /* 1.0, the weight of the most likely: always kept */
-    memcpy(&from, &low, sizeof from);
-    while (from < to) {
-        uint32_t middle = from + (to - from + 1) / 2;
-        float least;
-        memcpy(&least, &middle, sizeof least);
-        bool enough = count ? count_from(weight, vocab, least) >= count : sum_all(weight, vocab, least) >= mass;
-        if (enough)
-            from = middle;
-        else
-            to = middle - 1;
-    }
-    memcpy(&low, &from, sizeof low);
-    return low;
 }
 
 static int32_t draw_of_items(const struct sample_logprob *item, size_t count, double uniform)
@@ -410,73 +372,72 @@ static int32_t draw_of_items(const struct sample_logprob *item, size_t count, do
     return count ? item[count - 1].id : -1;
 }
 
-/* By whole blocks first, then inside the one that holds the target. */
-static int32_t draw_of_all(const float *weight, size_t vocab, float least, double uniform)
+/* By the sums of stretches first, then inside the one that holds the target. */
+static int32_t draw_of_all(const struct sample_scratch *s, size_t vocab, float least, double uniform)
 {
-    double target = uniform * sum_all(weight, vocab, least), sum = 0;
+    double target = uniform * total(s, vocab), sum = 0;
     int32_t last = -1;
-    for (size_t from = 0; from < vocab; from += BLOCK) {
-        size_t count = vocab - from < BLOCK ? vocab - from : BLOCK;
-        double block = sum_from(weight + from, count, least);
-        if (sum + block <= target && from + count < vocab) {
-            sum += block;
+    for (size_t i = 0; i < vocab; i++) {
+        double stretch = (double)s->sum[i / KERN_STRETCH];
+        if (i % KERN_STRETCH == 0 && sum + stretch <= target && i + KERN_STRETCH < vocab) {
+            sum += stretch;
+            i += KERN_STRETCH - 1;
             continue;
         }
-        for (size_t i = from; i < from + count; i++) {
-            if (!(weight[i] >= least && weight[i] > 0))
-                continue;
-            last = (int32_t)i;
-            sum += (double)weight[i];
-            if (sum > target)
-                return last;
-        }
+        if (!(s->weight[i] >= least && s->weight[i] > 0))
+            continue;
+        last = (int32_t)i;
+        sum += (double)s->weight[i];
+        if (sum > target)
+            return last;
     }
     return last;
 }
 
 /* top-k, then top-p of what is left. */
-static int32_t draw_filtered(const struct sample_params *p, struct sample_logprob *item, const float *weight,
-                             size_t vocab, double uniform)
+static int32_t draw_filtered(const struct sample_params *p, struct sample_scratch *s, size_t vocab,
+                             const struct kern_weigh *by, double uniform)
 {
-    bool few = p->top_k > 0 && p->top_k <= HEAP_MAX;
-    float least = 0;
-    if (few) {
-        size_t count = heaviest(item, p->top_k, weight, vocab), kept = count;
-        double all = 0;
+    float least = FLT_MIN;
+    size_t count = 0, kept = 0;
+    if (p->top_k > 0) {
+        least = threshold_count(s, vocab, p->top_k, by);
+        s->ops->sums(s->sum, s->weight, (int)vocab, least);
+    }
+    double all = total(s, vocab), share = (double)p->top_p;
+    if (p->top_k > 0 && p->top_k <= ITEMS_MAX) {
+        count = collect(s, vocab, p->top_k, least);
+        all = 0;
         for (size_t i = 0; i < count; i++)
-            all += (double)item[i].logprob;
+            all += (double)s->item[i].logprob;
         if (p->top_p < 1)
-            kept = nucleus(item, count, (double)p->top_p, all);
-        return draw_of_items(item, kept ? kept : count, uniform);
+            kept = nucleus(s->item, count, share * all);
+        return draw_of_items(s->item, kept ? kept : count, uniform);
     }
-    double all = p->top_k == 0 ? sum_all(weight, vocab, 0) : 0;
-    for (size_t most = NUCLEUS_FIRST; p->top_k == 0 && most <= HEAP_MAX; most *= HEAP_MAX / NUCLEUS_FIRST) {
-        size_t kept = nucleus(item, heaviest(item, most, weight, vocab), (double)p->top_p, all);
-        if (kept > NUCLEUS_FIRST) /* drawn in the order of ids, as behind a threshold */
-            return draw_of_all(weight, vocab, item[kept - 1].logprob, uniform);
-        if (kept)
-            return draw_of_items(item, kept, uniform);
+    if (p->top_p < 1) {
+        least = threshold_mass(s, vocab, least, share, all);
+        s->ops->sums(s->sum, s->weight, (int)vocab, least);
+        count = p->top_k > 0 ? 0 : collect(s, vocab, NUCLEUS_FEW, least);
+        kept = nucleus(s->item, count, share * all);
+        if (kept || (count > 0 && count < NUCLEUS_FEW)) /* all of them, where sums round */
+            return draw_of_items(s->item, kept ? kept : count, uniform);
     }
-    if (p->top_k > 0)
-        least = threshold(weight, vocab, p->top_k, 0, 0);
-    if (p->top_p < 1)
-        least = threshold(weight, vocab, 0, (double)p->top_p * sum_all(weight, vocab, least), least);
-    return draw_of_all(weight, vocab, least, uniform);
+    return draw_of_all(s, vocab, least, uniform);
 }
 
 static int32_t draw(const struct sample_params *p, const float *logits, size_t vocab, struct sample_scratch *scratch)
 {
-    int32_t best = most_likely(logits, vocab);
+    int32_t best = most_likely(scratch, logits, vocab);
     if (best < 0 || p->temperature < GREEDY_BELOW || isinf(logits[best]))
         return best;
     float most = logits[best], least = p->min_p > 0 ? most + logf(p->min_p) * p->temperature : -FLT_MAX;
+    struct kern_weigh by = {most, 1 / p->temperature, least};
     double uniform = sample_uniform(p->seed, p->choice, p->position);
-    weigh(scratch->weight, logits, vocab, most, 1 / p->temperature, least);
-    int32_t id;
-    if (p->top_k > 0 || p->top_p < 1)
-        id = draw_filtered(p, scratch->item, scratch->weight, vocab, uniform);
-    else
-        id = draw_of_all(scratch->weight, vocab, 0, uniform);
+    scratch->ops->weigh(scratch->weight, scratch->sum, logits, (int)vocab, &by);
+    if (!(scratch->weight[best] > 0)) /* min-p above 1 */
+        return best;
+    int32_t id = p->top_k > 0 || p->top_p < 1 ? draw_filtered(p, scratch, vocab, &by, uniform)
+                                              : draw_of_all(scratch, vocab, 0, uniform);
     return id < 0 ? best : id;
 }
 
@@ -488,7 +449,7 @@ void sample_pick(struct sample_result *out, const struct sample_params *p, const
     if (vocab > scratch->cap)
         return;
     if (p->top >= 0) {
-        total = begin_logprobs(out, logits, vocab, p->top);
+        total = begin_logprobs(out, scratch, logits, vocab, p->top);
         memcpy(scratch->raw, logits, vocab * sizeof *logits);
     }
     apply_limits(p, logits, vocab);

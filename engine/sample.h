@@ -1,14 +1,17 @@
 /* sample.h - logits to a token: penalties, temperature, top-k, top-p, min-p, seeds, log-probabilities.
  *
- * Pure: the result is a function of logits, parameters, history and (seed, choice, position) alone. Randomness is a
- * counter-based generator (Philox 4x32-10, Salmon et al. 2011) keyed by the seed: nothing is carried from token to
- * token, so a preempted or batched request draws what it would have drawn alone.
+ * Pure: the result is a function of logits, parameters, history and (seed, choice, position) alone; other kernels
+ * (AIRLOCK_CPU) round weights differently. Randomness is a counter-based generator (Philox 4x32-10, Salmon et al. 2011)
+ * keyed by the seed: nothing is carried from token to token, so a preempted or batched request draws what it would have
+ * drawn alone.
  * Order (specs/engine § Sampling): raw log-probabilities, allowed ids, bias, penalties and minimum length, then greedy,
  * or temperature, min-p, top-k, top-p, draw. Ties go to the lower id. NaN logits count as minus infinity. */
 #ifndef ENGINE_SAMPLE_H
 #define ENGINE_SAMPLE_H
 
 #include "verifier/base/span.h"
+
+struct kern_ops;
 
 #define SAMPLE_TOP_MAX 20
 
@@ -57,12 +60,16 @@ struct sample_result {
     struct sample_logprob top[SAMPLE_TOP_MAX]; /* descending */
 };
 
-/* Scratch for one thread. */
+/* Scratch for one thread: one piece of memory, which begins at `digit`. */
 struct sample_scratch {
-    struct sample_logprob *item; /* owned */
-    float *raw, *weight;         /* owned */
-    size_t cap;
+    const struct kern_ops *ops;
+    double *digit;               /* owned, as is the rest */
+    struct sample_logprob *item; /* ids in order */
+    float *raw, *weight, *some;  /* of each id: logits as they came, weights; some of the weights */
+    float *peak, *sum;           /* of each stretch of ids */
+    size_t bytes, cap;
 };
+/* False when memory is short, or AIRLOCK_CPU names kernels that cannot run here. */
 MUST_CHECK bool sample_scratch_init(struct sample_scratch *s, size_t vocab);
 void sample_scratch_release(struct sample_scratch *s); /* wipes */
 
@@ -70,7 +77,8 @@ void sample_scratch_release(struct sample_scratch *s); /* wipes */
 void sample_pick(struct sample_result *out, const struct sample_params *p, const struct sample_history *history,
                  float *logits, size_t vocab, struct sample_scratch *scratch);
 /* Log-probability of `id` and of the `top` most likely ids; `logits` is only read. */
-void sample_logprobs(struct sample_result *out, const float *logits, size_t vocab, int32_t id, int top);
+void sample_logprobs(struct sample_result *out, const float *logits, size_t vocab, int32_t id, int top,
+                     struct sample_scratch *scratch);
 
 /* Draw `position` of stream (seed, choice): uniform in [0, 1), 53 bits. */
 double sample_uniform(uint64_t seed, uint32_t choice, uint32_t position);

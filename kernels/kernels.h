@@ -64,6 +64,14 @@ struct kern_part {
     float *out; /* [dim] */
 };
 
+#define KERN_STRETCH 256 /* ids whose weights are summed in f32; the sums are added up in f64 */
+
+/* Logits to weights: e^((x - most) * inverse), relative error below 3e-7; 0 where x is less than `least` or NaN and
+ * where the exponent is below -87. */
+struct kern_weigh {
+    float most, inverse, least; /* no x is greater than `most` */
+};
+
 /* One of several products that share their input: output rows of `y_stride` floats. */
 struct kern_product {
     const struct kern_matrix *w;
@@ -100,6 +108,14 @@ struct kern_ops {
     void (*merge)(struct kern_part *into, const struct kern_part *other, int dim);
     void (*add)(float *y, const float *x, int n);            /* y += x */
     void (*scale)(float *y, const float *x, float f, int n); /* y = x * f; y may be x */
+    /* Of n logits, for choosing one. peak[i] and sum[i] are of stretch i, x[KERN_STRETCH * i ..]; the last may be
+     * short. The greatest of each stretch, minus infinity where nothing is greater than that; NaN is passed over. */
+    void (*peaks)(float *peak, const float *x, int n);
+    void (*weigh)(float *weight, float *sum, const float *x, int n, const struct kern_weigh *by);
+    /* Of the weights that are `least` or more: their sums, and themselves in their order. `to` has room for n rounded
+     * up to a multiple of KERN_STRETCH; returns how many. */
+    void (*sums)(float *sum, const float *weight, int n, float least);
+    int (*gather)(float *to, const float *weight, int n, float least);
 };
 
 /* The table named by AIRLOCK_CPU, or the best; NULL when the named one does not exist or cannot run here. */

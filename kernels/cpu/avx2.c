@@ -133,4 +133,8 @@ const struct kern_ops kern_ops_avx2 = {
     .merge = vector_merge,
     .add = add,
     .scale = scale,
+    .peaks = kern_avx2_peaks,
+    .weigh = kern_avx2_weigh,
+    .sums = kern_avx2_sums,
+    .gather = kern_avx2_gather,
 };

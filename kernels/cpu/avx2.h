@@ -9,6 +9,10 @@
 
 void kern_avx2_product(const struct kern_product *p, const struct kern_acts *a, const struct kern_piece *piece);
 void kern_avx2_attend(const struct kern_attend *a);
+void kern_avx2_peaks(float *peak, const float *x, int n);
+void kern_avx2_weigh(float *weight, float *sum, const float *x, int n, const struct kern_weigh *by);
+void kern_avx2_sums(float *sum, const float *weight, int n, float least);
+int kern_avx2_gather(float *to, const float *weight, int n, float least);
 
 typedef __m256 vector;
 #define LANES 8

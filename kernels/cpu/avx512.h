@@ -21,6 +21,10 @@ void kern_avx512_attend(const struct kern_attend *a);
 void kern_avx512_merge(struct kern_part *into, const struct kern_part *other, int dim);
 void kern_avx512_add(float *y, const float *x, int n);
 void kern_avx512_scale(float *y, const float *x, float f, int n);
+void kern_avx512_peaks(float *peak, const float *x, int n);
+void kern_avx512_weigh(float *weight, float *sum, const float *x, int n, const struct kern_weigh *by);
+void kern_avx512_sums(float *sum, const float *weight, int n, float least);
+int kern_avx512_gather(float *to, const float *weight, int n, float least);
 /* The tiles of the chunk that some query sees. */
 void kern_avx512_seen(const struct kern_attend *a, int *first, int *last);
 /* Scores of query `r` to weights: softcap, hide what it does not see, subtract the greatest, exponentiate. */
@@ -34,7 +38,8 @@ void kern_avx512bf16_product(const struct kern_product *p, const struct kern_act
 #define KERN_AVX512_OPS                                                                                                \
     .integer = true, .rmsnorm = kern_avx512_rmsnorm, .quantize = kern_avx512_quantize, .gate = kern_avx512_gate,       \
     .rope = kern_avx512_rope, .kv_store = kern_avx512_kv_store, .merge = kern_avx512_merge, .add = kern_avx512_add,    \
-    .scale = kern_avx512_scale
+    .scale = kern_avx512_scale, .peaks = kern_avx512_peaks, .weigh = kern_avx512_weigh, .sums = kern_avx512_sums,      \
+    .gather = kern_avx512_gather
 
 /* The first `n` lanes, at most all 16. */
 static inline __mmask16 kern_avx512_lanes(int n)

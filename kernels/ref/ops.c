@@ -179,6 +179,41 @@ static void ref_scale(float *y, const float *x, float f, int n)
         y[i] = x[i] * f;
 }
 
+static void ref_peaks(float *peak, const float *x, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float *to = &peak[i / KERN_STRETCH];
+        *to = i % KERN_STRETCH && !(x[i] > *to) ? *to : x[i] > -INFINITY ? x[i] : -INFINITY;
+    }
+}
+
+static void ref_weigh(float *weight, float *sum, const float *x, int n, const struct kern_weigh *by)
+{
+    for (int i = 0; i < n; i++) {
+        float power = (x[i] - by->most) * by->inverse, *to = &sum[i / KERN_STRETCH];
+        weight[i] = x[i] >= by->least && power >= -87 ? expf(power) : 0;
+        *to = i % KERN_STRETCH ? *to + weight[i] : weight[i];
+    }
+}
+
+static void ref_sums(float *sum, const float *weight, int n, float least)
+{
+    for (int i = 0; i < n; i++) {
+        float *to = &sum[i / KERN_STRETCH], w = weight[i] >= least ? weight[i] : 0;
+        *to = i % KERN_STRETCH ? *to + w : w;
+    }
+}
+
+static int ref_gather(float *to, const float *weight, int n, float least)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        to[count] = weight[i];
+        count += weight[i] >= least;
+    }
+    return count;
+}
+
 const struct kern_ops kern_ops_ref = {
     .name = "ref",
     .integer = false,
@@ -192,4 +227,8 @@ const struct kern_ops kern_ops_ref = {
     .merge = ref_merge,
     .add = ref_add,
     .scale = ref_scale,
+    .peaks = ref_peaks,
+    .weigh = ref_weigh,
+    .sums = ref_sums,
+    .gather = ref_gather,
 };

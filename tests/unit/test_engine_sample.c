@@ -100,7 +100,7 @@ START_TEST(logprobs_are_of_the_raw_distribution)
         ck_assert(r.top[i].logprob <= r.top[i - 1].logprob);
     make_logits(logits);
     struct sample_result again;
-    sample_logprobs(&again, logits, VOCAB, 3, 5);
+    sample_logprobs(&again, logits, VOCAB, 3, 5, &scratch);
     ck_assert(again.logprob == r.logprob && again.top[4].id == r.top[4].id);
 }
 END_TEST

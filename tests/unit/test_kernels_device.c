@@ -695,7 +695,10 @@ START_TEST(rules_are_the_samplers)
         }
     struct picking given = {.p = {.top = 4}};
     struct sample_result want, got = pick_on_device(dlogits, dwork, VOCAB, &given, 123);
-    sample_logprobs(&want, logits, VOCAB, 123, 4);
+    struct sample_scratch scratch;
+    ck_assert(sample_scratch_init(&scratch, VOCAB));
+    sample_logprobs(&want, logits, VOCAB, 123, 4, &scratch);
+    sample_scratch_release(&scratch);
     ck_assert_int_eq(got.id, 123);
     ck_assert_float_lt(fabsf(got.logprob - want.logprob), 2e-5f);
     ck_assert_int_eq(got.top[3].id, want.top[3].id);

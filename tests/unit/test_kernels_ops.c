@@ -1,5 +1,6 @@
 /* Do the row-wise ops, attention and its merge agree with their slow twins over many shapes? Is the pool a pool? */
 #include <check.h>
+#include <float.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
@@ -76,6 +77,46 @@ static void quantize_agrees(const struct kern_ops *ops)
 START_TEST(quantization_agrees)
 {
     each_fast(quantize_agrees);
+}
+END_TEST
+
+/* Choosing a token: noise with NaN and infinities in it, and stretches of nothing else. */
+static void choosing_agrees(const struct kern_ops *ops)
+{
+    static const int lengths[] = {1, 15, 16, 17, 255, 256, 257, 511, 512, 1000, 4099};
+    static const struct kern_weigh ways[] = {{1, 1, -FLT_MAX}, {1, 40, -FLT_MAX}, {3, 0.5f, 0.25f}, {1, 1e5f, 1}};
+    enum { MOST = 4352, STRETCHES = MOST / KERN_STRETCH };
+    static float x[MOST], got[MOST], want[MOST], some[MOST], sum[2][STRETCHES];
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        int n = lengths[i], stretches = (n + KERN_STRETCH - 1) / KERN_STRETCH;
+        fill_noise(x, MOST, (uint32_t)n);
+        for (int j = 0; j < MOST; j++)
+            if (j % 7 == 3 || j / KERN_STRETCH == 2)
+                x[j] = j % 2 ? NAN : -INFINITY;
+        ops->peaks(sum[0], x, n);
+        kern_ops_ref.peaks(sum[1], x, n);
+        ck_assert(memcmp(sum[0], sum[1], (size_t)stretches * sizeof(float)) == 0);
+        for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            ops->weigh(got, sum[0], x, n, &ways[w]);
+            kern_ops_ref.weigh(want, sum[1], x, n, &ways[w]);
+            for (int j = 0; j < n; j++)
+                ck_assert(fabsf(got[j] - want[j]) <= 3e-7f * want[j]);
+            ck_assert_float_lt(off_by(sum[0], sum[1], stretches), 1e-5f);
+            for (float least = 0; least < 2; least += 0.3f) {
+                ops->sums(sum[0], want, n, least);
+                kern_ops_ref.sums(sum[1], want, n, least);
+                ck_assert_float_lt(off_by(sum[0], sum[1], stretches), 1e-5f);
+                int count = kern_ops_ref.gather(some, want, n, least);
+                ck_assert_int_eq(ops->gather(got, want, n, least), count);
+                ck_assert(memcmp(got, some, (size_t)count * sizeof *got) == 0);
+            }
+        }
+    }
+}
+
+START_TEST(choosing_a_token_agrees)
+{
+    each_fast(choosing_agrees);
 }
 END_TEST
 
@@ -276,6 +317,7 @@ static void add_tests(TCase *tests)
 {
     tcase_add_test(tests, row_ops_agree);
     tcase_add_test(tests, quantization_agrees);
+    tcase_add_test(tests, choosing_a_token_agrees);
     tcase_add_test(tests, attention_of_a_chunk_agrees);
     tcase_add_test(tests, merging_agrees);
     tcase_add_test(tests, a_pool_runs_each_task_once);
