@@ -225,12 +225,21 @@ static bool defaults_are_allowed(struct node *n, const struct engine_options *o)
     return false;
 }
 
+/* The proxy sees no token of a prompt: what the owner allows of the context holds here, as the context there is. */
+static void bound_context(const struct node *n, struct engine_options *o)
+{
+    uint32_t most = n->policy->requests.max_context;
+    if (most > 0 && (o->context_max == 0 || o->context_max > most))
+        o->context_max = most;
+}
+
 static void *load_main(void *ctx)
 {
     struct node *n = ctx;
     struct engine_options o;
     config_engine_options(n->config, &o);
     o.chat_template = writer_span(&n->template);
+    bound_context(n, &o);
     o.generation_config = writer_span(&n->generation);
     o.now = trusted_now;
     o.now_ctx = n;

@@ -56,9 +56,9 @@ struct far {
     unsigned stage;
     bool has_model;
     int grants;
-    uint32_t streams[9], started, ended;
-    char text[9][2048], code[9][64];
-    uint32_t status[9];
+    uint32_t streams[10], started, ended;
+    char text[10][2048], code[10][64];
+    uint32_t status[10];
     bool stats, asked;
     uint8_t seal[32];
     uint32_t epoch;
@@ -240,6 +240,7 @@ static void far_rules(struct far *f, const struct tunnel_rules *rules)
     tunnel_mux_abort(tunnel_link_mux(f->link), f->streams[4], "cancelled");
     ask_sealed(f);
     ask_completion(f, "m", 5, 1.6); /* what a proxy that heeds the policy would not send */
+    ask_completion(f, "m", 120, 0); /* with its BOS one more than the owner allows, and less than the model could */
 }
 
 static void far_stream(struct far *f, const struct tunnel_mux_event *ev)
@@ -279,8 +280,8 @@ static void far_judge(struct far *f)
         return; /* wait for the metrics */
     if (strncmp(f->text[0], start, strlen(start)) != 0 || strcmp(f->text[0], f->text[1]) != 0)
         far_end(f, "wrong text");
-    if (f->status[8] != 400)
-        far_end(f, "the policy's bound does not hold");
+    if (f->status[8] != 400 || f->status[9] != 400)
+        far_end(f, "the policy's bounds do not hold");
     if (f->status[2] != 404 || f->code[3][0] == 0 || f->code[0][0] != 0)
         far_end(f, "wrong refusals");
     if (verifier_sealed_reader_end(&f->reader) != VERIFIER_OK || !strstr(f->opened, "Echoes of vectors") ||
@@ -340,7 +341,7 @@ static int far_main(void)
             else if (ev.kind == TUNNEL_LINK_CLOSED)
                 far_end(&f, strcmp(f.plan, "drain") == 0 && strlen(f.text[0]) > 100 ? "ok" : "closed");
         }
-        if (f.ended == 9)
+        if (f.ended == 10)
             far_judge(&f);
         tunnel_link_pump(f.link, node_now_ms());
         struct pollfd fd = {.fd = tunnel_link_fd(f.link), .events = tunnel_link_wants(f.link)};
@@ -381,7 +382,7 @@ static void prepare(const char *more)
     copy_self("airlock-engine");
     copy_self("airlock-tunnel");
     world_open(&w);
-    w.requests = "requests = { temperature_max = \"1.5\"; };\n";
+    w.requests = "requests = { temperature_max = \"1.5\"; max_context = 120; };\n";
     path_in(sealed, sizeof sealed, "sealed");
     ck_assert_msg(engine_artefact_seal(&a, model, sealed, span_of(w.weight_key, 32), NULL, NULL, &why), "%s", why.text);
     memcpy(w.root, a.root, 64);
