@@ -199,11 +199,12 @@ static int read_value(struct toolcall_xml *x, const struct input *in)
 static int read_tail(struct toolcall_xml *x, const struct input *in)
 {
     static const char *const call_end[] = {CALL_END};
+    const struct input open = {in->text, false};
     size_t at = x->at;
-    enum match m = match_after_blank(in, &at, call_end, 1);
-    if (m == MAYBE)
+    enum match m = match_after_blank(&open, &at, call_end, 1);
+    if (m == MAYBE && !in->last)
         return TOOLCALL_XML_MORE;
-    x->at = at; /* as it was, where the tag is missing */
+    x->at = m == MAYBE ? in->text.len : at; /* cut inside the tag, or as it was, where the tag is missing */
     return TOOLCALL_XML_WHOLE;
 }
 

@@ -176,6 +176,8 @@ static const struct {
     {XML, "", "<tool_call><function=f></function><function=g></function></tool_call>", "N0:f|A0:{}|N1:g|A1:{}", 2},
     {XML, "", "hm\n<function=t>\n" P("s", "x") "</function>\n</tool_call>", "C:hm|N0:t|A0:{\"s\": \"x\"}", 1},
     {XML, "", "<function=t>\n" P("s", "x") "</function>", "N0:t|A0:{\"s\": \"x\"}", 1},
+    {XML, "", "<tool_call><function=f></function>\n</tool_ca", "N0:f|A0:{}", 1}, /* cut at the end */
+    {XML, "", "<tool_call><function=f></function>\n</tool_ca!", "N0:f|A0:{}|C:\n</tool_ca!", 1},
     {XML, "", "<tool_call><function=t><parameter=s>x</parameter></tool_call>", "N0:t|A0:{\"s\": \"x\"}", 1},
     {XML, "", CALL_T("<parameter=s>\nx\n<parameter=i>\n3\n"), "N0:t|A0:{\"s\": \"x\", \"i\": 3}", 1},
     /* values that look like the frame */
