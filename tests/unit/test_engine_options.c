@@ -99,6 +99,7 @@ static const struct {
      "prompt_lookup_max"},
     {"--speculative-config={\"method\":\"ngram\",\"num_speculative_tokens\":2,\"model\":\"x\"}", "model"},
     {"--tool-call-parser=x", "tool-call-parser"},
+    {"--tool-call-parser=llama4_pythonic", "only hermes, llama3_json, mistral"},
     {"--reasoning-parser=x", "reasoning-parser"},
     {"--gpu-memory-utilization=1.5", "gpu-memory-utilization"},
     {"--gpu-memory-utilization=nan", "gpu-memory-utilization"},
