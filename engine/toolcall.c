@@ -14,6 +14,7 @@
 #define CALLS TOOLCALL_CALLS
 #define PYTHON TOOLCALL_PYTHON_TAG
 #define HEADER_MAX 512u /* bytes of a Harmony message header */
+#define BLANK_MAX 4096u /* bytes of white space that anything is waited for */
 
 enum think_state {
     THINK_MAYBE, /* <think> may come */
@@ -37,6 +38,7 @@ struct engine_toolcall {
     enum call_state call;
     struct writer thinking; /* text that may become <think> or </think> */
     struct writer held;     /* text that may become a marker, or a tool call so far */
+    size_t searched;        /* bytes of a tool call so far that do not hold its end */
     struct writer blank;    /* white space, and DeepSeek's beginning of a list, that go if a tool call follows */
     uint32_t tools;
     const char *marker;      /* what the collected call began with */
@@ -52,10 +54,17 @@ static bool is_blank(uint8_t c)
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-static struct span trimmed(struct span s)
+/* Without the white space before it. */
+static struct span begun(struct span s)
 {
     while (s.len > 0 && is_blank(s.data[0]))
         s = span_of(s.data + 1, s.len - 1);
+    return s;
+}
+
+static struct span trimmed(struct span s)
+{
+    s = begun(s);
     while (s.len > 0 && is_blank(s.data[s.len - 1]))
         s.len--;
     return s;
@@ -89,7 +98,7 @@ static void give(struct engine_toolcall *o, enum tunnel_channel_name channel, st
 static void hold_back(struct engine_toolcall *o, struct span text)
 {
     writer_bytes(&o->blank, text);
-    if (!writer_ok(&o->blank) || o->blank.len > 4096) { /* nobody waits for that much white space */
+    if (!writer_ok(&o->blank) || o->blank.len > BLANK_MAX) {
         give(o, TUNNEL_CONTENT, writer_span(&o->blank));
         writer_reset(&o->blank);
     }
@@ -345,7 +354,18 @@ static void give_up(struct engine_toolcall *o)
     give_content(o, writer_span(&o->held));
     writer_reset(&o->held);
     o->call = CALL_OUTSIDE;
+    o->searched = 0;
     o->listed = false;
+}
+
+/* Where `end` is in the call so far, or its length: looked for in what is new, so that a long call costs its length. */
+static size_t find_end(struct engine_toolcall *o, const char *end)
+{
+    struct span s = writer_span(&o->held);
+    size_t again = strlen(end) - 1, from = o->searched > again ? o->searched - again : 0;
+    size_t at = from + find(span_of(s.data + from, s.len - from), end);
+    o->searched = at < s.len ? 0 : s.len;
+    return at;
 }
 
 /* Where the first of the `markers` is, and which; s.len: nowhere, and then *safe bytes are the beginning of none. */
@@ -382,7 +402,7 @@ static void step_hermes(struct engine_toolcall *o)
             return;
         o->call = CALL_INSIDE;
         struct span s = writer_span(&o->held);
-        size_t at = find(s, end), whole = at + strlen(end);
+        size_t at = find_end(o, end), whole = at + strlen(end);
         if (at == s.len)
             return;
         if (!give_json(o, trimmed(span_of(s.data, at)))) {
@@ -414,7 +434,7 @@ static void step_deepseek(struct engine_toolcall *o)
             o->call = CALL_INSIDE;
         }
         struct span s = writer_span(&o->held);
-        size_t at = find(s, end), whole = at + strlen(end);
+        size_t at = find_end(o, end), whole = at + strlen(end);
         if (at == s.len)
             return;
         o->listed = give_deepseek(o, span_of(s.data, at));
@@ -441,7 +461,7 @@ static void step_mistral(struct engine_toolcall *o)
             return;
         o->call = CALL_INSIDE;
         struct span s = writer_span(&o->held);
-        size_t at = find(s, CALLS);
+        size_t at = find_end(o, CALLS);
         if (at == s.len)
             return;
         if (!mistral_ends(o, span_of(s.data, at))) {
@@ -462,11 +482,12 @@ static void step_list(struct engine_toolcall *o)
                 return;
             o->call = CALL_INSIDE;
         }
-        struct span rest = trimmed(writer_span(&o->held));
-        if (rest.len == 0 || (o->call == CALL_INSIDE && rest.data[0] == '['))
+        struct span s = writer_span(&o->held), rest = begun(s);
+        bool near = s.len - rest.len <= BLANK_MAX, list = near && starts_with(rest, "[");
+        if (near && (rest.len == 0 || (o->call == CALL_INSIDE && list)))
             return;
         if (o->call == CALL_BEGIN) { /* Granite's marker may be missing */
-            o->call = rest.data[0] == '[' ? CALL_INSIDE : CALL_OUTSIDE;
+            o->call = list ? CALL_INSIDE : CALL_OUTSIDE;
             o->marker = "";
             continue;
         }
@@ -511,7 +532,8 @@ static bool xml_begins(struct engine_toolcall *o)
     give_content(o, span_of(s.data, safe));
     drop(&o->held, safe);
     o->marker = "";
-    o->xml = (struct toolcall_xml){0};
+    if (at < s.len)
+        o->xml = (struct toolcall_xml){0};
     return at < s.len;
 }
 
@@ -538,15 +560,16 @@ static void step_xml(struct engine_toolcall *o, bool last)
 static void step_llama3(struct engine_toolcall *o)
 {
     while (o->call == CALL_BEGIN) {
-        struct span s = writer_span(&o->held), rest = trimmed(s);
-        if (starts_with(rest, PYTHON)) { /* it only says that a call follows */
-            drop(&o->held, (size_t)(rest.data - s.data) + strlen(PYTHON));
+        struct span s = writer_span(&o->held), rest = begun(s);
+        bool near = s.len - rest.len <= BLANK_MAX;
+        if (near && starts_with(rest, PYTHON)) { /* it only says that a call follows */
+            drop(&o->held, s.len - rest.len + strlen(PYTHON));
             continue;
         }
-        if (rest.len == 0 || (rest.len < strlen(PYTHON) && partial(rest, PYTHON) == rest.len))
+        if (near && rest.len < strlen(PYTHON) && partial(rest, PYTHON) == rest.len)
             return;
         bool python = o->style.tools == ENGINE_TOOLCALL_PYTHON;
-        o->call = starts_with(rest, python ? "[" : "{") ? CALL_INSIDE : CALL_OUTSIDE;
+        o->call = near && starts_with(rest, python ? "[" : "{") ? CALL_INSIDE : CALL_OUTSIDE;
     }
     if (o->call == CALL_OUTSIDE) {
         give_content(o, writer_span(&o->held));
@@ -638,11 +661,11 @@ static void step_think(struct engine_toolcall *o)
 {
     struct span s = writer_span(&o->thinking);
     if (o->think == THINK_MAYBE) { /* only at the beginning of the answer */
-        struct span rest = trimmed(s);
-        size_t before = rest.len > 0 ? (size_t)(rest.data - s.data) : s.len;
-        if (rest.len == 0 || (rest.len < strlen(THINK) && partial(rest, THINK) == rest.len))
+        struct span rest = begun(s);
+        size_t before = s.len - rest.len;
+        if (before <= BLANK_MAX && rest.len < strlen(THINK) && partial(rest, THINK) == rest.len)
             return;
-        o->think = starts_with(rest, THINK) ? THINK_BEGIN : THINK_OVER;
+        o->think = before <= BLANK_MAX && starts_with(rest, THINK) ? THINK_BEGIN : THINK_OVER;
         if (o->think == THINK_BEGIN)
             drop(&o->thinking, before + strlen(THINK));
         s = writer_span(&o->thinking);

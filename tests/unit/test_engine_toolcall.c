@@ -314,6 +314,31 @@ START_TEST(calls_in_xml_are_bounded)
 }
 END_TEST
 
+/* White space before a thought or a call is waited for, but not forever, and wherever the text is cut. */
+START_TEST(white_space_is_bounded)
+{
+    static const struct {
+        struct engine_toolcall_style style;
+        const char *text;
+    } after[] = {{LLAMA3, "{\"name\": \"f\"}"},
+                 {PYTHONIC, "[f()]"},
+                 {GRANITE, "[{\"name\": \"f\"}]"},
+                 {PHI4, "[{\"name\": \"f\"}]"},
+                 {{ENGINE_TOOLCALL_LLAMA3, true}, "<think>hm</think>{\"name\": \"f\"}"}};
+    char text[5000];
+    for (size_t i = 0; i < sizeof after / sizeof *after; i++)
+        for (size_t blanks = 4096; blanks <= 4097; blanks++)
+            for (size_t step = 1; step < sizeof text; step += 4990) {
+                const char *mark = after[i].style.tools == ENGINE_TOOLCALL_PHI4 ? "functools" : "";
+                (void)snprintf(text, sizeof text, "%s%*s%s", mark, (int)blanks, "", after[i].text);
+                ck_assert_uint_eq(feed(after[i].style, "", text, step), blanks == 4096);
+                if (blanks > 4096) /* every byte is content */
+                    ck_assert_uint_eq(got.len, 2 + strlen(text) + 1);
+                writer_release(&got);
+            }
+}
+END_TEST
+
 /* Deep values and schemas whose references lead in circles end, too. */
 START_TEST(values_in_xml_are_bounded)
 {
@@ -390,6 +415,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, an_endless_call_becomes_content);
     tcase_add_test(t, calls_in_xml_are_bounded);
     tcase_add_test(t, values_in_xml_are_bounded);
+    tcase_add_test(t, white_space_is_bounded);
     tcase_add_test(t, styles_are_seen_in_templates);
 }
 
