@@ -15,6 +15,7 @@ enum {
     BLOCK_TOKENS_DEFAULT = 16,
     QUEUE_MAX_DEFAULT = 1024,
     CHOICES_MAX_DEFAULT = 128,
+    FLOATS_MAX_DEFAULT = 1 << 21,
     ENDS_MAX = 64,
     STEP_DRAFTS_MAX = 64,
 };
@@ -35,6 +36,7 @@ static enum engine_err fill_options(struct engine *e, const struct engine_option
     o->step_tokens = or_default(o->step_tokens, STEP_TOKENS_DEFAULT);
     o->queue_max = or_default(o->queue_max, QUEUE_MAX_DEFAULT);
     o->choices_max = or_default(o->choices_max, CHOICES_MAX_DEFAULT);
+    o->floats_max = or_default(o->floats_max, FLOATS_MAX_DEFAULT);
     o->logprobs_max = or_default(o->logprobs_max, TUNNEL_TOP_MAX);
     if (o->ngram.tokens > ENGINE_GUESSES_MAX ||
         (o->ngram.tokens && (o->ngram.least < 1 || o->ngram.longest < o->ngram.least)))

@@ -47,7 +47,8 @@ struct engine_options {
     uint64_t kv_bytes;           /* --kv-cache-memory-bytes: for all pools; 0: a share of what is free */
     uint32_t long_prefill;       /* --long-prefill-token-threshold: most prompt tokens of one sequence a step; 0: off */
     uint32_t queue_max;          /* requests waiting before 429; 0: 1024 */
-    uint32_t choices_max;        /* choices (prompts x n) of one request; 0: 128 */
+    uint32_t choices_max;        /* choices (prompts x n) of one request; 0: 128. Not of embeddings */
+    uint32_t floats_max;         /* numbers of one request's embeddings; 0: 2^21, some 45 MB of JSON */
     uint32_t logprobs_max;       /* --max-logprobs; 0: 20 */
     const char *device;          /* --device: "cuda", or NULL: the processor; borrowed for the call */
     bool no_prefix_cache;        /* --no-enable-prefix-caching */

@@ -325,7 +325,14 @@ static bool check_features(struct engine *e, struct job *j)
                  "required, a function's name, or none");
         return REFUSED;
     }
-    if (choices > e->options.choices_max) {
+    uint32_t vectors = e->options.floats_max / (uint32_t)e->info.embed;
+    if (e->options.embeds && choices > vectors) {
+        job_fail(e, j, 400, NULL, "input",
+                 "vectors of %d numbers: a request takes at most %u inputs, got %zu; send several requests",
+                 e->info.embed, vectors, choices);
+        return REFUSED;
+    }
+    if (!e->options.embeds && choices > e->options.choices_max) {
         job_fail(e, j, 400, NULL, "n", "at most %u answers a request, got %zu", e->options.choices_max, choices);
         return REFUSED;
     }

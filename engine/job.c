@@ -132,7 +132,7 @@ static bool make_choice(struct engine *e, struct job *j, struct choice *c, size_
     /* After nothing but a BOS the answer is a whole text, not the continuation of one. */
     bool whole = p->count == 1 && p->ids[0] == engine_tokenizer_bos(e->tokenizer);
     stop_init(&c->stop, q->stop, q->stop_count, q->include_stop, whole && engine_tokenizer_leading_space(e->tokenizer));
-    if (!choice_open_split(c))
+    if (q->task != TUNNEL_EMBED && !choice_open_split(c))
         return false;
     c->at = j->grammar ? engine_grammar_start(j->grammar) : 0;
     c->seq.len = p->count;
@@ -146,9 +146,6 @@ static bool make_choice(struct engine *e, struct job *j, struct choice *c, size_
     if (q->task == TUNNEL_EMBED) {
         c->seq.compute_all = e->options.pooling != ENGINE_POOLING_LAST;
         c->pooled_floats = (size_t)e->info.embed;
-        c->pooled = calloc(c->pooled_floats, sizeof *c->pooled);
-        if (!c->pooled)
-            return false;
     }
     set_root(e, j, c);
     if (index % q->n != 0)

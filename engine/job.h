@@ -39,8 +39,9 @@ struct choice {
     struct engine_toolcall *split; /* owned: what the text is: thought, answer, calls */
     struct tunnel_event *carrier;  /* while parts are sent: ids and log-probabilities for the first of them */
     struct sample_history history;
-    double *pooled; /* owned; embeddings: the sum over `pooled_count` positions, or the last one's state */
-    size_t pooled_floats;
+    double
+        *pooled; /* owned; embeddings: the sum over `pooled_count` positions, or the last one's state; pool_begin() */
+    size_t pooled_floats; /* 0: text */
     uint32_t pooled_count;
     struct sample_result *record; /* owned ring like stop's: of output tokens not yet released */
     size_t record_count, record_cap;
@@ -59,6 +60,7 @@ struct job {
     struct writer bytes;              /* the packed request that `request` borrows from */
     struct tunnel_request *request;   /* owned; NULL: refused at the door */
     size_t prompt_count, choice_count, unfinished;
+    size_t entered;        /* choices that the scheduler has or had: the first ones */
     struct prompt *prompt; /* owned */
     struct choice *choice; /* owned */
     uint64_t seed;
@@ -122,7 +124,7 @@ struct engine {
     struct queue intake, ready;
     struct job *all; /* every job that has not ended */
     size_t all_count;
-    size_t waiting_seqs;  /* in the scheduler, after the last step */
+    size_t waiting_seqs;  /* in the scheduler, and in part those that are to enter, after the last step */
     size_t grammar_bytes; /* of all jobs' grammars */
     uint64_t next_id;
     bool stopping, draining, broken, forget;
@@ -173,6 +175,8 @@ void choice_finish(struct engine *e, struct choice *c, enum tunnel_finish why);
 void choice_end(struct engine *e, struct choice *c);
 
 /* --- pool.c: embeddings (step thread) --- */
+/* Room for the sum, until pool_finish(). False when memory is short. */
+bool pool_begin(struct choice *c);
 /* ENGINE_POOLING_MODEL becomes what the model's files say: <arch>.pooling_type of GGUF, 1_Pooling/config.json of a
  * folder. False and `*why` for what is not served: other poolings, and modules behind them (modules.json). */
 bool pool_of_files(enum engine_pooling *pooling, const struct engine_files *files, const struct engine_model_info *info,

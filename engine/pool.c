@@ -145,6 +145,13 @@ bool pool_of_files(enum engine_pooling *pooling, const struct engine_files *file
 
 /* --- vectors ---------------------------------------------------------------------------------------------------- */
 
+bool pool_begin(struct choice *c)
+{
+    if (!c->pooled && c->pooled_floats > 0)
+        c->pooled = calloc(c->pooled_floats, sizeof *c->pooled);
+    return c->pooled || c->pooled_floats == 0;
+}
+
 void pool_add(const struct engine *e, struct choice *c, uint32_t pos, uint32_t count, const float *states)
 {
     enum engine_pooling pooling = e->options.pooling;
@@ -187,6 +194,9 @@ void pool_finish(struct engine *e, struct choice *c)
         job_send(c->job, &ev);
     }
     secret_wipe(bytes, sizeof bytes);
+    secret_wipe(c->pooled, c->pooled_floats * sizeof *c->pooled);
+    free(c->pooled);
+    c->pooled = NULL;
     choice_end(e, c);
     pthread_mutex_lock(&e->lock);
     e->stats.prompt_tokens += c->prompt_len;

@@ -3,7 +3,10 @@
 
 #include "engine/job.h"
 
-enum { IDLE_MS = 20 }; /* how long to wait when jobs exist but none may run (held, or the queue is stuck) */
+enum {
+    IDLE_MS = 20,         /* how long to wait when jobs exist but none may run (held, or the queue is stuck) */
+    ENTERING_WEIGHT = 16, /* inputs that are to enter, which hold ids only, fill the queue like one that waits in it */
+};
 
 /* --- jobs in and out ------------------------------------------------------------------------------------------- */
 
@@ -21,27 +24,54 @@ static void refuse_sched(struct engine *e, struct job *j, enum sched_err err)
 /* A prompt that is only to be echoed needs no step. */
 static bool needs_no_step(const struct choice *c)
 {
-    return c->output_max == 0 && !c->seq.all_logits && !c->pooled;
+    return c->output_max == 0 && !c->seq.all_logits && c->pooled_floats == 0;
+}
+
+/* The next choices into the scheduler. Inputs of an embed request enter as many as a step has rows, more as these end:
+ * what others send meanwhile waits behind a few of them, not behind thousands. */
+static enum sched_err enter(struct engine *e, struct job *j)
+{
+    size_t ahead = e->options.embeds ? e->options.seqs_max : j->choice_count;
+    while (j->entered < j->choice_count && j->entered - (j->choice_count - j->unfinished) < ahead) {
+        struct choice *c = &j->choice[j->entered];
+        if (needs_no_step(c)) {
+            choice_begin(e, c);
+            choice_finish(e, c, TUNNEL_FINISH_LENGTH);
+        } else {
+            enum sched_err err = pool_begin(c) ? sched_add(&e->sched, &c->seq) : SCHED_MEMORY;
+            if (err != SCHED_OK)
+                return err;
+        }
+        j->entered++;
+    }
+    return SCHED_OK;
 }
 
 static void take_in(struct engine *e, struct job *j)
 {
     j->stepping = true;
-    for (size_t i = 0; i < j->choice_count; i++) {
-        struct choice *c = &j->choice[i];
-        if (needs_no_step(c)) {
-            choice_begin(e, c);
-            choice_finish(e, c, TUNNEL_FINISH_LENGTH);
-            continue;
-        }
-        enum sched_err err = sched_add(&e->sched, &c->seq);
-        if (err != SCHED_OK) {
-            refuse_sched(e, j, err);
-            return;
-        }
-    }
-    if (j->unfinished == 0)
+    enum sched_err err = enter(e, j);
+    if (err != SCHED_OK)
+        refuse_sched(e, j, err);
+    else if (j->unfinished == 0)
         job_done(e, j);
+}
+
+/* Where inputs have ended, the next of their requests. A full queue is tried again after the next step. */
+static void enter_more(struct engine *e)
+{
+    struct job *failed;
+    do {
+        enum sched_err err = SCHED_OK;
+        failed = NULL;
+        pthread_mutex_lock(&e->lock);
+        for (struct job *j = e->all; j && !failed; j = j->all_next)
+            if (j->stepping && (err = enter(e, j)) != SCHED_OK && err != SCHED_FULL)
+                failed = j;
+        pthread_mutex_unlock(&e->lock);
+        if (failed)
+            refuse_sched(e, failed, err);
+    } while (failed);
 }
 
 /* Jobs that were cancelled or are too late end here; the others' hold flags reach their sequences. Only this thread
@@ -217,16 +247,27 @@ static bool step(struct engine *e)
     else
         hand_out(e, rows);
     end_finished(e);
+    if (e->options.embeds)
+        enter_more(e);
     return true;
 }
 
 /* --- the thread -------------------------------------------------------------------------------------------------- */
 
+/* Choices that are not in the scheduler yet. */
+static size_t entering(const struct engine *e)
+{
+    size_t n = 0;
+    for (const struct job *j = e->all; j && e->options.embeds; j = j->all_next)
+        n += j->stepping ? j->choice_count - j->entered : 0;
+    return n;
+}
+
 static void copy_counts(struct engine *e)
 {
     const struct sched_counts *c = &e->sched.counts;
     int g = e->sched.config.group[ENGINE_KV_FULL].blocks ? ENGINE_KV_FULL : ENGINE_KV_SLIDING;
-    e->waiting_seqs = c->waiting;
+    e->waiting_seqs = c->waiting + entering(e) / ENTERING_WEIGHT;
     e->stats.requests_running = c->running;
     e->stats.requests_waiting = c->waiting + e->intake.count + e->ready.count;
     e->stats.preemptions = c->preemptions;

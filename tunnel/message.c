@@ -217,10 +217,15 @@ static void pack_request(msgpack_packer *p, const struct tunnel_request *in)
     PUT("isolation", put_bin(p, in->salt));
 }
 
+size_t tunnel_prompts_max(enum tunnel_task task)
+{
+    return task == TUNNEL_EMBED ? TUNNEL_INPUTS_MAX : TUNNEL_PROMPTS_MAX;
+}
+
 bool tunnel_request_pack(struct writer *w, const struct tunnel_request *in)
 {
     msgpack_packer p;
-    assert(in->prompt_count <= TUNNEL_PROMPTS_MAX && in->stop_count <= TUNNEL_STOPS_MAX);
+    assert(in->prompt_count <= tunnel_prompts_max(in->task) && in->stop_count <= TUNNEL_STOPS_MAX);
     assert(in->stop_id_count <= TUNNEL_STOP_IDS_MAX && in->bias_count <= TUNNEL_BIAS_MAX);
     assert(in->bad_word_count <= TUNNEL_BAD_WORDS_MAX);
     msgpack_packer_init(&p, w, to_writer);
@@ -236,7 +241,7 @@ bool tunnel_request_pack(struct writer *w, const struct tunnel_request *in)
 static void parse_prompts(struct reader *r, struct tunnel_request *out)
 {
     reader_key(r, "prompts");
-    size_t count = reader_list(r, 0, 2 * TUNNEL_PROMPTS_MAX);
+    size_t count = reader_list(r, 0, 2 * tunnel_prompts_max(out->task));
     if (count % 2 != 0)
         reader_fail(r, READER_RANGE);
     out->prompt_count = r->err == READER_OK ? count / 2 : 0;
@@ -466,7 +471,7 @@ static void parse_fields(struct reader *r, struct tunnel_event *out)
         out->finish = (enum tunnel_finish)get_u32(r, TUNNEL_FINISH_TOOL_CALLS);
         return;
     case TUNNEL_EVENT_RESULT:
-        out->index = get_u32(r, TUNNEL_PROMPTS_MAX - 1);
+        out->index = get_u32(r, TUNNEL_INPUTS_MAX - 1);
         out->text = reader_bin(r, 0, TUNNEL_TEXT_MAX);
         out->ids = get_ids(r, 2 * TUNNEL_TEXT_MAX);
         out->floats = get_ids(r, 2 * TUNNEL_TEXT_MAX);

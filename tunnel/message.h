@@ -11,7 +11,8 @@
 enum {
     TUNNEL_REQUEST_MAX = 40 << 20, /* bytes of a packed request: a body of 32 MiB and its framing */
     TUNNEL_EVENT_MAX = 16 << 10,   /* bytes of a packed event: fits one frame */
-    TUNNEL_PROMPTS_MAX = 128,
+    TUNNEL_INPUTS_MAX = 2048,      /* of an embed request, as at OpenAI */
+    TUNNEL_PROMPTS_MAX = 128,      /* of any other */
     TUNNEL_CHOICES_MAX = 128,
     TUNNEL_STOPS_MAX = 64,
     TUNNEL_STOP_IDS_MAX = 64,
@@ -57,8 +58,8 @@ struct tunnel_request {
     struct span tools;           /* JSON array, or empty */
     struct span template_kwargs; /* JSON object, or empty */
     bool add_generation_prompt, continue_final_message, add_special_tokens;
-    size_t prompt_count; /* completion, embed, tokenize, detokenize: 1 to TUNNEL_PROMPTS_MAX; chat: 0 */
-    struct tunnel_prompt prompt[TUNNEL_PROMPTS_MAX];
+    size_t prompt_count; /* completion, embed, tokenize, detokenize: 1 to tunnel_prompts_max(); chat: 0 */
+    struct tunnel_prompt prompt[TUNNEL_INPUTS_MAX];
 
     enum tunnel_tool_choice tool_choice;
     struct span tool_name; /* with TUNNEL_TOOLS_NAMED */
@@ -136,6 +137,9 @@ struct tunnel_event {
     struct span code;  /* OpenAI's error code or empty */
     struct span param; /* the field at fault or empty */
 };
+
+/* How many prompts a request of `task` may have. */
+size_t tunnel_prompts_max(enum tunnel_task task);
 
 /* A request with the defaults of the API (n 1, no logprobs, ...); how tokens are drawn is left to the model. */
 void tunnel_request_defaults(struct tunnel_request *out);

@@ -311,15 +311,15 @@ static void parse_prompts(struct openai_request *r, struct fields *f, const char
     if (f->bad)
         return;
     bool single = json_is_string(all) || is_ids(all);
-    size_t count = single ? 1 : json_array_size(all);
-    if (count > TUNNEL_PROMPTS_MAX) {
-        fields_refuse(f, name, "%s has %zu entries; a request takes at most %d: send several requests", name, count,
-                      TUNNEL_PROMPTS_MAX);
+    size_t count = single ? 1 : json_array_size(all), most = tunnel_prompts_max(q->task);
+    if (count > most) {
+        fields_refuse(f, name, "%s has %zu entries; a request takes at most %zu: send several requests", name, count,
+                      most);
         return;
     }
     if (count == 0) {
-        fields_refuse(f, name, "%s must be a text, an array of token ids, or an array of 1 to %d of these", name,
-                      TUNNEL_PROMPTS_MAX);
+        fields_refuse(f, name, "%s must be a text, an array of token ids, or an array of 1 to %zu of these", name,
+                      most);
         return;
     }
     r->ids_len = 4 * (ids_total(all) + 1);

@@ -16,7 +16,7 @@ struct tool_call {
 };
 
 struct choice {
-    struct writer content; /* of embed: float32, big-endian */
+    struct writer content; /* of embed: numbers as JSON, or for base64 float32, big-endian */
     struct writer reasoning;
     struct tool_call *tool; /* grows as calls appear */
     size_t tool_count;
@@ -356,16 +356,17 @@ static json_t *generation_json(const struct openai_response *r)
     return body;
 }
 
-static json_t *floats_json(struct span bytes)
+/* Numbers as JSON, with commas: as they come, so that a large answer holds nobody up at its end. */
+static void append_floats(struct writer *w, struct span floats)
 {
-    json_t *list = json_array();
-    for (size_t i = 0; i < tunnel_ids_count(bytes); i++) {
-        uint32_t bits = tunnel_ids_at(bytes, i);
+    for (size_t i = 0; i < tunnel_ids_count(floats); i++) {
+        uint32_t bits = tunnel_ids_at(floats, i);
+        char text[40];
         float v;
         memcpy(&v, &bits, sizeof v);
-        json_array_append_new(list, json_real(isfinite(v) ? (double)v : 0));
+        (void)snprintf(text, sizeof text, "%.17g", isfinite(v) ? (double)v : 0);
+        writer_printf(w, "%s%s%s", w->len ? "," : "", text, strpbrk(text, ".e") ? "" : ".0");
     }
-    return list;
 }
 
 /* Little-endian float32, as OpenAI's clients unpack it. */
@@ -393,17 +394,28 @@ static json_t *tokens_json(const struct openai_response *r)
     return body;
 }
 
-static json_t *embeddings_json(const struct openai_response *r)
+static void write_embedding(const struct openai_response *r, size_t i, struct writer *out)
 {
-    json_t *data = json_array();
-    for (size_t i = 0; i < r->choice_count; i++) {
-        struct span bytes = writer_span(&r->choice[i].content);
-        json_array_append_new(data, json_pack("{s:s,s:I,s:o}", "object", "embedding", "index", (json_int_t)i,
-                                              "embedding", r->base64 ? base64_json(bytes) : floats_json(bytes)));
+    struct span content = writer_span(&r->choice[i].content);
+    writer_printf(out, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", i ? "," : "", i);
+    if (r->base64) {
+        tunnel_json_write(out, base64_json(content));
+    } else {
+        writer_u8(out, '[');
+        writer_bytes(out, content);
+        writer_u8(out, ']');
     }
-    return json_pack("{s:s,s:o,s:o,s:{s:I,s:I}}", "object", "list", "data", data, "model",
-                     tunnel_json_text(span_str(r->model)), "usage", "prompt_tokens", (json_int_t)r->prompt_tokens,
-                     "total_tokens", (json_int_t)r->prompt_tokens);
+    writer_u8(out, '}');
+}
+
+static void write_embeddings(const struct openai_response *r, struct writer *out)
+{
+    writer_str(out, "{\"object\":\"list\",\"data\":[");
+    for (size_t i = 0; i < r->choice_count; i++)
+        write_embedding(r, i, out);
+    writer_str(out, "],\"model\":");
+    tunnel_json_write(out, tunnel_json_text(span_str(r->model)));
+    writer_printf(out, ",\"usage\":{\"prompt_tokens\":%u,\"total_tokens\":%u}}", r->prompt_tokens, r->prompt_tokens);
 }
 
 int openai_response_body(struct openai_response *r, struct writer *out)
@@ -417,7 +429,7 @@ int openai_response_body(struct openai_response *r, struct writer *out)
     else if (r->task == TUNNEL_DETOKENIZE)
         tunnel_json_write(out, json_pack("{s:o}", "prompt", tunnel_json_text(writer_span(&r->text))));
     else if (r->task == TUNNEL_EMBED)
-        tunnel_json_write(out, embeddings_json(r));
+        write_embeddings(r, out);
     else
         tunnel_json_write(out, generation_json(r));
     return 200;
@@ -446,8 +458,10 @@ static void collect_delta(struct openai_response *r, struct choice *c, const str
 static void collect_result(struct openai_response *r, const struct tunnel_event *ev)
 {
     extend(&r->ids, ids_json(ev->ids));
-    if (ev->floats.len > 0 && ev->index < r->choice_count)
+    if (ev->index < r->choice_count && r->base64)
         writer_bytes(&r->choice[ev->index].content, ev->floats);
+    else if (ev->index < r->choice_count)
+        append_floats(&r->choice[ev->index].content, ev->floats);
     writer_bytes(&r->text, ev->text);
 }
 

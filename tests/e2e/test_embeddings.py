@@ -42,6 +42,16 @@ def numbers_base64_and_ids_say_the_same():
     assert cut["usage"]["prompt_tokens"] == 2 and cut["data"][0]["embedding"] == embed({"input": tokens[-2:]})["data"][0]["embedding"]
 
 
+def as_many_inputs_as_at_openai():
+    words = ["The nodes hum", "As I listen"]
+    want = [d["embedding"] for d in embed({"input": words})["data"]]
+    answer = embed({"input": words * 1024})
+    assert [d["index"] for d in answer["data"]] == list(range(2048)) and answer["usage"]["prompt_tokens"] > 2048, answer["usage"]
+    assert all(d["embedding"] == want[d["index"] % 2] for d in answer["data"])
+    error = embed({"input": ["x"] * 2049}, want=400)["error"]
+    assert error["param"] == "input" and "2049" in error["message"] and "2048" in error["message"], error
+
+
 def what_cannot_be_served_is_refused_by_name():
     for body, param in [({}, "input"), ({"input": ""}, "input"), ({"input": [1, 99999]}, "input"),
                         ({"input": "x", "dimensions": 8}, "dimensions"), ({"input": "x", "encoding_format": "hex"}, "encoding_format"),
@@ -76,7 +86,7 @@ def main():
 def serve():
     global stack
     with Stack(tiny_model()) as stack:
-        run([vectors_have_length_one_and_tell_texts_apart, numbers_base64_and_ids_say_the_same,
+        run([vectors_have_length_one_and_tell_texts_apart, numbers_base64_and_ids_say_the_same, as_many_inputs_as_at_openai,
              what_cannot_be_served_is_refused_by_name, the_engines_log_is_a_chain_without_content])
 
 

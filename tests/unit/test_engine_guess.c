@@ -212,6 +212,97 @@ START_TEST(embeddings_are_pooled_states)
 }
 END_TEST
 
+enum { INPUTS = TUNNEL_INPUTS_MAX };
+
+/* A request of very many inputs, as its client sees it. */
+static struct crowd {
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    uint32_t whole, status, prompt_tokens;
+    uint16_t floats[INPUTS];
+    float first[INPUTS];
+    bool over;
+} crowd;
+
+static void on_crowd(void *ctx, const struct tunnel_event *ev)
+{
+    struct crowd *c = ctx;
+    uint32_t bits = ev->floats.len ? tunnel_ids_at(ev->floats, 0) : 0;
+    pthread_mutex_lock(&c->lock);
+    if (ev->kind == TUNNEL_EVENT_RESULT) {
+        memcpy(&c->first[ev->index], &bits, sizeof bits);
+        c->floats[ev->index] = (uint16_t)(c->floats[ev->index] + tunnel_ids_count(ev->floats));
+        c->whole += c->floats[ev->index] == EMBED;
+    }
+    c->status = ev->kind == TUNNEL_EVENT_ERROR ? ev->status : c->status;
+    c->over = ev->kind == TUNNEL_EVENT_ERROR || ev->kind == TUNNEL_EVENT_DONE;
+    c->prompt_tokens = ev->kind == TUNNEL_EVENT_DONE ? ev->prompt_tokens : 0;
+    pthread_cond_signal(&c->news);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static struct tunnel_request *ask_vectors(uint32_t count)
+{
+    static uint8_t id[2][4] = {{0, 0, 0, 40}, {0, 0, 0, 41}};
+    struct tunnel_request *q = ask("", 0);
+    q->task = TUNNEL_EMBED;
+    q->has_max_tokens = false;
+    q->prompt_count = count;
+    for (uint32_t i = 0; i < count; i++)
+        q->prompt[i] = (struct tunnel_prompt){true, span_of(id[i % 2], 4)};
+    return q;
+}
+
+/* As many inputs as a request may have: all are answered, and what another sends meanwhile is neither refused for a
+ * full queue nor waits for their end. */
+START_TEST(many_inputs_let_others_in)
+{
+    static const struct engine_events told = {on_crowd};
+    struct engine_options o = {.embeds = true, .seqs_max = 4, .queue_max = 256};
+    struct engine *e = open_engine(&o);
+    pthread_mutex_init(&crowd.lock, NULL);
+    pthread_cond_init(&crowd.news, NULL);
+    ck_assert_uint_ne(engine_submit(e, ask_vectors(INPUTS), &told, &crowd), 0);
+    pthread_mutex_lock(&crowd.lock);
+    while (crowd.whole < 8 && !crowd.over)
+        pthread_cond_wait(&crowd.news, &crowd.lock);
+    uint32_t before = crowd.whole;
+    pthread_mutex_unlock(&crowd.lock);
+    run(e, ask_vectors(1), &watches[0]);
+    pthread_mutex_lock(&crowd.lock);
+    uint32_t after = crowd.whole;
+    while (!crowd.over)
+        pthread_cond_wait(&crowd.news, &crowd.lock);
+    pthread_mutex_unlock(&crowd.lock);
+    ck_assert_uint_eq(watches[0].status, 0);
+    ck_assert_uint_eq(watches[0].float_count[0], EMBED);
+    printf("of %d inputs %u were done before another's one, %u after it\n", INPUTS, before, after);
+    ck_assert_uint_lt(after, INPUTS / 2);
+    ck_assert_uint_eq(crowd.status, 0);
+    ck_assert_uint_eq(crowd.whole, INPUTS);
+    ck_assert_uint_eq(crowd.prompt_tokens, INPUTS);
+    ck_assert(crowd.first[0] != crowd.first[1]);
+    for (uint32_t i = 0; i < INPUTS; i++)
+        ck_assert(crowd.first[i] == crowd.first[i % 2]);
+    close_engine(e);
+}
+END_TEST
+
+/* Long vectors: what one answer holds is bounded too. */
+START_TEST(too_many_numbers_are_refused)
+{
+    struct engine_options o = {.embeds = true, .floats_max = 10 * EMBED + 1};
+    struct engine *e = open_engine(&o);
+    run(e, ask_vectors(8), &watches[0]);
+    ck_assert_uint_eq(watches[0].status, 0);
+    run(e, ask_vectors(11), &watches[1]);
+    ck_assert_uint_eq(watches[1].status, 400);
+    ck_assert_str_eq(watches[1].param, "input");
+    ck_assert_ptr_nonnull(strstr(watches[1].message, "at most 10 inputs, got 11"));
+    close_engine(e);
+}
+END_TEST
+
 START_TEST(text_engines_make_no_embeddings)
 {
     struct engine_options o = {0};
@@ -234,6 +325,8 @@ static void add_tests(TCase *t)
     tcase_add_test(t, guesses_change_no_request);
     tcase_add_test(t, guesses_keep_the_distribution);
     tcase_add_loop_test(t, embeddings_are_pooled_states, 0, 5);
+    tcase_add_test(t, many_inputs_let_others_in);
+    tcase_add_test(t, too_many_numbers_are_refused);
     tcase_add_test(t, text_engines_make_no_embeddings);
 }
 

@@ -92,6 +92,27 @@ START_TEST(sampling_may_be_left_out)
 }
 END_TEST
 
+/* So many inputs are for vectors only: the same bytes of another task are refused. */
+START_TEST(each_task_has_its_most_prompts)
+{
+    static struct tunnel_request q, got;
+    struct writer w = writer_with_max(1 << 20);
+    q = *full_request();
+    q.task = TUNNEL_EMBED;
+    q.prompt_count = TUNNEL_INPUTS_MAX;
+    for (size_t i = 0; i < TUNNEL_INPUTS_MAX; i++)
+        q.prompt[i] = (struct tunnel_prompt){false, span_str("x")};
+    ck_assert(tunnel_request_pack(&w, &q));
+    ck_assert_int_eq(tunnel_request_parse(&got, writer_span(&w)), READER_OK);
+    ck_assert(got.prompt_count == TUNNEL_INPUTS_MAX && span_is(got.prompt[TUNNEL_INPUTS_MAX - 1].bytes, "x"));
+    uint8_t *task = memmem(w.data, w.len, "\xa4task", 5);
+    ck_assert(task && task[5] == TUNNEL_EMBED);
+    task[5] = TUNNEL_COMPLETION;
+    ck_assert_int_eq(tunnel_request_parse(&got, writer_span(&w)), READER_SIZE);
+    writer_release(&w);
+}
+END_TEST
+
 START_TEST(a_cut_or_stretched_request_is_refused)
 {
     static struct tunnel_request got;
@@ -188,6 +209,7 @@ static void add_tests(TCase *t)
 {
     tcase_add_test(t, a_request_survives_the_trip);
     tcase_add_test(t, sampling_may_be_left_out);
+    tcase_add_test(t, each_task_has_its_most_prompts);
     tcase_add_test(t, a_cut_or_stretched_request_is_refused);
     tcase_add_test(t, a_request_out_of_range_is_refused);
     tcase_add_test(t, every_event_survives_the_trip);

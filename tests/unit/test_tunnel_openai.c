@@ -439,12 +439,28 @@ END_TEST
 START_TEST(too_many_prompts_are_counted)
 {
     struct openai_error why;
-    char body[2000] = "{\"input\":[";
-    for (int i = 0; i < 129; i++)
-        strcat(body, i ? ",\"x\"" : "\"x\"");
-    strcat(body, "]}");
-    ck_assert_ptr_null(openai_request_parse(TUNNEL_EMBED, span_str(body), &why));
-    ck_assert_str_eq(why.message, "input has 129 entries; a request takes at most 128: send several requests");
+    static const struct {
+        enum tunnel_task task;
+        const char *name;
+        int most;
+    } cases[] = {{TUNNEL_EMBED, "input", 2048}, {TUNNEL_COMPLETION, "prompt", 128}};
+    for (size_t k = 0; k < 2; k++)
+        for (int more = 0; more < 2; more++) {
+            struct writer body = writer_with_max(1 << 16);
+            char want[128];
+            writer_printf(&body, "{\"%s\":[", cases[k].name);
+            for (int i = 0; i < cases[k].most + more; i++)
+                writer_str(&body, i ? ",\"x\"" : "\"x\"");
+            writer_str(&body, "]}");
+            struct openai_request *r = openai_request_parse(cases[k].task, writer_span(&body), &why);
+            ck_assert(more ? r == NULL : r && r->request.prompt_count == (size_t)cases[k].most);
+            snprintf(want, sizeof want, "%s has %d entries; a request takes at most %d: send several requests",
+                     cases[k].name, cases[k].most + 1, cases[k].most);
+            if (more)
+                ck_assert_str_eq(why.message, want);
+            openai_request_free(r);
+            writer_release(&body);
+        }
 }
 END_TEST
 
