@@ -161,29 +161,25 @@ static bool fork_attester(struct proxy *p)
 static bool lock_in(struct proxy *p)
 {
     /* keyd's name is looked up again when its addresses fail; the tenants are read again on SIGHUP */
-    struct sandbox_path serve[6] = {{"/etc/resolv.conf", SANDBOX_READ},
-                                    {"/etc/hosts", SANDBOX_READ},
-                                    {"/etc/nsswitch.conf", SANDBOX_READ},
-                                    {"/etc/host.conf", SANDBOX_READ},
-                                    {p->config->tenants, SANDBOX_READ}};
-    char signature[CONFIG_PATH_MAX + 8];
+    char folder[CONFIG_PATH_MAX];
+    const struct sandbox_path serve[] = {{"/etc/resolv.conf", SANDBOX_READ},
+                                         {"/etc/hosts", SANDBOX_READ},
+                                         {"/etc/nsswitch.conf", SANDBOX_READ},
+                                         {"/etc/host.conf", SANDBOX_READ},
+                                         {sandbox_folder(p->config->tenants, folder, sizeof folder), SANDBOX_READ}};
     int keep[] = {p->attester.owner_fd};
     struct sandbox_config config = {
         .profile = SANDBOX_PROXY,
         .keep = keep,
         .keep_count = 1,
         .serve = serve,
-        .serve_count = p->config->tenants[0] ? 6 : 4,
+        .serve_count = p->config->tenants[0] ? 5 : 4,
     };
     struct sandbox_problem why;
     unsigned stage;
 
-    if (p->config->sandbox) {
-        snprintf(signature, sizeof signature, "%s.sig", p->config->tenants);
-        serve[5] = (struct sandbox_path){signature, SANDBOX_READ};
-        if (sandbox_enter(&config, &why) != 0 || sandbox_seal(&config, &why) != 0)
-            return say(why.text);
-    }
+    if (p->config->sandbox && (sandbox_enter(&config, &why) != 0 || sandbox_seal(&config, &why) != 0))
+        return say(why.text);
     if (attester_update_stage(p->attester.owner_fd, sandbox_stage(), &stage) != ATTESTER_OK)
         return say("the attester did not accept the sandbox that is in force");
     return true;

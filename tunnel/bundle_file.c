@@ -123,16 +123,6 @@ enum tunnel_bundle_news tunnel_bundle_look(struct tunnel_bundle *b, char why[256
     return TUNNEL_BUNDLE_BAD;
 }
 
-void tunnel_bundle_folder(const struct tunnel_bundle *b, char out[TUNNEL_BUNDLE_PATH_MAX])
-{
-    const char *slash = strrchr(b->path, '/');
-
-    if (!slash)
-        snprintf(out, TUNNEL_BUNDLE_PATH_MAX, ".");
-    else
-        snprintf(out, TUNNEL_BUNDLE_PATH_MAX, "%.*s", slash == b->path ? 1 : (int)(slash - b->path), b->path);
-}
-
 void tunnel_bundle_release(struct tunnel_bundle *b)
 {
     writer_release(&b->bytes);

@@ -1,7 +1,8 @@
 /* bundle_file.h - a collateral bundle on disk (verifier/bundle.h), read again when its file has changed, so that a
  * process that runs for months has lists that are valid. A new file is read and parsed whole before it takes the old
  * one's place; one that is missing, unreadable, torn or no bundle changes nothing. Only the form is looked at: vendors
- * signed the pieces, and whether these still hold is for whoever judges them. Not for several threads at once. */
+ * signed the pieces, and whether these still hold is for whoever judges them. A sandbox must let it read the file's
+ * folder. Not for several threads at once. */
 #ifndef TUNNEL_BUNDLE_FILE_H
 #define TUNNEL_BUNDLE_FILE_H
 
@@ -31,8 +32,6 @@ enum tunnel_bundle_news {
 MUST_CHECK bool tunnel_bundle_open(struct tunnel_bundle *b, const char *path, char why[256]);
 /* Look whether the file is another than the last time: one stat() when it is not. `why` is filled unless SAME. */
 enum tunnel_bundle_news tunnel_bundle_look(struct tunnel_bundle *b, char why[256]);
-/* The folder of the file, which a sandbox must let it read: what takes a file's place is another file. */
-void tunnel_bundle_folder(const struct tunnel_bundle *b, char out[TUNNEL_BUNDLE_PATH_MAX]);
 void tunnel_bundle_release(struct tunnel_bundle *b);
 
 #endif

@@ -41,6 +41,14 @@ static int lacking(const struct sandbox_config *c, struct sandbox_problem *why, 
     return fail(why, part, "%s: %s. %s, or take it out of the required sandbox parts", what, strerror(err), fix);
 }
 
+const char *sandbox_folder(const char *path, char *out, size_t cap)
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = !slash ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    snprintf(out, cap, "%.*s", slash ? (int)len : 1, slash ? path : ".");
+    return out;
+}
+
 /* --- stage one ---------------------------------------------------------------------------------- */
 
 static bool is_kept(const struct sandbox_config *c, unsigned fd)

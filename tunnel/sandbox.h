@@ -53,6 +53,10 @@ struct sandbox_path {
     unsigned access; /* of enum sandbox_access */
 };
 
+/* The folder of the file `path` into `out`, which is returned. What is to be read again is granted by its folder: a
+ * file that takes another's place by rename() is not the one that was granted. */
+const char *sandbox_folder(const char *path, char *out, size_t cap);
+
 struct sandbox_config {
     enum sandbox_profile profile;
     unsigned required; /* SANDBOX_* bits that must be on, else an error */

@@ -48,14 +48,6 @@ static bool read_config(const char *path, struct keyd_config *out)
     return false;
 }
 
-/* The folder of `path`, for the sandbox. */
-static const char *folder_of(const char *path, char out[KEYD_PATH_MAX])
-{
-    const char *slash = strrchr(path, '/');
-    snprintf(out, KEYD_PATH_MAX, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
-    return slash == path ? "/" : out;
-}
-
 /* What keyd may touch: its state, the folder of its key (the log's head stands there) and the operator's files; while
  * loading also the weight keys. The arrays live as long as the process, as sandbox.h wants. */
 static const struct sandbox_config *sandbox_of(const struct keyd_config *c)
@@ -69,11 +61,12 @@ static const struct sandbox_config *sandbox_of(const struct keyd_config *c)
                                             .serve_count = 5,
                                             .keep_uid = true};
     serve[0] = (struct sandbox_path){c->state, SANDBOX_READ | SANDBOX_WRITE};
-    serve[1] = (struct sandbox_path){folder_of(c->key, folder[0]), SANDBOX_READ | SANDBOX_WRITE};
-    serve[2] = (struct sandbox_path){folder_of(c->documents, folder[1]), SANDBOX_READ};
-    serve[3] =
-        (struct sandbox_path){folder_of(c->revocations[0] ? c->revocations : c->documents, folder[2]), SANDBOX_READ};
-    serve[4] = (struct sandbox_path){folder_of(c->tenants[0] ? c->tenants : c->documents, folder[3]), SANDBOX_READ};
+    serve[1] = (struct sandbox_path){sandbox_folder(c->key, folder[0], KEYD_PATH_MAX), SANDBOX_READ | SANDBOX_WRITE};
+    serve[2] = (struct sandbox_path){sandbox_folder(c->documents, folder[1], KEYD_PATH_MAX), SANDBOX_READ};
+    serve[3] = (struct sandbox_path){
+        sandbox_folder(c->revocations[0] ? c->revocations : c->documents, folder[2], KEYD_PATH_MAX), SANDBOX_READ};
+    serve[4] = (struct sandbox_path){
+        sandbox_folder(c->tenants[0] ? c->tenants : c->documents, folder[3], KEYD_PATH_MAX), SANDBOX_READ};
     for (size_t i = 0; i < c->weight_count; i++)
         load[i] = (struct sandbox_path){c->weight[i].file, SANDBOX_READ};
     sandbox.load_count = c->weight_count;

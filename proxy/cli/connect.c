@@ -191,7 +191,7 @@ static bool lock_in(const struct start *s, char folder[sizeof s->seen.path])
     if (folder[0])
         serve[count++] = (struct sandbox_path){folder, SANDBOX_READ | SANDBOX_WRITE};
     if (s->collateral.path[0]) {
-        tunnel_bundle_folder(&s->collateral, bundles);
+        sandbox_folder(s->collateral.path, bundles, sizeof bundles);
         serve[count++] = (struct sandbox_path){bundles, SANDBOX_READ};
     }
     config.serve_count = count;

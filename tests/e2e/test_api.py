@@ -1,11 +1,13 @@
 """test_api.py - the OpenAI API as clients use it: through `airlock connect` (verified) and at the proxy itself."""
 
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 
-from stack import SHARED, Skip, Stack, demo_model, error_of, run, tiny_model, wait_until
+from stack import BIN, SHARED, Skip, Stack, demo_model, error_of, run, tiny_model, wait_until
 
 stack = None
 
@@ -211,11 +213,43 @@ except openai.AuthenticationError:
     assert done.returncode == 0, done.stderr[-2000:] + done.stdout
 
 
+def proxies_now():
+    stack.info = json.loads((stack.dir / "state" / "demo.json").read_text())
+    return stack.pids()["airlock-proxy"]
+
+
+def healthy():
+    return all(stack.call("GET", "/health", url=u)[0] == 200 for u in stack.info["proxy_urls"])
+
+
+def signal_proxies(number):
+    for pid in proxies_now():
+        os.kill(pid, number)
+
+
+def a_tenant_added_while_it_serves_gets_in():
+    texts, desk = stack.dir / "state" / "texts", [BIN / "airlock", "policy"]
+    for folder in (stack.dir, texts.parent, texts):  # a proxy that root started is nobody when it reads them again
+        folder.chmod(0o755)
+    before = stack.pids()["airlock-proxy"]
+    signal_proxies(signal.SIGTERM)
+    wait_until(lambda: not set(before) & set(proxies_now()) and healthy(), 30, "the proxies to be back")
+    done = subprocess.run([*desk, "tenant", "add", texts / "tenants.conf", "--name", "late"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answers = lambda: {stack.call("GET", "/v1/models", url=u, key=done.stdout.strip())[0] for u in stack.info["proxy_urls"]}
+    assert answers() == {401}
+    signed = subprocess.run([*desk, "sign", texts / "tenants.conf", "--type", "tenants", "--key", texts.parent / "keys" / "operator.key"],
+                            capture_output=True, text=True)
+    assert signed.returncode == 0, signed.stderr
+    signal_proxies(signal.SIGHUP)
+    wait_until(lambda: answers() == {200}, 10, "the new tenant to be let in: " + stack.text()[-500:])
+
+
 def main():
     global stack
     tests = [smol_answers_in_english, a_stream_and_a_body_say_the_same, models_health_and_version,
              bad_input_is_a_4xx_that_names_the_field, a_wrong_or_missing_key_is_a_401, completions_take_text_and_ids,
-             seeds_stops_and_logprobs, vllm_names_are_served, connect_guards_its_local_port, the_openai_package_works]
+             seeds_stops_and_logprobs, vllm_names_are_served, a_tenant_added_while_it_serves_gets_in, connect_guards_its_local_port, the_openai_package_works]
     try:
         model = demo_model()
     except Skip as why:

@@ -45,7 +45,7 @@ static bool lock_in(const struct attester_core *c, const struct attester_config 
     box.keep_count = 2 + attester_watch_fds(&c->watch, keep + 2);
     box.serve_count = c->producer->paths(c->device, paths, PATHS_MAX);
     if (c->own.path[0]) {
-        tunnel_bundle_folder(&c->own, folder);
+        sandbox_folder(c->own.path, folder, sizeof folder);
         paths[box.serve_count++] = (struct sandbox_path){folder, SANDBOX_READ};
     }
     box.load_count = box.serve_count;
