@@ -35,36 +35,48 @@ void kern_avx512_soften(const struct kern_attend *a, int r, float *score, int fr
     a->part[r]->sum = _mm512_reduce_add_ps(sum);
 }
 
-/* 16 elements of every result. */
-ALWAYS void mix_values(const struct attend_work *w, int d, int queries, bool exact)
+/* `vectors` times 16 elements of every result. */
+ALWAYS void mix_values(const struct attend_work *w, int d, int vectors, int queries, bool exact)
 {
     const struct kern_attend *a = w->a;
-    __m512 out[KERN_QUERIES_MAX];
-#pragma GCC unroll 8
-    for (int r = 0; r < queries; r++)
-        out[r] = _mm512_setzero_ps();
-    for (int tile = w->from; tile <= w->to; tile++) {
+    __m512 out[MIX_MAX][KERN_QUERIES_MAX];
 #pragma GCC unroll 4
-        for (int t = 0; t < KERN_KV_TOKENS; t++) {
-            __m512 v = load_kv(a->values[tile], (size_t)(t * a->dim + d), exact);
+    for (int i = 0; i < vectors; i++)
 #pragma GCC unroll 8
-            for (int r = 0; r < queries; r++)
-                out[r] = _mm512_fmadd_ps(v, _mm512_set1_ps(w->score[r][tile * KERN_KV_TOKENS + t]), out[r]);
+        for (int r = 0; r < queries; r++)
+            out[i][r] = _mm512_setzero_ps();
+    for (int tile = w->from; tile <= w->to; tile++) {
+        for (int t = 0; t < KERN_KV_TOKENS; t++) {
+            __m512 v[MIX_MAX];
+#pragma GCC unroll 4
+            for (int i = 0; i < vectors; i++)
+                v[i] = load_kv(a->values[tile], (size_t)(t * a->dim + d + 16 * i), exact);
+#pragma GCC unroll 8
+            for (int r = 0; r < queries; r++) {
+                __m512 weight = _mm512_set1_ps(w->score[r][tile * KERN_KV_TOKENS + t]);
+#pragma GCC unroll 4
+                for (int i = 0; i < vectors; i++)
+                    out[i][r] = _mm512_fmadd_ps(v[i], weight, out[i][r]);
+            }
         }
     }
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; i++)
 #pragma GCC unroll 8
-    for (int r = 0; r < queries; r++)
-        _mm512_storeu_ps(a->part[r]->out + d, out[r]);
+        for (int r = 0; r < queries; r++)
+            _mm512_storeu_ps(a->part[r]->out + d + 16 * i, out[i][r]);
 }
 
 ALWAYS void attend(struct attend_work *w, int queries, bool exact)
 {
-    for (int tile = w->from; tile <= w->to; tile++)
-        score_tile(w, tile, queries, exact);
+    int d = 0, vectors = mix_vectors(queries);
+    score(w, queries, exact);
     for (int r = 0; r < queries; r++)
         kern_avx512_soften(w->a, r, w->score[r], w->from, w->to);
-    for (int d = 0; d < w->a->dim; d += 16)
-        mix_values(w, d, queries, exact);
+    for (; d + 16 * vectors <= w->a->dim; d += 16 * vectors)
+        mix_values(w, d, vectors, queries, exact);
+    for (; d < w->a->dim; d += 16)
+        mix_values(w, d, 1, queries, exact);
 }
 
 static void attend_n(struct attend_work *w, bool exact)

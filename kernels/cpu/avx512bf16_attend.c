@@ -32,42 +32,54 @@ ALWAYS __m512bh broadcast_pair(const uint16_t *at)
     return (__m512bh)_mm512_set1_epi32(pair);
 }
 
-/* 16 elements of every result. */
-ALWAYS void mix_values(const struct work *w, int d, int queries)
+/* `vectors` times 16 elements of every result. */
+ALWAYS void mix_values(const struct work *w, int d, int vectors, int queries)
 {
     const struct attend_work *of = &w->scores;
     int dim = of->a->dim;
-    __m512 out[KERN_QUERIES_MAX];
+    __m512 out[MIX_MAX][KERN_QUERIES_MAX];
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; i++)
 #pragma GCC unroll 8
-    for (int r = 0; r < queries; r++)
-        out[r] = _mm512_setzero_ps();
+        for (int r = 0; r < queries; r++)
+            out[i][r] = _mm512_setzero_ps();
     for (int tile = of->from; tile <= of->to; tile++) {
         const uint16_t *values = (const uint16_t *)of->a->values[tile] + d;
-#pragma GCC unroll 2
         for (int t = 0; t < KERN_KV_TOKENS; t += 2) {
-            __m512bh v = load_pairs(values + t * dim, values + (t + 1) * dim);
+            __m512bh v[MIX_MAX];
+#pragma GCC unroll 4
+            for (int i = 0; i < vectors; i++)
+                v[i] = load_pairs(values + t * dim + 16 * i, values + (t + 1) * dim + 16 * i);
 #pragma GCC unroll 8
-            for (int r = 0; r < queries; r++)
-                out[r] = _mm512_dpbf16_ps(out[r], v, broadcast_pair(&w->weight[r][tile * KERN_KV_TOKENS + t]));
+            for (int r = 0; r < queries; r++) {
+                __m512bh weights = broadcast_pair(&w->weight[r][tile * KERN_KV_TOKENS + t]);
+#pragma GCC unroll 4
+                for (int i = 0; i < vectors; i++)
+                    out[i][r] = _mm512_dpbf16_ps(out[i][r], v[i], weights);
+            }
         }
     }
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; i++)
 #pragma GCC unroll 8
-    for (int r = 0; r < queries; r++)
-        _mm512_storeu_ps(of->a->part[r]->out + d, out[r]);
+        for (int r = 0; r < queries; r++)
+            _mm512_storeu_ps(of->a->part[r]->out + d + 16 * i, out[i][r]);
 }
 
 ALWAYS void attend(struct work *w, int queries)
 {
     struct attend_work *of = &w->scores;
     int start = of->from * KERN_KV_TOKENS, count = (of->to + 1) * KERN_KV_TOKENS - start;
-    for (int tile = of->from; tile <= of->to; tile++)
-        score_tile(of, tile, queries, false);
+    int d = 0, vectors = mix_vectors(queries);
+    score(of, queries, false);
     for (int r = 0; r < queries; r++) {
         kern_avx512_soften(of->a, r, of->score[r], of->from, of->to);
         round_row(&w->weight[r][start], &of->score[r][start], count);
     }
-    for (int d = 0; d < of->a->dim; d += 16)
-        mix_values(w, d, queries);
+    for (; d + 16 * vectors <= of->a->dim; d += 16 * vectors)
+        mix_values(w, d, vectors, queries);
+    for (; d < of->a->dim; d += 16)
+        mix_values(w, d, 1, queries);
 }
 
 void kern_avx512bf16_attend(const struct kern_attend *a)
