@@ -60,6 +60,11 @@ static uint32_t tighter(uint32_t a, uint32_t b)
     return a == 0 ? b : b == 0 || a < b ? a : b;
 }
 
+static bool answers(const struct policy_request_facts *f)
+{
+    return f->endpoint == POLICY_CHAT || f->endpoint == POLICY_COMPLETIONS;
+}
+
 static enum policy_admit_code check_endpoint(const struct policy *p, const struct policy_tenant *t,
                                              const struct policy_request_facts *f, struct policy_admitted *out)
 {
@@ -130,13 +135,20 @@ static enum policy_admit_code check_features(const struct policy *p, const struc
     return POLICY_ADMIT_OK;
 }
 
+/* What an answer without a limit of its own may have; 0 = as much as the model can. */
+static uint32_t most_output(const struct policy *p, const struct policy_tenant *t, const struct policy_request_facts *f)
+{
+    uint32_t context = tighter(p->requests.max_context, t ? t->max_context : 0);
+    uint32_t output = tighter(p->requests.max_output, t ? t->max_output : 0);
+    return answers(f) && context ? tighter(output, context - f->prompt_tokens) : output;
+}
+
 static enum policy_admit_code check_length(const struct policy *p, const struct policy_tenant *t,
                                            const struct policy_request_facts *f, struct policy_admitted *out)
 {
     uint32_t context = tighter(p->requests.max_context, t ? t->max_context : 0);
     uint32_t output = tighter(p->requests.max_output, t ? t->max_output : 0);
-    bool answers = f->endpoint == POLICY_CHAT || f->endpoint == POLICY_COMPLETIONS;
-    uint64_t asked = (uint64_t)f->prompt_tokens + (f->has_max_tokens ? f->max_tokens : answers);
+    uint64_t asked = (uint64_t)f->prompt_tokens + (f->has_max_tokens ? f->max_tokens : answers(f));
 
     if (f->has_max_tokens && output && f->max_tokens > output)
         return refuse(out, POLICY_ADMIT_OUTPUT, "max_tokens", "max_tokens is %u; at most %u are allowed.",
@@ -145,9 +157,11 @@ static enum policy_admit_code check_length(const struct policy *p, const struct 
         return refuse(out, POLICY_ADMIT_CONTEXT, f->prompt_tokens ? "messages" : "max_tokens",
                       "Prompt and answer together ask for %llu tokens; at most %u are allowed.",
                       (unsigned long long)asked, context);
-    out->max_tokens = f->has_max_tokens ? f->max_tokens : output;
-    if (context && !f->has_max_tokens && answers)
-        out->max_tokens = tighter(out->max_tokens, context - f->prompt_tokens);
+    out->max_tokens = f->has_max_tokens ? f->max_tokens : most_output(p, t, f);
+    if (f->sealed && answers(f) && !f->has_max_tokens && out->max_tokens != most_output(p, NULL, f))
+        return refuse(out, POLICY_ADMIT_OUTPUT, "max_tokens",
+                      "A sealed request with this API key must give max_tokens; at most %u are allowed.",
+                      out->max_tokens);
     return POLICY_ADMIT_OK;
 }
 
@@ -197,7 +211,7 @@ enum policy_admit_code policy_admit(const struct policy *p, const struct policy_
     if ((code = check_endpoint(p, t, f, out)) || (code = check_model(p, t, f, out)) ||
         (code = check_features(p, t, f, out)) || (code = check_length(p, t, f, out)))
         return code;
-    if (f->endpoint == POLICY_CHAT || f->endpoint == POLICY_COMPLETIONS)
+    if (answers(f))
         if ((code = check_counts(p, f, out)) || (code = check_sampling(p, f, out)))
             return code;
     out->code = POLICY_ADMIT_OK;

@@ -24,7 +24,8 @@ static void refuse_admitted(struct front *f, struct hx_req *r, const struct poli
     front_error_of(f, r, &e, a->retry_after_s);
 }
 
-bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct tunnel_request *q)
+bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct tunnel_request *q,
+                 bool sealed)
 {
     struct policy_request_facts facts = {
         .endpoint = 1u << q->task, /* one order of tasks and endpoints, checked in tests/unit/test_proxy_front.c */
@@ -37,6 +38,7 @@ bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *c
         .temperature = isnan(q->temperature) ? POLICY_WITHIN_TEMPERATURE : q->temperature,
         .top_p = isnan(q->top_p) ? POLICY_WITHIN_TOP_P : q->top_p,
         .repetition_penalty = isnan(q->repetition_penalty) ? POLICY_WITHIN_REPETITION : q->repetition_penalty,
+        .sealed = sealed,
     };
     struct policy_admitted out = {0};
 

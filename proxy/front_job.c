@@ -467,7 +467,7 @@ void front_infer(struct front *f, struct hx_req *r, enum tunnel_task task, bool 
         goto out;
     snprintf(asked, sizeof asked, "%.*s", (int)in->request.model.len, (const char *)in->request.model.data);
     in->request.model = span_str(model->name);
-    if (!front_admit(f, r, caller, &in->request))
+    if (!front_admit(f, r, caller, &in->request, false))
         goto out;
     submit(f, r, caller, in, responses, asked[0] ? asked : model->name);
     in = NULL;
@@ -515,7 +515,7 @@ void front_infer_sealed(struct front *f, struct hx_req *r, struct front_caller *
     q.has_max_tokens = sealed.head.max_tokens > 0;
     q.max_tokens = sealed.head.max_tokens;
     q.stream = sealed.head.stream;
-    if (front_find_model(f, r, caller, q.model) && front_admit(f, r, caller, &q)) {
+    if (front_find_model(f, r, caller, q.model) && front_admit(f, r, caller, &q, true)) {
         if ((j = job_open(f, r, caller))) {
             j->sealed = true;
             j->sealed_tokens = sealed_cost(f, &caller->rules->policy, &q, hx_req_body(r).len);

@@ -106,8 +106,9 @@ bool front_is_busy(struct front *f, struct hx_req *r);
 bool front_is_json(struct hx_req *r); /* its body says so; does not answer */
 const struct policy_model *front_find_model(struct front *f, struct hx_req *r, const struct front_caller *caller,
                                             struct span name);
-/* Takes one request from the tenant's quota: front_usage_end() when it is over. */
-bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct tunnel_request *q);
+/* Takes one request from the tenant's quota: front_usage_end() when it is over. `sealed`: `q` is what a head shows. */
+bool front_admit(struct front *f, struct hx_req *r, const struct front_caller *caller, struct tunnel_request *q,
+                 bool sealed);
 /* Requests share cached prefixes only inside one tenant, and then only under the same cache_salt of their own; without
  * tenants nobody shares with anybody. `q` borrows `salt`. Does not answer. */
 void front_set_salt(const struct front_caller *caller, struct tunnel_request *q, uint8_t salt[32]);

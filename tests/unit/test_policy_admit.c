@@ -68,6 +68,10 @@ static void f_output(struct policy_request_facts *f, struct policy_tenant *t)
 {
     (void)t, f->has_max_tokens = true, f->max_tokens = 101;
 }
+static void f_sealed(struct policy_request_facts *f, struct policy_tenant *t)
+{
+    (void)t, f->sealed = true; /* without a limit, which only a tenant's bound could fill in */
+}
 static void f_choices(struct policy_request_facts *f, struct policy_tenant *t)
 {
     (void)t, f->choices = 3;
@@ -106,6 +110,7 @@ static const struct {
     {f_tenant_feature, POLICY_ADMIT_TENANT_FEATURE, "stream"},
     {f_context, POLICY_ADMIT_CONTEXT, "messages"},
     {f_output, POLICY_ADMIT_OUTPUT, "max_tokens"},
+    {f_sealed, POLICY_ADMIT_OUTPUT, "max_tokens"},
     {f_choices, POLICY_ADMIT_CHOICES, "n"},
     {f_temperature, POLICY_ADMIT_TEMPERATURE, "temperature"},
     {f_nan, POLICY_ADMIT_TEMPERATURE, "temperature"},
@@ -128,6 +133,26 @@ START_TEST(each_rule_has_its_code_and_field)
     else
         ck_assert_ptr_null(out.field);
     ck_assert_uint_ge(policy_admit_status(out.code), 400);
+}
+END_TEST
+
+/* The engine fills the owner's bounds in by itself: a tenant that has none of its own, or wider ones, gives no limit.
+ */
+START_TEST(sealed_needs_a_limit_only_where_the_tenants_is_tighter)
+{
+    struct policy_admitted out;
+    struct policy_request_facts f = good_facts();
+    struct policy_tenant t = good_tenant();
+    load_policy();
+    f.sealed = true;
+    t.max_output = policy.requests.max_output;
+    ck_assert_int_eq(policy_admit(&policy, &t, &f, NOW, &out), POLICY_ADMIT_OK);
+    ck_assert_int_eq(policy_admit(&policy, NULL, &f, NOW, &out), POLICY_ADMIT_OK);
+    t.max_context = 10; /* less than the output that the policy allows */
+    ck_assert_int_eq(policy_admit(&policy, &t, &f, NOW, &out), POLICY_ADMIT_OUTPUT);
+    f.has_max_tokens = true;
+    f.max_tokens = 10;
+    ck_assert_int_eq(policy_admit(&policy, &t, &f, NOW, &out), POLICY_ADMIT_OK);
 }
 END_TEST
 
@@ -241,6 +266,7 @@ END_TEST
 static void add_tests(TCase *t)
 {
     tcase_add_loop_test(t, each_rule_has_its_code_and_field, 0, (int)(sizeof refusals / sizeof *refusals));
+    tcase_add_test(t, sealed_needs_a_limit_only_where_the_tenants_is_tighter);
     tcase_add_test(t, sampling_alone_can_be_asked_about);
     tcase_add_test(t, the_tighter_limit_bounds_the_answer);
     tcase_add_test(t, no_policy_or_outside_its_dates_admits_nothing);

@@ -275,21 +275,28 @@ START_TEST(says_when_it_is_not_ready)
 }
 END_TEST
 
-/* One tenant, who may use so many tokens a minute; 0: any number. */
-static void fixture_start_with_tenant(uint32_t tokens_per_minute)
+/* One tenant, whose answers may have so many tokens; 0: any number. */
+static void set_tenant(uint32_t max_output)
 {
     struct policy_tenants t = {.version = 1, .issued = 1, .expires = 2000000000, .count = 1};
-    fixture_start();
-    fake.policy.tenants.key_count = 1;
-    fake.policy.tenants.tokens_per_minute = tokens_per_minute;
-    front_refresh(fixture.front);
     t.tenant = calloc(1, sizeof *t.tenant);
     strcpy(t.tenant->name, "acme");
     t.tenant->key_count = 1;
     t.tenant->endpoints = POLICY_ENDPOINTS_ALL;
     t.tenant->features = POLICY_FEATURES_ALL;
+    t.tenant->max_output = max_output;
     policy_api_key_hash(t.tenant->key_hash[0], t.tenant->salt, span_str("sk-right"));
     front_set_tenants(fixture.front, &t);
+}
+
+/* One tenant, who may use so many tokens a minute; 0: any number. */
+static void fixture_start_with_tenant(uint32_t tokens_per_minute)
+{
+    fixture_start();
+    fake.policy.tenants.key_count = 1;
+    fake.policy.tenants.tokens_per_minute = tokens_per_minute;
+    front_refresh(fixture.front);
+    set_tenant(0);
 }
 
 START_TEST(asks_for_a_key)
@@ -342,9 +349,10 @@ START_TEST(who_leaves_early_has_used_what_came)
 }
 END_TEST
 
-static void sealed_body(struct writer *w)
+static void sealed_body(struct writer *w, uint32_t max_tokens)
 {
-    struct verifier_sealed_head head = {.epoch = 1, .endpoint = span_str(CHAT), .model = span_str("tiny")};
+    struct verifier_sealed_head head = {
+        .epoch = 1, .endpoint = span_str(CHAT), .model = span_str("tiny"), .max_tokens = max_tokens};
     struct writer bytes = writer_with_max(VERIFIER_SEALED_HEAD_MAX);
     static const uint8_t opaque[VERIFIER_KEY_LEN + 64];
 
@@ -363,7 +371,7 @@ START_TEST(a_sealed_request_without_a_limit_is_charged_the_context)
     struct writer body = writer_with_max(4096);
     char why[CLIENT_WHY_MAX] = "";
     fixture_start_with_tenant(1000);
-    sealed_body(&body);
+    sealed_body(&body, 0);
     atomic_store(&fake.part, FAKE_HELLO);
     for (int i = 0; i < 2; i++) {
         struct client *c = dial();
@@ -374,6 +382,31 @@ START_TEST(a_sealed_request_without_a_limit_is_charged_the_context)
         usleep(50000); /* the loop's own end of the job */
     }
     writer_release(&body);
+    fixture_stop();
+}
+END_TEST
+
+/* The engine that opens it knows no tenant, so a tenant's own bound holds only on what the head says. */
+START_TEST(a_sealed_request_without_a_limit_is_not_beyond_the_tenants)
+{
+    static const struct client_header h[] = {{"content-type", "application/airlock-sealed"},
+                                             {"authorization", "Bearer sk-right"}};
+    static const struct {
+        uint32_t tenant, asked;
+        int status;
+    } cases[] = {{100, 0, 400}, {100, 101, 400}, {100, 100, 200}, {0, 0, 200}};
+    char why[CLIENT_WHY_MAX] = "";
+    fixture_start_with_tenant(0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct writer body = writer_with_max(4096);
+        struct client *c = dial();
+        set_tenant(cases[i].tenant);
+        sealed_body(&body, cases[i].asked);
+        ck_assert(client_send(c, "POST", CHAT, h, 2, writer_span(&body), 1000, why));
+        ck_assert_int_eq(client_head(c, 3000, why)->status, cases[i].status);
+        client_close(c);
+        writer_release(&body);
+    }
     fixture_stop();
 }
 END_TEST
@@ -524,6 +557,7 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, asks_for_a_key);
     tcase_add_test(tests, who_leaves_early_has_used_what_came);
     tcase_add_test(tests, a_sealed_request_without_a_limit_is_charged_the_context);
+    tcase_add_test(tests, a_sealed_request_without_a_limit_is_not_beyond_the_tenants);
     tcase_add_test(tests, refuses_before_the_body);
     tcase_add_test(tests, drains);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* sanitizers do what the filter refuses */
