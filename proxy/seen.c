@@ -140,6 +140,8 @@ static int store(struct seen *s)
     err = flock(lock, LOCK_EX) == 0 ? take_stored(s) : errno;
     if (err == 0)
         err = write_beside(s);
+    if (err == 0 && fsync(lock) != 0) /* the new name too outlives a loss of power */
+        err = errno;
     close(lock);
     return err;
 }
