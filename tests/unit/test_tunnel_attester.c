@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -498,6 +499,44 @@ START_TEST(an_operators_bundle_goes_along)
 }
 END_TEST
 
+/* A file that the sandbox will not give a second time is told of at the start, not when its lists have run out. */
+START_TEST(a_bundle_that_cannot_be_read_again_is_told_of)
+{
+    char folder[] = "/tmp/attester-test-XXXXXX", target[64], link[64], from[96];
+    FILE *errors = tmpfile();
+    int before = dup(2);
+    bool landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 1; /* 1: asks for the version */
+
+    ck_assert(mkdtemp(folder) != NULL && chmod(folder, 0755) == 0 && errors != NULL);
+    snprintf(target, sizeof target, "%s/file", folder);
+    snprintf(link, sizeof link, "%s/links", folder);
+    snprintf(from, sizeof from, "%s/links/bundle", folder);
+    place_bundle(target, "list");
+    ck_assert(mkdir(link, 0755) == 0 && symlink(target, from) == 0);
+    for (int linked = 0; linked < 2; linked++) {
+        struct writer envelope = {0};
+        struct verifier_collateral sent;
+        ck_assert(ftruncate(fileno(errors), 0) == 0 && dup2(fileno(errors), 2) == 2);
+        bundle = linked ? from : target;
+        struct attester a = start(VERIFIER_ENGINE);
+        bundle = NULL;
+        dup2(before, 2);
+        ck_assert_int_eq(attester_update_policy(a.owner_fd, writer_span(&policy_part), 3), ATTESTER_OK);
+        sent_by(&a, &sent, &envelope);
+        ck_assert(span_is(sent.crls[0], "list"));
+        ck_assert_uint_eq(lines_with(errors, "cannot be read again"), linked && landlock);
+        attester_end(&a);
+        writer_release(&envelope);
+    }
+    unlink(from);
+    unlink(target);
+    rmdir(link);
+    rmdir(folder);
+    fclose(errors);
+    close(before);
+}
+END_TEST
+
 START_TEST(a_start_that_fails_says_why)
 {
     static const char *const nowhere[] = {"/nonexistent"};
@@ -793,6 +832,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, it_ends_with_its_owner);
     tcase_add_test(t, it_locks_itself_in);
     tcase_add_test(t, an_operators_bundle_goes_along);
+    tcase_add_test(t, a_bundle_that_cannot_be_read_again_is_told_of);
     tcase_add_test(t, a_start_that_fails_says_why);
     tcase_add_test(t, updates_show_in_the_next_quote);
     tcase_add_test(t, a_proxy_serves_a_tree_and_has_no_model);

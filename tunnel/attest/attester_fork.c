@@ -67,6 +67,21 @@ static void hello(const struct attester_core *c, int owner)
     writer_release(&w);
 }
 
+/* Can the operator's file be read again from in here? Asked by opening it: access() knows nothing of Landlock, which
+ * stops a link that leads out of the folder. */
+static void try_own(const struct attester_core *c)
+{
+    int fd = c->own.path[0] ? open(c->own.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+
+    if (fd >= 0)
+        close(fd);
+    else if (c->own.path[0])
+        fprintf(stderr,
+                "airlock-attest: %s cannot be read again by uid %u in its sandbox (%s), so a change of it will not be "
+                "taken over: put the file itself, no link, into a folder that this user may read\n",
+                c->own.path, (unsigned)getuid(), strerror(errno));
+}
+
 static _Noreturn void child(const struct attester_config *config, pid_t owner_pid, int owner, int peer)
 {
     static struct attester_core core; /* about a megabyte of parts: not on the stack */
@@ -81,10 +96,8 @@ static _Noreturn void child(const struct attester_config *config, pid_t owner_pi
         attester_watch_open(&core.watch, owner_pid, config->role == VERIFIER_ENGINE);
         good = lock_in(&core, config, owner, peer, why);
     }
-    if (good && core.own.path[0] && access(core.own.path, R_OK) != 0)
-        fprintf(stderr, "airlock-attest: %s cannot be read by uid %u (%s), so a change of it will not be noticed\n",
-                core.own.path, (unsigned)getuid(), strerror(errno));
     if (good) {
+        try_own(&core);
         hello(&core, owner);
         attester_serve(&core, owner, peer);
     } else {
