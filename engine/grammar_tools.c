@@ -4,7 +4,15 @@
 
 #include "engine/grammar_internal.h"
 
-enum { NAME_MAX_BYTES = 256, PARAMETERS_MAX = 128, CALLS_MAX = 16, TYPES_DEPTH = 16, TYPES_LOOKS = 1000 };
+enum {
+    NAME_MAX_BYTES = 256,
+    REF_MAX_BYTES = 256,
+    PARAMETERS_MAX = 128,
+    CALLS_MAX = 16,
+    TYPES_DEPTH = 16,
+    TYPES_LOOKS = 1 << 15,
+    SCHEMA_LOOKS = 16
+};
 
 static struct expr *text(struct grammar_text *g, const char *t)
 {
@@ -28,7 +36,8 @@ static struct expr *unsupported(struct grammar_text *g, const char *what, const 
 
 /* --- types ---------------------------------------------------------------------------------------- */
 
-/* `looks`: how many schemas may still be looked at, as references may lead in circles. */
+/* `looks`: how many values may still be looked at (a schema takes as long as SCHEMA_LOOKS of them), as references may
+ * lead in circles and to long lists. */
 static unsigned types_of(const json_t *root, const json_t *schema, int depth, int *looks);
 
 static unsigned type_named(const json_t *name)
@@ -62,30 +71,32 @@ static unsigned type_of_value(const json_t *v)
 
 static unsigned types_of_any(const json_t *root, const json_t *list, int depth, int *looks)
 {
-    const json_t *one;
     unsigned types = 0;
-    size_t i;
-    json_array_foreach(list, i, one) types |= types_of(root, one, depth, looks);
+    for (size_t i = 0; i < json_array_size(list) && *looks > 0; i++)
+        types |= types_of(root, json_array_get(list, i), depth, looks);
     return types;
 }
 
 static unsigned types_of(const json_t *root, const json_t *schema, int depth, int *looks)
 {
     static const char *const several[] = {"anyOf", "oneOf", "allOf"};
-    const json_t *type = json_object_get(schema, "type"), *ref = json_object_get(schema, "$ref"), *v;
+    const json_t *type = json_object_get(schema, "type"), *ref = json_object_get(schema, "$ref"),
+                 *values = json_object_get(schema, "enum"), *v;
     unsigned types = json_is_true(json_object_get(schema, "nullable")) ? ENGINE_TYPE_NULL : 0;
     size_t i;
-    if (!json_is_object(schema) || depth == 0 || (*looks)-- <= 0)
+    if (!json_is_object(schema) || depth == 0 || (*looks -= SCHEMA_LOOKS) <= 0)
         return 0;
     if (json_is_string(type))
         types |= type_named(type);
-    json_array_foreach(type, i, v) types |= type_named(v);
-    json_array_foreach(json_object_get(schema, "enum"), i, v) types |= type_of_value(v);
+    for (i = 0; i < json_array_size(type) && (*looks)-- > 0; i++)
+        types |= type_named(json_array_get(type, i));
+    for (i = 0; i < json_array_size(values) && (*looks)-- > 0; i++)
+        types |= type_of_value(json_array_get(values, i));
     if ((v = json_object_get(schema, "const")))
         types |= type_of_value(v);
     for (i = 0; i < sizeof several / sizeof *several; i++)
         types |= types_of_any(root, json_object_get(schema, several[i]), depth - 1, looks);
-    if (json_is_string(ref))
+    if (json_is_string(ref) && json_string_length(ref) <= REF_MAX_BYTES)
         types |= types_of(root, grammar_target(root, json_string_value(ref)), depth - 1, looks);
     return types;
 }
@@ -202,14 +213,15 @@ static struct expr *bare_strings(struct grammar_text *g, const json_t *schema)
     return all;
 }
 
-/* A value that toolcall_xml.c converts into one of `schema`. */
-static struct expr *bare_value(struct grammar_text *g, const struct grammar_tools *tools, const json_t *root,
-                               const json_t *schema, const char *name, unsigned number)
+/* A value that toolcall_xml.c converts into one of `schema`. `looks`: for all of a tool's parameters. */
+static struct expr *bare_value(struct grammar_text *g, const json_t *root, const json_t *schema, const char *name,
+                               unsigned number, int *looks)
 {
-    unsigned types = engine_grammar_types(root, schema);
-    if (tools->loose || json_is_true(schema) || only_names_types(schema, 4))
-        if (tools->loose || types == 0 || (types & ENGINE_TYPE_STRING))
-            return free_text(g);
+    unsigned types = types_of(root, schema, TYPES_DEPTH, looks);
+    if (*looks <= 0)
+        return unsupported(g, "so long a schema as", name);
+    if ((types == 0 || (types & ENGINE_TYPE_STRING)) && (json_is_true(schema) || only_names_types(schema, 4)))
+        return free_text(g);
     for (int i = 0; i < TYPES_DEPTH && json_object_size(schema) == 1 && json_object_get(schema, "$ref"); i++) {
         const char *ref = json_string_value(json_object_get(schema, "$ref"));
         schema = ref ? grammar_target(root, ref) : NULL;
@@ -257,7 +269,8 @@ static bool is_plain(const json_t *schema)
     json_array_foreach(json_object_get(schema, "required"), i,
                        one) if (!json_is_string(one) ||
                                 !json_object_get(properties, json_string_value(one))) return false;
-    return json_object_size(properties) <= PARAMETERS_MAX;
+    return json_object_size(properties) <= PARAMETERS_MAX &&
+           json_array_size(json_object_get(schema, "required")) <= PARAMETERS_MAX;
 }
 
 static struct expr *parameters(struct grammar_text *g, const struct grammar_tools *tools, const json_t *schema,
@@ -265,20 +278,22 @@ static struct expr *parameters(struct grammar_text *g, const struct grammar_tool
 {
     const json_t *properties = json_object_get(schema, "properties");
     struct expr *all = seq(g);
+    int looks = TYPES_LOOKS; /* for all of them: many may refer to the same */
     const char *key;
     json_t *v;
     if (schema && !tools->loose && !is_plain(schema))
         return unsupported(g, "a rule for all parameters", name);
-    if (!json_is_object(properties) || json_object_size(properties) > PARAMETERS_MAX) {
+    if (!json_is_object(properties) || json_object_size(properties) > PARAMETERS_MAX ||
+        json_array_size(json_object_get(schema, "required")) > PARAMETERS_MAX) {
         struct expr *letter = expr_range(g, expr_range(g, expr_new(g, X_CLASS), 'a', 'z'), '0', '9');
         letter = expr_range(g, expr_range(g, expr_range(g, letter, 'A', 'Z'), '_', '_'), '-', '-');
         return expr_repeat(g, parameter(g, expr_repeat(g, letter, 1, 64), free_text(g)), 0, CALLS_MAX);
     }
     json_object_foreach((json_t *)properties, key, v)
     {
-        struct expr *one = is_bare_name(key, strlen(key))
-                               ? parameter(g, text(g, key), bare_value(g, tools, schema, v, key, number))
-                               : unsupported(g, "the name of a parameter", name);
+        struct expr *value = tools->loose ? free_text(g) : bare_value(g, schema, v, key, number, &looks);
+        struct expr *one = is_bare_name(key, strlen(key)) ? parameter(g, text(g, key), value)
+                                                          : unsupported(g, "the name of a parameter", name);
         all = expr_add(g, all, is_required(schema, key) ? one : expr_repeat(g, one, 0, 1));
     }
     return all;

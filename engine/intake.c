@@ -469,6 +469,11 @@ static bool make_grammar(struct engine *e, struct job *j)
         return true;
     if (!e->grammar_vocab && !(e->grammar_vocab = engine_grammar_vocab_open(e->tokenizer)))
         engine_problem_set(&why, ENGINE_E_MEMORY, "too little memory");
+    else if (forced && q->tools.len > ENGINE_GRAMMAR_TEXT_MAX)
+        engine_problem_set(&why, ENGINE_E_LIMIT,
+                           "tools: a call can be forced of a list of at most %u bytes, not %zu; offer fewer tools, or "
+                           "ask with tool_choice auto",
+                           ENGINE_GRAMMAR_TEXT_MAX, q->tools.len);
     else if (forced)
         j->grammar =
             engine_grammar_compile_tools(j->tools, q->tool_choice == TUNNEL_TOOLS_NAMED ? q->tool_name : span_str(""),

@@ -2,6 +2,7 @@
  * the prompt whatever their template wants. Needs $AIRLOCK_SHARED/models as test_engine_engine.c does. */
 #include <jansson.h>
 
+#include "engine/grammar.h"
 #include "engine_watch.h"
 #include "run.h"
 
@@ -70,6 +71,14 @@ START_TEST(forced_calls_in_xml)
     run(e, q, &seen);
     ck_assert_uint_eq(seen.status, 400);
     ck_assert_str_eq(seen.param, "tools");
+    static char many[ENGINE_GRAMMAR_TEXT_MAX + 2]; /* a list, and white space */
+    memset(many, ' ', sizeof many - 1);
+    memcpy(many, tools, strlen(tools));
+    q->tools = span_str(many);
+    run(e, q, &seen);
+    ck_assert_uint_eq(seen.status, 400);
+    ck_assert_str_eq(seen.param, "tools");
+    ck_assert_ptr_nonnull(strstr(seen.message, "not 1048577"));
     close_engine(e);
 }
 END_TEST

@@ -137,6 +137,27 @@ START_TEST(what_cannot_be_kept_is_refused)
 }
 END_TEST
 
+/* Many references to one long list: looked at so often, and no longer. */
+START_TEST(a_schema_that_grows_by_its_references_is_refused)
+{
+    struct engine_problem why = {0};
+    json_t *values = json_array(), *refs = json_array(), *properties = json_object();
+    for (int i = 0; i < 20000; i++)
+        json_array_append_new(values, json_integer(i));
+    for (int i = 0; i < 2000; i++)
+        json_array_append_new(refs, json_pack("{s:s}", "$ref", "#/$defs/e"));
+    for (char key[] = "a"; key[0] <= 'z'; key[0]++)
+        json_object_set_new(properties, key, json_pack("{s:s}", "$ref", "#/$defs/a"));
+    json_t *tools = json_pack("[{s:{s:s,s:b,s:{s:o,s:{s:{s:o},s:{s:o}}}}}]", "function", "name", "f", "strict", 1,
+                              "parameters", "properties", properties, "$defs", "a", "anyOf", refs, "e", "enum", values);
+    ck_assert_ptr_null(engine_grammar_compile_tools(tools, span_str(""), ENGINE_GRAMMAR_CALL_XML, false, vocab, &why));
+    ck_assert_msg(why.code == ENGINE_E_UNSUPPORTED && strstr(why.text, "so long a schema"), "%s", why.text);
+    json_t *parameters = json_object_get(json_object_get(json_array_get(tools, 0), "function"), "parameters");
+    ck_assert_uint_eq(engine_grammar_types(parameters, json_object_get(properties, "a")), ENGINE_TYPE_WHOLE);
+    json_decref(tools);
+}
+END_TEST
+
 /* --- random answers ----------------------------------------------------------------------------------- */
 
 struct answer {
@@ -215,6 +236,7 @@ static void add_tests(TCase *t)
     tcase_add_loop_test(t, forced_calls_fit_the_schema, 0, (int)(sizeof cases / sizeof *cases));
     tcase_add_test(t, several_calls_where_they_are_allowed);
     tcase_add_loop_test(t, what_cannot_be_kept_is_refused, 0, (int)(sizeof refused / sizeof *refused));
+    tcase_add_test(t, a_schema_that_grows_by_its_references_is_refused);
     tcase_add_test(t, what_fits_is_read_back_as_a_call);
 }
 
