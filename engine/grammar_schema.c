@@ -256,8 +256,11 @@ static json_t *values_of_items(const struct schema *s, const json_t *items)
     const char *key;
     json_t *ignored;
     size_t i;
-    json_array_foreach(json_object_get(at, "enum"), i, v) if (has_type(types, v) && !one_is_in(out, v))
-        json_array_append(out, (json_t *)v);
+    json_array_foreach(json_object_get(at, "enum"), i, v)
+    {
+        if (json_array_size(out) <= UNIQUE_MAX && has_type(types, v) && !one_is_in(out, v))
+            json_array_append(out, (json_t *)v);
+    }
     json_object_foreach((json_t *)at, key, ignored) if (strcmp(key, "enum") != 0 && strcmp(key, "type") != 0 &&
                                                         strcmp(key, "title") != 0 && strcmp(key, "description") != 0)
         json_array_clear(out);
