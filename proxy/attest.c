@@ -96,12 +96,16 @@ bool attest_judge(const struct attest_record *r, const struct attest_ask *ask, s
         .collateral = {ask->collateral.data, ask->collateral.len},
     };
 
-    memset(out, 0, sizeof *out);
-    out->verdict = (struct airlock_verdict){.size = sizeof out->verdict, .result.engine = -1};
+    *out = attest_outcome_empty();
     out->answered = true;
     out->claims = airlock_check(&in, &out->verdict.result);
     out->accepted = out->claims && airlock_judge(out->claims, ask->rules, ask->seen, r->now, &out->verdict) == 0;
     return out->accepted;
+}
+
+struct attest_outcome attest_outcome_empty(void)
+{
+    return (struct attest_outcome){.verdict = {.size = sizeof(struct airlock_verdict), .result.engine = -1}};
 }
 
 bool attest_connection(struct client *c, const struct attest_ask *ask, struct attest_outcome *out)
@@ -109,8 +113,7 @@ bool attest_connection(struct client *c, const struct attest_ask *ask, struct at
     struct attest_record r = attest_record_empty();
     char why[CLIENT_WHY_MAX] = "";
 
-    memset(out, 0, sizeof *out);
-    out->verdict = (struct airlock_verdict){.size = sizeof out->verdict, .result.engine = -1};
+    *out = attest_outcome_empty();
     if (attest_fetch(c, ask->engine, ask->model, ask->timeout_ms, &r, why))
         attest_judge(&r, ask, out);
     snprintf(out->why, sizeof out->why, "%s", why);

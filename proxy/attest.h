@@ -45,6 +45,7 @@ struct attest_outcome {
 bool attest_judge(const struct attest_record *r, const struct attest_ask *ask, struct attest_outcome *out);
 /* Both. True when accepted. attest_outcome_release() in any case. */
 bool attest_connection(struct client *c, const struct attest_ask *ask, struct attest_outcome *out);
+struct attest_outcome attest_outcome_empty(void); /* refused, nothing came */
 void attest_outcome_release(struct attest_outcome *out);
 
 #endif

@@ -87,13 +87,13 @@ static void keep_seen(struct upstream *u, const struct airlock_seen *seen)
 }
 
 /* With the caller's own collateral as its file has it now. Of a copy: another thread may take a newer one over
- * meanwhile. */
+ * meanwhile. Without memory for it nothing is verified: its revocation lists may be what refuses a machine. */
 static bool attest_with_own(struct upstream *u, struct session *s, struct attest_ask *ask, struct attest_outcome *out)
 {
     struct tunnel_bundle *own = u->config.collateral;
     struct writer copy = writer_with_max(VERIFIER_BUNDLE_MAX);
     char news[256] = "";
-    bool accepted;
+    bool accepted = false;
 
     if (own) {
         pthread_mutex_lock(&u->lock);
@@ -103,7 +103,12 @@ static bool attest_with_own(struct upstream *u, struct session *s, struct attest
         pthread_mutex_unlock(&u->lock);
     }
     ask->collateral = writer_span(&copy);
-    accepted = attest_connection(s->client, ask, out);
+    if (writer_ok(&copy)) {
+        accepted = attest_connection(s->client, ask, out);
+    } else {
+        *out = attest_outcome_empty();
+        snprintf(out->why, sizeof out->why, "there is no memory for the collateral file: try again, or free some");
+    }
     writer_release(&copy);
     return accepted;
 }
