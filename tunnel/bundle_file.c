@@ -29,6 +29,8 @@ static bool same_stamp(const struct tunnel_bundle_stamp *a, const struct tunnel_
            a->written[1] == b->written[1];
 }
 
+enum { NO_FILE = -1 }; /* beside errno's: a folder, a pipe, a device */
+
 /* 0 or an errno. */
 static int read_all(int fd, struct writer *w)
 {
@@ -56,7 +58,7 @@ static int read_file(const char *path, struct writer *w, struct tunnel_bundle_st
         err = errno;
     *stamp = stamp_of(err, &st);
     if (err == 0)
-        err = S_ISREG(st.st_mode) ? read_all(fd, w) : EINVAL;
+        err = S_ISREG(st.st_mode) ? read_all(fd, w) : NO_FILE;
     if (fd >= 0)
         close(fd);
     return err;
@@ -85,7 +87,8 @@ static bool take(struct tunnel_bundle *b, char why[256])
     }
     writer_release(&fresh);
     if (err != 0)
-        snprintf(why, 256, "the collateral file " SHOWN " cannot be read: %s", b->path, strerror(err));
+        snprintf(why, 256, "the collateral file " SHOWN " cannot be read: %s", b->path,
+                 err == NO_FILE ? "it is no regular file" : strerror(err));
     else
         snprintf(why, 256, SHOWN " is not a collateral bundle, or it is damaged: fetch or pack it again", b->path);
     return false;
