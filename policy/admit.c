@@ -132,6 +132,12 @@ static enum policy_admit_code check_features(const struct policy *p, const struc
     if (missing)
         return refuse(out, POLICY_ADMIT_TENANT_FEATURE, feature_field(missing), "This API key may not use \"%s\".",
                       feature_field(missing));
+    missing = t && f->sealed ? p->requests.features & ~t->features & ~(uint32_t)POLICY_STREAM : 0;
+    if (missing)
+        return refuse(out, POLICY_ADMIT_TENANT_FEATURE, NULL,
+                      "This API key may not use \"%s\", and a sealed request hides whether it does: send it in plain "
+                      "mode, or ask for a key without that bound.",
+                      feature_field(missing));
     return POLICY_ADMIT_OK;
 }
 

@@ -51,7 +51,7 @@ struct policy_request_facts {
     uint32_t choices;                              /* n, at least 1 */
     uint32_t prompts;                              /* how many prompts one body carries, at least 1 */
     double temperature, top_p, repetition_penalty; /* left to the model: POLICY_WITHIN_... */
-    bool sealed; /* the head alone is seen, and the engine knows no tenant: what it cannot fill in must be given */
+    bool sealed; /* the head alone is seen, and the engine that opens it knows no tenant */
 };
 
 /* Every bound admits these: for values that the request leaves to the model, which only the engine knows. It asks

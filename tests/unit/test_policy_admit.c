@@ -138,6 +138,32 @@ END_TEST
 
 /* The engine fills the owner's bounds in by itself: a tenant that has none of its own, or wider ones, gives no limit.
  */
+/* What a sealed request uses is seen by the engine alone, which knows the policy's features and nobody's key. */
+START_TEST(sealed_is_not_for_a_tenant_with_fewer_features)
+{
+    struct policy_admitted out;
+    struct policy_request_facts f = good_facts();
+    struct policy_tenant t = good_tenant();
+    load_policy();
+    f.has_max_tokens = true;
+    f.max_tokens = 10;
+    t.features = policy.requests.features & ~(uint32_t)POLICY_SEED;
+    ck_assert_int_eq(policy_admit(&policy, &t, &f, NOW, &out), POLICY_ADMIT_OK);
+    f.sealed = true;
+    ck_assert_int_eq(policy_admit(&policy, &t, &f, NOW, &out), POLICY_ADMIT_TENANT_FEATURE);
+    ck_assert_ptr_nonnull(strstr(out.text, "\"seed\""));
+    t.features = policy.requests.features; /* fewer than there are, and all that the policy allows */
+    ck_assert_int_eq(policy_admit(&policy, &t, &f, NOW, &out), POLICY_ADMIT_OK);
+    t.features &= ~(uint32_t)POLICY_STREAM; /* the head shows it */
+    f.features = 0;
+    ck_assert_int_eq(policy_admit(&policy, &t, &f, NOW, &out), POLICY_ADMIT_OK);
+    f.features = POLICY_STREAM;
+    ck_assert_int_eq(policy_admit(&policy, &t, &f, NOW, &out), POLICY_ADMIT_TENANT_FEATURE);
+}
+END_TEST
+
+/* The engine fills the owner's bounds in by itself: a tenant that has none of its own, or wider ones, gives no limit.
+ */
 START_TEST(sealed_needs_a_limit_only_where_the_tenants_is_tighter)
 {
     struct policy_admitted out;
@@ -266,6 +292,7 @@ END_TEST
 static void add_tests(TCase *t)
 {
     tcase_add_loop_test(t, each_rule_has_its_code_and_field, 0, (int)(sizeof refusals / sizeof *refusals));
+    tcase_add_test(t, sealed_is_not_for_a_tenant_with_fewer_features);
     tcase_add_test(t, sealed_needs_a_limit_only_where_the_tenants_is_tighter);
     tcase_add_test(t, sampling_alone_can_be_asked_about);
     tcase_add_test(t, the_tighter_limit_bounds_the_answer);
