@@ -247,8 +247,6 @@ static bool step(struct engine *e)
     else
         hand_out(e, rows);
     end_finished(e);
-    if (e->options.embeds)
-        enter_more(e);
     return true;
 }
 
@@ -314,6 +312,8 @@ void *engine_step_main(void *engine)
             take_in(e, j);
         end_cancelled(e);
         idle = !step(e);
+        if (e->options.embeds) /* whatever ended, by a step or not */
+            enter_more(e);
     }
     for (struct job *j; (j = queue_pop(&arrived));)
         job_fail(e, j, 503, "draining", NULL, "the engine is going down");

@@ -1,6 +1,7 @@
 /* Guesses and vectors: what an engine does beside writing one token a step. Needs the model of test_engine_engine.c;
  * without it these tests are skipped. */
 #include <math.h>
+#include <stdatomic.h>
 
 #include "engine_watch.h"
 #include "run.h"
@@ -288,6 +289,55 @@ START_TEST(many_inputs_let_others_in)
 }
 END_TEST
 
+static struct engine *crowded;
+static struct watch rival;
+static atomic_bool first_began, rival_came;
+
+/* While the first four inputs are read another request comes and fills the queue; with their vectors it goes again. */
+static void on_full_queue(void *ctx, const struct tunnel_event *ev)
+{
+    on_crowd(ctx, ev);
+    atomic_store(&first_began, true);
+    while (ev->kind == TUNNEL_EVENT_START && !atomic_load(&rival_came))
+        usleep(1000);
+    if (ev->kind == TUNNEL_EVENT_START)
+        usleep(50000); /* until it is in the queue */
+    if (ev->kind == TUNNEL_EVENT_RESULT && ev->index == 0)
+        engine_cancel(crowded, rival.job);
+}
+
+/* The next input finds the queue full and nothing else runs: it still enters. */
+START_TEST(inputs_enter_after_a_full_queue)
+{
+    static const struct engine_events told = {on_full_queue};
+    static uint8_t ids[4 * 100]; /* two steps */
+    struct engine_options o = {.embeds = true, .seqs_max = 4, .queue_max = 1, .choices_max = 3, .long_prefill = 60};
+    crowded = open_engine(&o);
+    pthread_mutex_init(&crowd.lock, NULL);
+    pthread_cond_init(&crowd.news, NULL);
+    for (size_t i = 3; i < sizeof ids; i += 4)
+        ids[i] = 40;
+    struct tunnel_request *q = ask_vectors(5);
+    for (int i = 0; i < 4; i++)
+        q->prompt[i] = (struct tunnel_prompt){true, span_of(ids, sizeof ids)};
+    ck_assert_uint_ne(engine_submit(crowded, q, &told, &crowd), 0);
+    watch_init(&rival);
+    while (!atomic_load(&first_began))
+        usleep(1000);
+    submit(crowded, ask_vectors(4), &rival);
+    atomic_store(&rival_came, true);
+    wait_end(&rival);
+    ck_assert_uint_eq(rival.status, 499);
+    pthread_mutex_lock(&crowd.lock);
+    while (!crowd.over)
+        pthread_cond_wait(&crowd.news, &crowd.lock);
+    pthread_mutex_unlock(&crowd.lock);
+    ck_assert_uint_eq(crowd.status, 0);
+    ck_assert_uint_eq(crowd.whole, 5);
+    close_engine(crowded);
+}
+END_TEST
+
 /* Long vectors: what one answer holds is bounded too. */
 START_TEST(too_many_numbers_are_refused)
 {
@@ -326,6 +376,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, guesses_keep_the_distribution);
     tcase_add_loop_test(t, embeddings_are_pooled_states, 0, 5);
     tcase_add_test(t, many_inputs_let_others_in);
+    tcase_add_test(t, inputs_enter_after_a_full_queue);
     tcase_add_test(t, too_many_numbers_are_refused);
     tcase_add_test(t, text_engines_make_no_embeddings);
 }
