@@ -104,8 +104,8 @@ MUST_CHECK enum sched_err sched_add(struct sched *s, struct sched_seq *seq);
 void sched_remove(struct sched *s, struct sched_seq *seq);
 
 /* Choose the next step's rows, at most seqs_max, with no more than `beside` prompt tokens if any row decodes, else no
- * more than `alone` (0: the whole budget). Returns their number; 0: nothing to do now. Tables cover all positions of
- * the rows. */
+ * more than `alone` (0: the whole budget), or a twelfth more where a prompt then needs a step less. Returns their
+ * number; 0: nothing to do now. Tables cover all positions of the rows. */
 size_t sched_plan(struct sched *s, struct sched_row *rows, uint32_t beside, uint32_t alone);
 /* The step is done: the rows' tokens are computed, but for guesses. */
 void sched_commit(struct sched *s, const struct sched_row *rows, size_t count);

@@ -327,6 +327,34 @@ START_TEST(prompts_are_cut_evenly)
 }
 END_TEST
 
+/* A twelfth more than the pace gives saves a step, but neither for less than a step nor beyond what is a bound. */
+START_TEST(a_rest_takes_no_step_of_its_own)
+{
+    static const struct {
+        uint32_t pace, prompt, long_prefill, first, steps;
+    } cases[] = {{12, 52, 0, 13, 4}, {12, 53, 0, 11, 5}, {12, 48, 0, 12, 4}, {12, 13, 0, 13, 1},  {12, 14, 0, 7, 2},
+                 {24, 26, 0, 26, 1}, {24, 27, 0, 14, 2}, {24, 78, 0, 26, 3}, {24, 78, 24, 20, 4}, {8, 80, 0, 8, 10}};
+    struct sched s;
+    struct sched_config c = config(200, 0);
+    c.long_prefill = cases[_i].long_prefill;
+    c.prefix = false;
+    ck_assert(sched_init(&s, &c));
+    job_init(&jobs[0], &s, "a", 5, 60, 0);
+    ck_assert_int_eq(sched_add(&s, &jobs[0].seq), SCHED_OK);
+    step(&s, 0);
+    job_init(&jobs[1], &s, "b", cases[_i].prompt, 4, 3);
+    ck_assert_int_eq(sched_add(&s, &jobs[1].seq), SCHED_OK);
+    step(&s, cases[_i].pace);
+    ck_assert_uint_eq(jobs[1].seq.computed, cases[_i].first);
+    uint32_t steps = 1;
+    for (; jobs[1].seq.computed < cases[_i].prompt; steps++)
+        step(&s, cases[_i].pace);
+    ck_assert_uint_eq(steps, cases[_i].steps);
+    run_out(&s);
+    sched_release(&s);
+}
+END_TEST
+
 START_TEST(all_logits_are_bounded)
 {
     struct sched s;
@@ -424,6 +452,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, order_and_limits);
     tcase_add_test(t, decoding_goes_on_beside_a_long_prompt);
     tcase_add_test(t, prompts_are_cut_evenly);
+    tcase_add_loop_test(t, a_rest_takes_no_step_of_its_own, 0, 10);
     tcase_add_test(t, all_logits_are_bounded);
     tcase_add_loop_test(t, random_traffic, 0, 12);
     tcase_add_test(t, least_recently_freed_goes_first);
