@@ -23,6 +23,7 @@ enum {
     SHARED = 384,
     SAMPLES_MAX = 1 << 20,
     TRIES = 3,
+    ROUNDS = 3,
 };
 
 static const char *label;
@@ -310,26 +311,50 @@ static void arrivals(const char *path)
     row_busy("8 clients, 512-token prompts arrive");
 }
 
-static void prefix(const char *path)
+struct ttft {
+    double shared, apart; /* medians */
+};
+
+static int by_ratio(const void *a, const void *b)
 {
-    char ours[96], reference[96];
-    serve(path);
+    const struct ttft *x = a, *y = b;
+    double left = x->shared * y->apart, right = y->shared * x->apart;
+    return (left > right) - (left < right);
+}
+
+static bool prefix_round(struct ttft *out)
+{
     for (int i = 0; i < TRIES; i++) {
         struct machine_watch watch;
         machine_watch(&watch);
         crowd(8, 8, PROMPT, 0, 96);
-        double apart = percentile(&world.ttft, 0.5);
+        out->apart = percentile(&world.ttft, 0.5);
         crowd(8, 8, PROMPT, SHARED, 96);
-        double shared = percentile(&world.ttft, 0.5);
-        if (machine_foreign(&watch) > MACHINE_FOREIGN_MAX)
-            continue;
-        snprintf(ours, sizeof ours, "TTFT p50 %.0f ms", 1e3 * shared);
-        snprintf(reference, sizeof reference, "%.0f ms with nothing in common", 1e3 * apart);
-        row("8 clients, 75 % of the prompt shared", ours, reference, shared / apart, "<= 0.40 x",
-            shared <= 0.4 * apart);
-        return;
+        out->shared = percentile(&world.ttft, 0.5);
+        if (machine_foreign(&watch) <= MACHINE_FOREIGN_MAX)
+            return true;
     }
-    row_busy("8 clients, 75 % of the prompt shared");
+    return false;
+}
+
+/* How the clients come to lie to each other, which lasts for a whole round, is chance. */
+static void prefix(const char *path)
+{
+    static const char name[] = "8 clients, 75 % of the prompt shared";
+    struct ttft round[ROUNDS], *middle = &round[ROUNDS / 2];
+    char ours[96], reference[96];
+    serve(path);
+    for (int i = 0; i < ROUNDS; i++)
+        if (!prefix_round(&round[i])) {
+            row_busy(name);
+            return;
+        }
+    qsort(round, ROUNDS, sizeof *round, by_ratio);
+    snprintf(ours, sizeof ours, "TTFT p50 %.0f ms", 1e3 * middle->shared);
+    snprintf(reference, sizeof reference, "%.0f ms with nothing in common (%.2f to %.2f x in %d rounds)",
+             1e3 * middle->apart, round[0].shared / round[0].apart, round[ROUNDS - 1].shared / round[ROUNDS - 1].apart,
+             ROUNDS);
+    row(name, ours, reference, middle->shared / middle->apart, "<= 0.40 x", middle->shared <= 0.4 * middle->apart);
 }
 
 /* Requests at a fixed pace, whoever is free asks; where nobody is free the request is lost before it is made. */
