@@ -7,7 +7,8 @@
 #define TOOLCALL_CALL "<tool_call>" /* Hermes, Qwen; Granite 3.1 */
 #define TOOLCALL_CALL_END "</tool_call>"
 #define TOOLCALL_FUNCTION "<function=" /* Qwen3-Coder */
-#define TOOLCALL_CALLS "[TOOL_CALLS]"  /* Mistral */
+#define TOOLCALL_PARAMETER "<parameter="
+#define TOOLCALL_CALLS "[TOOL_CALLS]" /* Mistral */
 #define TOOLCALL_ARGS "[ARGS]"
 #define TOOLCALL_PYTHON_TAG "<|python_tag|>" /* Llama */
 #define TOOLCALL_GRANITE "<|tool_call|>"

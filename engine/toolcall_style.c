@@ -16,7 +16,7 @@ struct engine_toolcall_style engine_toolcall_style_of(struct span t)
         style.tools = ENGINE_TOOLCALL_MISTRAL;
     else if (contains(t, TOOLCALL_ITEM))
         style.tools = ENGINE_TOOLCALL_DEEPSEEK;
-    else if (contains(t, TOOLCALL_CALL) && contains(t, TOOLCALL_FUNCTION) && contains(t, "<parameter="))
+    else if (contains(t, TOOLCALL_CALL) && contains(t, TOOLCALL_FUNCTION) && contains(t, TOOLCALL_PARAMETER))
         style.tools = ENGINE_TOOLCALL_XML;
     else if (contains(t, TOOLCALL_GRANITE) && contains(t, "<|start_of_role|>"))
         style.tools = ENGINE_TOOLCALL_GRANITE;

@@ -5,12 +5,13 @@
 #include <strings.h>
 
 #include "engine/grammar.h"
+#include "engine/toolcall_marks.h"
 
-#define CALL "<tool_call>"
-#define CALL_END "</tool_call>"
-#define FUNCTION "<function="
+#define CALL TOOLCALL_CALL
+#define CALL_END TOOLCALL_CALL_END
+#define FUNCTION TOOLCALL_FUNCTION
 #define FUNCTION_END "</function>"
-#define PARAMETER "<parameter="
+#define PARAMETER TOOLCALL_PARAMETER
 #define PARAMETER_END "</parameter>"
 
 enum match { NO, MAYBE, YES };
