@@ -131,9 +131,16 @@ static json_t *token_json(const struct openai_response *r, const struct tunnel_t
     return r->ids_as_tokens ? json_sprintf("token_id:%u", (unsigned)t->id) : tunnel_json_text(t->bytes);
 }
 
+/* JSON has no infinity; -9999 stands for one, as in vLLM. */
+static json_t *logprob_json(double value)
+{
+    return json_real(isfinite(value) ? value : -9999.0);
+}
+
 static json_t *top_json(const struct openai_response *r, const struct tunnel_top *t)
 {
-    return json_pack("{s:o,s:f,s:o}", "token", token_json(r, t), "logprob", t->logprob, "bytes", bytes_json(t->bytes));
+    return json_pack("{s:o,s:o,s:o}", "token", token_json(r, t), "logprob", logprob_json(t->logprob), "bytes",
+                     bytes_json(t->bytes));
 }
 
 static json_t *chat_logprobs(const struct openai_response *r, const struct tunnel_event *ev)
@@ -171,11 +178,11 @@ static json_t *completion_logprobs(const struct openai_response *r, const struct
             const struct tunnel_top *t = j < l->top_count ? &l->top[j] : &l->chosen;
             json_t *name = token_json(r, t);
             if (!json_object_get(top, json_string_value(name))) /* parts of characters may look alike */
-                json_object_set_new(top, json_string_value(name), json_real(t->logprob));
+                json_object_set_new(top, json_string_value(name), logprob_json(t->logprob));
             json_decref(name);
         }
         json_array_append_new(tokens, token_json(r, &l->chosen));
-        json_array_append_new(values, l->known ? json_real(l->chosen.logprob) : json_null());
+        json_array_append_new(values, l->known ? logprob_json(l->chosen.logprob) : json_null());
         json_array_append_new(tops, top);
         json_array_append_new(offsets, json_integer((json_int_t)*offset));
         *offset += characters(l->chosen.bytes);
@@ -220,7 +227,7 @@ static void keep_prompt_logprobs(struct choice *c, const struct tunnel_event *ev
             (void)snprintf(id, sizeof id, "%u", (unsigned)t->id);
             if (!json_object_get(token, id))
                 json_object_set_new(token, id,
-                                    json_pack("{s:f,s:o,s:o}", "logprob", t->logprob, "rank",
+                                    json_pack("{s:o,s:o,s:o}", "logprob", logprob_json(t->logprob), "rank",
                                               j < l->top_count ? json_integer((json_int_t)j + 1) : json_null(),
                                               "decoded_token", tunnel_json_text(t->bytes)));
         }

@@ -540,6 +540,34 @@ START_TEST(a_completion_has_four_lists)
 }
 END_TEST
 
+/* An id that the model rules out may be forced all the same: nothing is lost of lists that belong together. */
+START_TEST(a_log_probability_is_a_number)
+{
+    static const struct tunnel_event said[] = {
+        {.kind = TUNNEL_EVENT_START},
+        {.kind = TUNNEL_EVENT_DELTA,
+         .text = {(const uint8_t *)"ab", 2},
+         .logprob_count = 2,
+         .logprob = {{.known = true, .chosen = {2, -INFINITY, {(const uint8_t *)"a", 1}}},
+                     {.known = true, .chosen = {3, NAN, {(const uint8_t *)"b", 1}}}}},
+        {.kind = TUNNEL_EVENT_FINISH},
+        {.kind = TUNNEL_EVENT_DONE},
+    };
+    json_t *j = answer_of(TUNNEL_COMPLETION, "{\"prompt\":\"x\",\"logprobs\":1}", said, 4);
+    json_t *lists = json_object_get(json_array_get(json_object_get(j, "choices"), 0), "logprobs");
+    char *got = json_dumps(lists, JSON_COMPACT);
+    ck_assert_str_eq(got, "{\"tokens\":[\"a\",\"b\"],\"token_logprobs\":[-9999.0,-9999.0],"
+                          "\"top_logprobs\":[{\"a\":-9999.0},{\"b\":-9999.0}],\"text_offset\":[0,1]}");
+    free(got);
+    json_decref(j);
+    j = answer_of(TUNNEL_CHAT, "{" HI ",\"logprobs\":true}", said, 4);
+    lists = json_object_get(json_array_get(json_object_get(j, "choices"), 0), "logprobs");
+    json_t *first = json_array_get(json_object_get(lists, "content"), 0);
+    ck_assert(json_number_value(json_object_get(first, "logprob")) == -9999);
+    json_decref(j);
+}
+END_TEST
+
 START_TEST(tokens_have_names_and_a_limit)
 {
     static const struct tunnel_event ev[] = {
@@ -621,6 +649,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, a_refused_grammar_has_the_clients_name);
     tcase_add_test(t, a_completion_has_four_lists);
     tcase_add_test(t, vectors_come_as_numbers_or_base64);
+    tcase_add_test(t, a_log_probability_is_a_number);
     tcase_add_test(t, tokens_have_names_and_a_limit);
     tcase_add_test(t, an_answer_cut_short_never_looks_whole);
     tcase_add_test(t, a_call_out_of_order_fails);
