@@ -7,6 +7,7 @@
 #include "engine/toolcall_marks.h"
 #include "engine/toolcall_python.h"
 #include "engine/toolcall_xml.h"
+#include "tunnel/json.h"
 
 #define THINK TOOLCALL_THINK
 #define THINK_END TOOLCALL_THINK_END
@@ -235,11 +236,19 @@ static struct span raw_member(struct span s, const char *key)
 /* `text` is the call's own text. */
 static void give_json_call(struct engine_toolcall *o, const json_t *call, struct span text)
 {
-    const json_t *name = json_object_get(call, "name"), *arguments = json_object_get(call, "arguments");
-    struct span raw = raw_member(text, arguments ? "\"arguments\"" : "\"parameters\"");
-    if (json_is_string(arguments))
+    const json_t *name = json_object_get(call, "name");
+    json_t *first = json_object_get(call, "arguments");
+    json_t *arguments = first ? first : json_object_get(call, "parameters");
+    struct span raw = raw_member(text, first ? "\"arguments\"" : "\"parameters\"");
+    struct writer again = writer_with_max(8 * ENGINE_TOOLCALL_MAX);
+    if (json_is_string(arguments)) {
         raw = span_of(json_string_value(arguments), json_string_length(arguments));
+    } else if (arguments && raw.len == 0) {
+        tunnel_json_write(&again, json_incref(arguments));
+        raw = writer_span(&again);
+    }
     give_call(o, span_of(json_string_value(name), json_string_length(name)), raw.len > 0 ? raw : span_str("{}"));
+    writer_release(&again);
 }
 
 /* `text` is one call or an array of them, and nothing else: give them and say true. */

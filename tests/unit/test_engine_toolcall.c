@@ -126,6 +126,8 @@ static const struct {
     {HERMES, "", "<tool_call>{\"name\": 3}</tool_call>!", "C:<tool_call>{\"name\": 3}</tool_call>!", 0},
     {HERMES, "", "<tool_call>{\"name\": \"f\"", "C:<tool_call>{\"name\": \"f\"", 0},
     {HERMES, "", "<tool_call>{\"name\": \"f\", \"arguments\": {}}", "N0:f|A0:{}", 1},
+    {HERMES, "", "<tool_call>{\"name\": \"f\", \"\\u0061rguments\": {\"x\": 1}}</tool_call>", "N0:f|A0:{\"x\":1}", 1},
+    {LLAMA3, "", "{\"name\": \"f\", \"parameters\": \"{\\\"a\\\": 1}\"}", "N0:f|A0:{\"a\": 1}", 1},
     {HERMES, "", "a <tool_ca b", "C:a <tool_ca b", 0},
     {LLAMA3, "", "{\"name\": \"f\", \"parameters\": {\"a\": \"b\"}}", "N0:f|A0:{\"a\": \"b\"}", 1},
     {LLAMA3, "", "<|python_tag|>{\"name\": \"f\", \"parameters\": {}}; {\"name\": \"g\", \"arguments\": \"{}\"}",
