@@ -9,8 +9,9 @@
 #define TILES 2 /* at once */
 #define ROWS 6  /* at once: 2 x 6 integer and as many float sums fill the registers */
 #define ROWS_FLOAT 8
-#define PANEL_LEAST 64 /* rows of activations that are worth unpacking weights for; with fewer than 40 it costs more   \
-                        */
+#define PANEL_LEAST                                                                                                    \
+    64 /* rows of activations that are worth unpacking weights for; with fewer than 40 it costs more                   \
+        */
 
 /* --- integers -------------------------------------------------------------------------------------- */
 
