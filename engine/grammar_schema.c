@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "engine/grammar_internal.h"
+#include "tunnel/json.h"
 
 struct schema {
     struct grammar_text *g;
@@ -64,7 +65,7 @@ static struct expr *literal(struct schema *s, const json_t *v)
 {
     char *dumped = json_dumps(v, JSON_ENCODE_ANY);
     struct expr *x = dumped ? expr_text(s->g, dumped) : bad(s, "enum");
-    free(dumped);
+    tunnel_json_free(dumped);
     return x;
 }
 

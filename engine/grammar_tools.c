@@ -1,8 +1,8 @@
 /* grammar_tools.c - calls of tools as expressions, in the forms that engine/toolcall.c reads. */
-#include <stdlib.h>
 #include <strings.h>
 
 #include "engine/grammar_internal.h"
+#include "tunnel/json.h"
 
 enum {
     NAME_MAX_BYTES = 256,
@@ -322,7 +322,7 @@ static struct expr *json_call(struct grammar_text *g, const struct grammar_tools
     bool tagged = tools->form == ENGINE_GRAMMAR_CALL_TAGGED;
     char *name = json_dumps(json_object_get(function, "name"), JSON_ENCODE_ANY);
     struct expr *call = expr_add(g, expr_add(g, seq(g), text(g, "{\"name\": ")), name ? text(g, name) : NULL);
-    free(name);
+    tunnel_json_free(name);
     call = expr_add(g, call, text(g, tagged ? ", \"arguments\": " : ", \"parameters\": "));
     call = expr_add(g, call, any ? rule_called(g, "object") : grammar_value(g, parameters_of, parameters_of, number));
     return expr_add(g, call, text(g, "}"));

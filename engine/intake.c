@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/job.h"
+#include "tunnel/json.h"
 #include "verifier/base/secret.h"
 #include "verifier/base/utf8.h"
 
@@ -175,7 +176,7 @@ static bool write_arguments(json_t *messages)
         some = some || text;
         if (text)
             json_object_set_new(function, "arguments", json_string(text));
-        free(text);
+        tunnel_json_free(text);
     }
     return some;
 }

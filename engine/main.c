@@ -5,6 +5,7 @@
 
 #include "engine/node.h"
 #include "engine/plan.h"
+#include "tunnel/json.h"
 
 const char *argp_program_version = "airlock-engine " AIRLOCK_VERSION;
 
@@ -13,6 +14,7 @@ int main(int argc, char **argv)
     static struct config config;
     char why[512];
     static char plan_name[] = "airlock-engine plan"; /* what its usage line says */
+    tunnel_json_wipe_memory();
     if (argc > 1 && strcmp(argv[1], "plan") == 0) {
         argv[1] = plan_name;
         return plan_main(argc - 1, argv + 1);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine/artefact.h"
+#include "tunnel/json.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define PROGRAM_BYTES (200 * MIB)   /* of the engine beside weights, keys and values: its own bar */
@@ -159,7 +160,7 @@ static void print_json(const struct plan *p, const struct plan_device *d)
                                                   (json_int_t)p->at[c].most, "kv_bytes", (json_int_t)p->at[c].kv));
     char *text = json_dumps(top, JSON_INDENT(1));
     puts(text ? text : "{}");
-    free(text);
+    tunnel_json_free(text);
     json_decref(top);
 }
 

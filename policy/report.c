@@ -245,7 +245,13 @@ char *policy_report(const struct verifier_claims *claims, const struct policy_ve
     json_t *report = json_pack("{so so so so so}", "verdict", verdict_json(verdict), "stages", stages(claims, verdict),
                                "node", claims ? node_json(&claims->node) : json_null(), "engines", engines, "limits",
                                limits(claims, verdict));
-    char *out = report ? json_dumps(report, JSON_INDENT(2)) : NULL;
+    /* whoever calls free()s it, and may have given jansson an allocator of its own */
+    size_t len = report ? json_dumpb(report, NULL, 0, JSON_INDENT(2)) : 0;
+    char *out = len > 0 ? malloc(len + 1) : NULL;
+    if (out) {
+        json_dumpb(report, out, len, JSON_INDENT(2));
+        out[len] = 0;
+    }
     json_decref(report);
     return out;
 }

@@ -37,6 +37,14 @@ void tunnel_json_wipe_memory(void)
     json_set_alloc_funcs(wiped_malloc, wiped_free);
 }
 
+void tunnel_json_free(char *text)
+{
+    json_malloc_t unused;
+    json_free_t release;
+    json_get_alloc_funcs(&unused, &release);
+    release(text);
+}
+
 /* How deep `text` nests and how many values it has, counted outside strings; it may be no JSON at all. */
 static size_t measure(struct span text, size_t *values)
 {

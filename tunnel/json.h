@@ -16,6 +16,9 @@ void tunnel_json_wipe_memory(void);
  * bytes) says why and where, without quoting the text. */
 json_t *tunnel_json_parse(struct span text, char *why, size_t cap);
 
+/* What json_dumps() gave, wiped if that was asked for; free() would miss where the block begins. NULL is nothing. */
+void tunnel_json_free(char *text);
+
 /* A JSON string of `s`, each ill-formed byte sequence replaced by U+FFFD. */
 json_t *tunnel_json_text(struct span s);
 

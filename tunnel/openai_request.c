@@ -546,13 +546,10 @@ struct openai_request *openai_request_parse(enum tunnel_task task, struct span b
 
 void openai_request_free(struct openai_request *r)
 {
-    json_malloc_t jansson_malloc;
-    json_free_t jansson_free;
     if (!r)
         return;
-    json_get_alloc_funcs(&jansson_malloc, &jansson_free);
     for (size_t i = 0; i < sizeof r->owned / sizeof *r->owned; i++)
-        jansson_free(r->owned[i]);
+        tunnel_json_free(r->owned[i]);
     if (r->ids)
         OPENSSL_cleanse(r->ids, r->ids_len);
     free(r->ids);

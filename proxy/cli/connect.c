@@ -6,6 +6,7 @@
 #include "proxy/cli/files.h"
 #include "proxy/config.h"
 #include "proxy/tls.h"
+#include "tunnel/json.h"
 #include "tunnel/sandbox.h"
 
 #include <errno.h>
@@ -257,6 +258,7 @@ int cli_connect(int argc, char **argv)
         return cli_help(usage);
     if (!cli_options(argc, argv, o, OPTIONS, urls, UPSTREAM_PROXIES_MAX, &count) || count == 0 || !o[ACCEPTANCE].count)
         return cli_usage(usage);
+    tunnel_json_wipe_memory();
     if (read_urls(urls, count, &s) && read_rules(o[ACCEPTANCE].value[0], &s) && open_state(o[STATE].value[0], &s) &&
         (!o[KEY].count || read_key(o[KEY].value[0], &s)) &&
         (!o[COLLATERAL].count || read_collateral(o[COLLATERAL].value[0], &s)) &&

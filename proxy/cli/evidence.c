@@ -1,6 +1,7 @@
 #include "proxy/cli/evidence.h"
 
 #include "proxy/cli/files.h"
+#include "tunnel/json.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -48,7 +49,7 @@ static bool write_json(const char *path, json_t *root)
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     bool ok = text && cli_write(path, span_str(text), 0644, false);
 
-    free(text);
+    tunnel_json_free(text);
     json_decref(root);
     return ok;
 }

@@ -5,6 +5,7 @@
 #include "engine/grammar.h"
 #include "engine_watch.h"
 #include "run.h"
+#include "tunnel/json.h"
 
 static struct watch seen, back;
 
@@ -132,6 +133,7 @@ END_TEST
 
 static void add_tests(TCase *t)
 {
+    tunnel_json_wipe_memory(); /* as the engine does */
     if (!have_models()) {
         printf("SKIP: no models under $AIRLOCK_SHARED\n");
         return;

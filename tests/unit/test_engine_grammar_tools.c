@@ -5,6 +5,7 @@
 #include "engine/grammar.h"
 #include "engine/tokenizer.h"
 #include "engine/toolcall.h"
+#include "tunnel/json.h"
 #include "unit/run.h"
 #include "unit/tiny_vocab.h"
 
@@ -14,6 +15,7 @@ static struct engine_grammar_vocab *vocab;
 
 static void setup(void)
 {
+    tunnel_json_wipe_memory(); /* as the engine does */
     tiny_bpe(&tiny);
     tokenizer = engine_tokenizer_open(&tiny.vocab, NULL);
     vocab = engine_grammar_vocab_open(tokenizer);

@@ -3,6 +3,7 @@
 
 #include "policy/fleet.h"
 #include "policy/report.h"
+#include "tunnel/json.h"
 #include "unit/run.h"
 #include "unit/world.h"
 #include "verifier/signed.h"
@@ -304,9 +305,22 @@ START_TEST(key_sets_follow_one_another)
 }
 END_TEST
 
+/* A program that links the verifier may have given jansson an allocator of its own. */
+START_TEST(a_report_is_released_by_free)
+{
+    struct policy_verdict v = {0};
+    tunnel_json_wipe_memory();
+    char *report = policy_report(NULL, &v);
+    ck_assert_ptr_nonnull(strstr(report, "\"engines\""));
+    free(report);
+    json_set_alloc_funcs(malloc, free);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
     tcase_add_checked_fixture(t, open_world, close_world);
+    tcase_add_test(t, a_report_is_released_by_free);
     tcase_add_test(t, every_pair_passes);
     tcase_add_test(t, keyd_is_asked_before_there_is_policy_lease_or_model);
     tcase_add_test(t, the_verdict_ends_with_what_ends_first);
