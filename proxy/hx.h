@@ -74,6 +74,7 @@ struct hx_server {
     unsigned loop_count;
     struct hx_loop *loop[HX_THREADS_MAX];
     sem_t ready; /* posted by each loop when it listens */
+    sem_t told;  /* posted for each loop when nobody writes to its inbox any more */
     atomic_uint running, connections;
 };
 

@@ -324,6 +324,12 @@ static void loop_close(struct hx_loop *l)
     h2o_context_dispose(&l->context);
 }
 
+static void wait_for(sem_t *sem)
+{
+    while (sem_wait(sem) != 0) {
+    }
+}
+
 static void *loop_main(void *arg)
 {
     struct hx_loop *l = arg;
@@ -333,6 +339,7 @@ static void *loop_main(void *arg)
     while (!l->stopping)
         h2o_evloop_run(l->context.loop, INT32_MAX);
     loop_finish(l);
+    wait_for(&l->server->told); /* a message may arrive before whoever sent it has woken the loop */
     loop_close(l);
     return NULL;
 }
@@ -412,8 +419,7 @@ static bool start_loop(struct hx_server *s)
         free(l);
         return false;
     }
-    while (sem_wait(&s->ready) != 0) {
-    }
+    wait_for(&s->ready);
     s->loop[s->loop_count++] = l;
     return true;
 }
@@ -438,6 +444,7 @@ struct hx_server *hx_start(const struct hx_config *config, char why[HX_WHY_MAX])
         SSL_CTX_set_info_callback(config->tls, on_tls_info);
     configure(s);
     sem_init(&s->ready, 0, 0);
+    sem_init(&s->told, 0, 0);
     while (s->loop_count < config->threads && s->loop_count < HX_THREADS_MAX) {
         if (!start_loop(s)) {
             snprintf(why, HX_WHY_MAX, "cannot start a server thread: %s", strerror(errno));
@@ -487,6 +494,8 @@ void hx_stop(struct hx_server *s)
         return;
     each_loop(s, stop_on_loop);
     for (unsigned i = 0; i < s->loop_count; i++)
+        sem_post(&s->told);
+    for (unsigned i = 0; i < s->loop_count; i++)
         pthread_join(s->loop[i]->thread, NULL);
     close(s->config.listen_fd);
     for (unsigned i = 0; i < s->loop_count; i++)
@@ -495,6 +504,7 @@ void hx_stop(struct hx_server *s)
     for (unsigned i = 0; i < s->loop_count; i++)
         free(s->loop[i]);
     sem_destroy(&s->ready);
+    sem_destroy(&s->told);
     if (!s->config.http2)
         h2o_config_dispose(&s->global);
     free(s);
