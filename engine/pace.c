@@ -2,7 +2,7 @@
 
 enum {
     USUAL_PERCENT = 200,  /* of the usual step: most of a step with prompts beside decoding */
-    DECODE_PERCENT = 350, /* of a step without prompts: the same */
+    DECODE_PERCENT = 330, /* of a step without prompts: the same */
     BESIDE_NS = 150000000,
     ALONE_NS = 600000000,
 };
