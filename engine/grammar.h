@@ -61,6 +61,8 @@ enum {
     ENGINE_TYPE_ARRAY = 32,
     ENGINE_TYPE_STRING = 64
 };
+/* The one of a value. */
+unsigned engine_grammar_type(const json_t *v);
 /* The types that a schema's values may have: what its type, enum, const, anyOf, oneOf, allOf and $ref (inside `root`)
  * name, together. Types that JSON schema does not know are taken for what they resemble (int32, list, ..), else for
  * strings. 0: it names none, or is NULL. */

@@ -59,7 +59,7 @@ static unsigned type_named(const json_t *name)
     return ENGINE_TYPE_STRING;
 }
 
-static unsigned type_of_value(const json_t *v)
+unsigned engine_grammar_type(const json_t *v)
 {
     static const unsigned types[] = {
         [JSON_OBJECT] = ENGINE_TYPE_OBJECT, [JSON_ARRAY] = ENGINE_TYPE_ARRAY, [JSON_STRING] = ENGINE_TYPE_STRING,
@@ -91,9 +91,9 @@ static unsigned types_of(const json_t *root, const json_t *schema, int depth, in
     for (i = 0; i < json_array_size(type) && (*looks)-- > 0; i++)
         types |= type_named(json_array_get(type, i));
     for (i = 0; i < json_array_size(values) && (*looks)-- > 0; i++)
-        types |= type_of_value(json_array_get(values, i));
+        types |= engine_grammar_type(json_array_get(values, i));
     if ((v = json_object_get(schema, "const")))
-        types |= type_of_value(v);
+        types |= engine_grammar_type(v);
     for (i = 0; i < sizeof several / sizeof *several; i++)
         types |= types_of_any(root, json_object_get(schema, several[i]), depth - 1, looks);
     if (json_is_string(ref) && json_string_length(ref) <= REF_MAX_BYTES)

@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-#include "engine/toolcall_marks.h"
 #include "engine/toolcall_python.h"
+#include "engine/toolcall_text.h"
 #include "engine/toolcall_xml.h"
 #include "tunnel/json.h"
 
@@ -50,43 +50,6 @@ struct engine_toolcall {
     enum tunnel_channel_name channel;
 };
 
-static bool is_blank(uint8_t c)
-{
-    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
-/* Without the white space before it. */
-static struct span begun(struct span s)
-{
-    while (s.len > 0 && is_blank(s.data[0]))
-        s = span_of(s.data + 1, s.len - 1);
-    return s;
-}
-
-static struct span trimmed(struct span s)
-{
-    s = begun(s);
-    while (s.len > 0 && is_blank(s.data[s.len - 1]))
-        s.len--;
-    return s;
-}
-
-static bool contains(struct span s, const char *text)
-{
-    return s.len > 0 && memmem(s.data, s.len, text, strlen(text)) != NULL;
-}
-
-static bool starts_with(struct span s, const char *text)
-{
-    return s.len >= strlen(text) && memcmp(s.data, text, strlen(text)) == 0;
-}
-
-static bool ends_with(struct span s, const char *text)
-{
-    size_t len = strlen(text);
-    return s.len >= len && memcmp(s.data + s.len - len, text, len) == 0;
-}
-
 /* --- parts -------------------------------------------------------------------------------------- */
 
 static void give(struct engine_toolcall *o, enum tunnel_channel_name channel, struct span text)
@@ -111,7 +74,7 @@ static void give_content(struct engine_toolcall *o, struct span text)
     size_t end = text.len;
     if (text.len == 0)
         return;
-    while (end > 0 && is_blank(text.data[end - 1]))
+    while (end > 0 && toolcall_is_blank(text.data[end - 1]))
         end--;
     if (end > 0) {
         give(o, TUNNEL_CONTENT, writer_span(&o->blank));
@@ -190,7 +153,7 @@ static void give_call(struct engine_toolcall *o, struct span name, struct span a
  */
 static size_t skip_blank(struct span s, size_t at)
 {
-    while (at < s.len && (is_blank(s.data[at]) || s.data[at] == ',' || s.data[at] == ':'))
+    while (at < s.len && (toolcall_is_blank(s.data[at]) || s.data[at] == ',' || s.data[at] == ':'))
         at++;
     return at;
 }
@@ -215,7 +178,7 @@ static size_t skip_value(struct span s, size_t at)
         depth -= (c == '}' || c == ']') && depth > 0;
         at++;
         if (depth == 0 && c != '}' && c != ']') /* a number or a word */
-            while (at < s.len && !is_blank(s.data[at]) && !strchr(",]}", s.data[at]))
+            while (at < s.len && !toolcall_is_blank(s.data[at]) && !strchr(",]}", s.data[at]))
                 at++;
     } while (depth > 0 && at < s.len);
     return at < s.len ? at : s.len;
@@ -283,22 +246,22 @@ static json_t *next_call(const struct engine_toolcall *o, struct span *text, str
         return NULL;
     }
     *own = span_of(text->data, (size_t)error.position);
-    *text = trimmed(span_of(text->data + error.position, text->len - (size_t)error.position));
+    *text = toolcall_trimmed(span_of(text->data + error.position, text->len - (size_t)error.position));
     if (text->len > 0 && (text->data[0] == ';' || text->data[0] == ','))
-        *text = trimmed(span_of(text->data + 1, text->len - 1));
+        *text = toolcall_trimmed(span_of(text->data + 1, text->len - 1));
     return call;
 }
 
 static bool give_json_sequence(struct engine_toolcall *o, struct span text)
 {
-    struct span rest = trimmed(text), own;
+    struct span rest = toolcall_trimmed(text), own;
     size_t count = 0;
     for (json_t *call; rest.len > 0; json_decref(call)) { /* all of them must be calls before the first leaves */
         call = next_call(o, &rest, &own);
         if (!call || ++count > ENGINE_TOOLCALLS_MAX - o->tools)
             rest.len = 0, count = 0;
     }
-    rest = trimmed(text);
+    rest = toolcall_trimmed(text);
     for (size_t i = 0; i < count; i++) {
         json_t *call = next_call(o, &rest, &own);
         if (call)
@@ -325,8 +288,8 @@ static bool give_pair(struct engine_toolcall *o, struct span name, struct span a
 static bool give_named_arguments(struct engine_toolcall *o, struct span text)
 {
     size_t at = find(text, TOOLCALL_ARGS), after = at + strlen(TOOLCALL_ARGS);
-    return at < text.len &&
-           give_pair(o, trimmed(span_of(text.data, at)), trimmed(span_of(text.data + after, text.len - after)));
+    return at < text.len && give_pair(o, toolcall_trimmed(span_of(text.data, at)),
+                                      toolcall_trimmed(span_of(text.data + after, text.len - after)));
 }
 
 /* type SEP name, arguments in a block of code (V3, R1), or name SEP arguments (V3.1). */
@@ -335,21 +298,23 @@ static bool give_deepseek(struct engine_toolcall *o, struct span text)
     size_t at = find(text, TOOLCALL_SEP), after = at + strlen(TOOLCALL_SEP);
     if (at == text.len)
         return false;
-    struct span head = trimmed(span_of(text.data, at)), rest = trimmed(span_of(text.data + after, text.len - after));
-    if (starts_with(rest, "{"))
+    struct span head = toolcall_trimmed(span_of(text.data, at)),
+                rest = toolcall_trimmed(span_of(text.data + after, text.len - after));
+    if (toolcall_starts_with(rest, "{"))
         return give_pair(o, head, rest);
     size_t line = find(rest, "\n");
-    struct span name = trimmed(span_of(rest.data, line)), block = trimmed(span_of(rest.data + line, rest.len - line));
+    struct span name = toolcall_trimmed(span_of(rest.data, line)),
+                block = toolcall_trimmed(span_of(rest.data + line, rest.len - line));
     size_t open = strlen("```json"), close = strlen("```");
-    if (!starts_with(block, "```json") || block.len < open + close || !ends_with(block, "```"))
+    if (!toolcall_starts_with(block, "```json") || block.len < open + close || !toolcall_ends_with(block, "```"))
         return false;
-    return give_pair(o, name, trimmed(span_of(block.data + open, block.len - open - close)));
+    return give_pair(o, name, toolcall_trimmed(span_of(block.data + open, block.len - open - close)));
 }
 
 static bool give_python(struct engine_toolcall *o, struct span text)
 {
     struct writer json = writer_with_max(2 * ENGINE_TOOLCALL_MAX);
-    bool good = toolcall_from_python(trimmed(text), &json) && give_json(o, writer_span(&json));
+    bool good = toolcall_from_python(toolcall_trimmed(text), &json) && give_json(o, writer_span(&json));
     writer_release(&json);
     return good;
 }
@@ -414,7 +379,7 @@ static void step_hermes(struct engine_toolcall *o)
         size_t at = find_end(o, end), whole = at + strlen(end);
         if (at == s.len)
             return;
-        if (!give_json(o, trimmed(span_of(s.data, at)))) {
+        if (!give_json(o, toolcall_trimmed(span_of(s.data, at)))) {
             give_content(o, span_str(CALL));
             give_content(o, span_of(s.data, whole));
         }
@@ -458,8 +423,8 @@ static void step_deepseek(struct engine_toolcall *o)
 
 static bool mistral_ends(struct engine_toolcall *o, struct span text)
 {
-    struct span s = trimmed(text);
-    return starts_with(s, "[") || starts_with(s, "{") ? give_json(o, s) : give_named_arguments(o, s);
+    struct span s = toolcall_trimmed(text);
+    return toolcall_starts_with(s, "[") || toolcall_starts_with(s, "{") ? give_json(o, s) : give_named_arguments(o, s);
 }
 
 static void step_mistral(struct engine_toolcall *o)
@@ -491,8 +456,8 @@ static void step_list(struct engine_toolcall *o)
                 return;
             o->call = CALL_INSIDE;
         }
-        struct span s = writer_span(&o->held), rest = begun(s);
-        bool near = s.len - rest.len <= BLANK_MAX, list = near && starts_with(rest, "[");
+        struct span s = writer_span(&o->held), rest = toolcall_begun(s);
+        bool near = s.len - rest.len <= BLANK_MAX, list = near && toolcall_starts_with(rest, "[");
         if (near && (rest.len == 0 || (o->call == CALL_INSIDE && list)))
             return;
         if (o->call == CALL_BEGIN) { /* Granite's marker may be missing */
@@ -508,7 +473,7 @@ static void step_list(struct engine_toolcall *o)
 /* A list of calls, and whatever stands behind it. */
 static bool list_ends(struct engine_toolcall *o)
 {
-    struct span s = writer_span(&o->held), rest = trimmed(s);
+    struct span s = writer_span(&o->held), rest = toolcall_trimmed(s);
     json_error_t error;
     json_t *list =
         json_loadb((const char *)rest.data, rest.len, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &error);
@@ -569,16 +534,16 @@ static void step_xml(struct engine_toolcall *o, bool last)
 static void step_llama3(struct engine_toolcall *o)
 {
     while (o->call == CALL_BEGIN) {
-        struct span s = writer_span(&o->held), rest = begun(s);
+        struct span s = writer_span(&o->held), rest = toolcall_begun(s);
         bool near = s.len - rest.len <= BLANK_MAX;
-        if (near && starts_with(rest, PYTHON)) { /* it only says that a call follows */
+        if (near && toolcall_starts_with(rest, PYTHON)) { /* it only says that a call follows */
             drop(&o->held, s.len - rest.len + strlen(PYTHON));
             continue;
         }
         if (near && rest.len < strlen(PYTHON) && partial(rest, PYTHON) == rest.len)
             return;
         bool python = o->style.tools == ENGINE_TOOLCALL_PYTHON;
-        o->call = near && starts_with(rest, python ? "[" : "{") ? CALL_INSIDE : CALL_OUTSIDE;
+        o->call = near && toolcall_starts_with(rest, python ? "[" : "{") ? CALL_INSIDE : CALL_OUTSIDE;
     }
     if (o->call == CALL_OUTSIDE) {
         give_content(o, writer_span(&o->held));
@@ -642,7 +607,7 @@ static bool call_ends(struct engine_toolcall *o)
     case ENGINE_TOOLCALL_DEEPSEEK:
         return give_deepseek(o, s);
     default:
-        return give_json(o, trimmed(s));
+        return give_json(o, toolcall_trimmed(s));
     }
 }
 
@@ -659,7 +624,7 @@ static void answer_ends(struct engine_toolcall *o)
         give_up(o);
     give_content(o, writer_span(&o->held));
     writer_reset(&o->held);
-    if (o->tools == 0 || trimmed(writer_span(&o->blank)).len > 0)
+    if (o->tools == 0 || toolcall_trimmed(writer_span(&o->blank)).len > 0)
         give(o, TUNNEL_CONTENT, writer_span(&o->blank));
     writer_reset(&o->blank);
 }
@@ -670,17 +635,17 @@ static void step_think(struct engine_toolcall *o)
 {
     struct span s = writer_span(&o->thinking);
     if (o->think == THINK_MAYBE) { /* only at the beginning of the answer */
-        struct span rest = begun(s);
+        struct span rest = toolcall_begun(s);
         size_t before = s.len - rest.len;
         if (before <= BLANK_MAX && rest.len < strlen(THINK) && partial(rest, THINK) == rest.len)
             return;
-        o->think = before <= BLANK_MAX && starts_with(rest, THINK) ? THINK_BEGIN : THINK_OVER;
+        o->think = before <= BLANK_MAX && toolcall_starts_with(rest, THINK) ? THINK_BEGIN : THINK_OVER;
         if (o->think == THINK_BEGIN)
             drop(&o->thinking, before + strlen(THINK));
         s = writer_span(&o->thinking);
     }
     if (o->think == THINK_BEGIN || o->think == THINK_AFTER) {
-        while (s.len > 0 && is_blank(s.data[0]))
+        while (s.len > 0 && toolcall_is_blank(s.data[0]))
             s = span_of(s.data + 1, s.len - 1);
         drop(&o->thinking, o->thinking.len - s.len);
         s = writer_span(&o->thinking);
@@ -712,9 +677,10 @@ static void harmony_header(struct engine_toolcall *o)
     struct span s = writer_span(&o->held);
     const char *to = "to=functions.";
     size_t at = find(s, to);
-    o->channel = contains(s, "final") || contains(s, "commentary") ? TUNNEL_CONTENT : TUNNEL_REASONING;
+    o->channel =
+        toolcall_contains(s, "final") || toolcall_contains(s, "commentary") ? TUNNEL_CONTENT : TUNNEL_REASONING;
     size_t begin = at < s.len ? at + strlen(to) : s.len, end = begin;
-    while (end < s.len && !is_blank(s.data[end]) && s.data[end] != '<')
+    while (end < s.len && !toolcall_is_blank(s.data[end]) && s.data[end] != '<')
         end++;
     if (o->tools < ENGINE_TOOLCALLS_MAX && end > begin && is_known(o, span_of(s.data + begin, end - begin))) {
         o->channel = TUNNEL_TOOL_ARGUMENTS;
@@ -759,7 +725,7 @@ static size_t harmony_at(struct span s, bool *maybe)
     *maybe = false;
     for (size_t i = 0; i < HARMONY_MARKERS; i++) {
         size_t len = strlen(harmony_markers[i]);
-        if (starts_with(s, harmony_markers[i]))
+        if (toolcall_starts_with(s, harmony_markers[i]))
             found = i;
         else if (s.len < len && memcmp(s.data, harmony_markers[i], s.len) == 0)
             *maybe = true;

@@ -1,30 +1,26 @@
 /* toolcall_style.c - which format a model writes: by its chat template's own text, or by a flag's name. */
 #include "engine/toolcall.h"
-#include "engine/toolcall_marks.h"
-
-static bool contains(struct span s, const char *text)
-{
-    return s.len > 0 && memmem(s.data, s.len, text, strlen(text)) != NULL;
-}
+#include "engine/toolcall_text.h"
 
 struct engine_toolcall_style engine_toolcall_style_of(struct span t)
 {
-    struct engine_toolcall_style style = {ENGINE_TOOLCALL_NONE, contains(t, TOOLCALL_THINK)};
-    if (contains(t, "<|channel|>"))
+    struct engine_toolcall_style style = {ENGINE_TOOLCALL_NONE, toolcall_contains(t, TOOLCALL_THINK)};
+    if (toolcall_contains(t, "<|channel|>"))
         return (struct engine_toolcall_style){ENGINE_TOOLCALL_HARMONY, false};
-    if (contains(t, TOOLCALL_CALLS))
+    if (toolcall_contains(t, TOOLCALL_CALLS))
         style.tools = ENGINE_TOOLCALL_MISTRAL;
-    else if (contains(t, TOOLCALL_ITEM))
+    else if (toolcall_contains(t, TOOLCALL_ITEM))
         style.tools = ENGINE_TOOLCALL_DEEPSEEK;
-    else if (contains(t, TOOLCALL_CALL) && contains(t, TOOLCALL_FUNCTION) && contains(t, TOOLCALL_PARAMETER))
+    else if (toolcall_contains(t, TOOLCALL_CALL) && toolcall_contains(t, TOOLCALL_FUNCTION) &&
+             toolcall_contains(t, TOOLCALL_PARAMETER))
         style.tools = ENGINE_TOOLCALL_XML;
-    else if (contains(t, TOOLCALL_GRANITE) && contains(t, "<|start_of_role|>"))
+    else if (toolcall_contains(t, TOOLCALL_GRANITE) && toolcall_contains(t, "<|start_of_role|>"))
         style.tools = ENGINE_TOOLCALL_GRANITE;
-    else if (contains(t, TOOLCALL_CALL))
+    else if (toolcall_contains(t, TOOLCALL_CALL))
         style.tools = ENGINE_TOOLCALL_HERMES;
-    else if (contains(t, TOOLCALL_FUNCTOOLS "["))
+    else if (toolcall_contains(t, TOOLCALL_FUNCTOOLS "["))
         style.tools = ENGINE_TOOLCALL_PHI4;
-    else if (contains(t, "<|start_header_id|>") && contains(t, "\"parameters\": "))
+    else if (toolcall_contains(t, "<|start_header_id|>") && toolcall_contains(t, "\"parameters\": "))
         style.tools = ENGINE_TOOLCALL_LLAMA3;
     return style;
 }
@@ -66,10 +62,7 @@ bool engine_toolcall_thoughts_named(const char *name, struct engine_toolcall_sty
 
 bool engine_toolcall_opens_thought(struct engine_toolcall_style style, struct span prompt)
 {
-    size_t len = prompt.len, mark = strlen(TOOLCALL_THINK);
-    while (len > 0 && memchr(" \n\r\t", prompt.data[len - 1], 4))
-        len--;
-    return style.thinks && len >= mark && memcmp(prompt.data + len - mark, TOOLCALL_THINK, mark) == 0;
+    return style.thinks && toolcall_ends_with(toolcall_trimmed(prompt), TOOLCALL_THINK);
 }
 
 bool engine_toolcall_is_marker(struct engine_toolcall_style style, struct span name)

@@ -5,7 +5,7 @@
 #include <strings.h>
 
 #include "engine/grammar.h"
-#include "engine/toolcall_marks.h"
+#include "engine/toolcall_text.h"
 
 #define CALL TOOLCALL_CALL
 #define CALL_END TOOLCALL_CALL_END
@@ -21,11 +21,6 @@ struct input {
     bool last;
 };
 
-static bool is_blank(uint8_t c)
-{
-    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
-}
-
 /* Is `word` at this place? */
 static enum match match(const struct input *in, size_t at, const char *word)
 {
@@ -40,7 +35,7 @@ static enum match match_after_blank(const struct input *in, size_t *at, const ch
 {
     size_t begin = *at;
     enum match best = NO;
-    while (begin < in->text.len && begin - *at < TOOLCALL_XML_BLANK_MAX && is_blank(in->text.data[begin]))
+    while (begin < in->text.len && begin - *at < TOOLCALL_XML_BLANK_MAX && toolcall_is_blank(in->text.data[begin]))
         begin++;
     for (size_t i = 0; i < count; i++) {
         enum match m = match(in, begin, words[i]);
@@ -104,7 +99,7 @@ static int read_name(struct toolcall_xml *x, const struct input *in)
 
 static int read_body(struct toolcall_xml *x, const struct input *in)
 {
-    while (x->at < in->text.len && is_blank(in->text.data[x->at]))
+    while (x->at < in->text.len && toolcall_is_blank(in->text.data[x->at]))
         x->at++;
     enum match parameter = match(in, x->at, PARAMETER), end = match(in, x->at, FUNCTION_END),
                call_end = match(in, x->at, CALL_END);
@@ -247,13 +242,8 @@ static bool is_word(struct span s, const char *word)
 /* JSON of one of these types. */
 static bool is_json(struct span s, unsigned types)
 {
-    static const unsigned type_of[] = {
-        [JSON_OBJECT] = ENGINE_TYPE_OBJECT, [JSON_ARRAY] = ENGINE_TYPE_ARRAY, [JSON_STRING] = ENGINE_TYPE_STRING,
-        [JSON_INTEGER] = ENGINE_TYPE_WHOLE, [JSON_REAL] = ENGINE_TYPE_NUMBER, [JSON_TRUE] = ENGINE_TYPE_BOOLEAN,
-        [JSON_FALSE] = ENGINE_TYPE_BOOLEAN, [JSON_NULL] = ENGINE_TYPE_NULL,
-    };
     json_t *v = s.len ? json_loadb((const char *)s.data, s.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, NULL) : NULL;
-    bool good = v && (type_of[json_typeof(v)] & types);
+    bool good = v && (engine_grammar_type(v) & types);
     json_decref(v);
     return good;
 }
@@ -303,11 +293,7 @@ static bool put_boolean(struct writer *w, struct span s)
 /* `types`: what the schema names, 0: nothing. */
 static void put_value(struct writer *w, struct span value, unsigned types)
 {
-    struct span s = value;
-    while (s.len > 0 && is_blank(s.data[0]))
-        s = span_of(s.data + 1, s.len - 1);
-    while (s.len > 0 && is_blank(s.data[s.len - 1]))
-        s.len--;
+    struct span s = toolcall_trimmed(value);
     bool text = types == 0 || (types & ENGINE_TYPE_STRING);
     if ((types & ENGINE_TYPE_NULL || !text) && (is_word(s, "null") || is_word(s, "none"))) /* templates write None */
         writer_str(w, "null");
