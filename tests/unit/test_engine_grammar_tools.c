@@ -2,31 +2,8 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "engine/grammar.h"
-#include "engine/tokenizer.h"
 #include "engine/toolcall.h"
-#include "tunnel/json.h"
-#include "unit/run.h"
-#include "unit/tiny_vocab.h"
-
-static struct tiny tiny;
-static struct engine_tokenizer *tokenizer;
-static struct engine_grammar_vocab *vocab;
-
-static void setup(void)
-{
-    tunnel_json_wipe_memory(); /* as the engine does */
-    tiny_bpe(&tiny);
-    tokenizer = engine_tokenizer_open(&tiny.vocab, NULL);
-    vocab = engine_grammar_vocab_open(tokenizer);
-    ck_assert(vocab != NULL);
-}
-
-static void teardown(void)
-{
-    engine_grammar_vocab_close(vocab);
-    engine_tokenizer_close(tokenizer);
-}
+#include "unit/grammar_vocab.h"
 
 /* The byte tokens of tiny_bpe(): a token's id is its byte. */
 static engine_grammar_state after(struct engine_grammar *g, engine_grammar_state s, const char *text)
