@@ -9,7 +9,7 @@
 #include "verifier/bundle.h"
 
 /* Lengths of paths in one line of a log. */
-#define SHOWN "%.120s"
+#define SHOWN "%.100s"
 
 static struct tunnel_bundle_stamp stamp_of(int err, const struct stat *st)
 {
@@ -87,7 +87,7 @@ static bool take(struct tunnel_bundle *b, char why[256])
     }
     writer_release(&fresh);
     if (err != 0)
-        snprintf(why, 256, "the collateral file " SHOWN " cannot be read: %s", b->path,
+        snprintf(why, 256, "the collateral file " SHOWN " cannot be read: %s; put a readable bundle there", b->path,
                  err == NO_FILE ? "it is no regular file" : strerror(err));
     else
         snprintf(why, 256, SHOWN " is not a collateral bundle, or it is damaged: fetch or pack it again", b->path);
