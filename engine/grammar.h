@@ -61,12 +61,14 @@ enum {
     ENGINE_TYPE_ARRAY = 32,
     ENGINE_TYPE_STRING = 64
 };
+enum { ENGINE_TYPES_LOOKS = 1 << 15 };
 /* The one of a value. */
 unsigned engine_grammar_type(const json_t *v);
 /* The types that a schema's values may have: what its type, enum, const, anyOf, oneOf, allOf and $ref (inside `root`)
  * name, together. Types that JSON schema does not know are taken for what they resemble (int32, list, ..), else for
- * strings. 0: it names none, or is NULL. */
-unsigned engine_grammar_types(const json_t *root, const json_t *schema);
+ * strings. 0: it names none, or is NULL. `looks`, at first ENGINE_TYPES_LOOKS, bounds what all calls with it look at.
+ */
+unsigned engine_grammar_types(const json_t *root, const json_t *schema, int *looks);
 
 /* Where an answer stands; a plain number, valid as long as its grammar. Negative: the answer does not fit, or the
  * grammar's states passed their limit; it stays so. */

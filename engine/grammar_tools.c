@@ -10,7 +10,6 @@ enum {
     PARAMETERS_MAX = 128,
     CALLS_MAX = 16,
     TYPES_DEPTH = 16,
-    TYPES_LOOKS = 1 << 15,
     SCHEMA_LOOKS = 16
 };
 
@@ -101,10 +100,9 @@ static unsigned types_of(const json_t *root, const json_t *schema, int depth, in
     return types;
 }
 
-unsigned engine_grammar_types(const json_t *root, const json_t *schema)
+unsigned engine_grammar_types(const json_t *root, const json_t *schema, int *looks)
 {
-    int looks = TYPES_LOOKS;
-    return types_of(root, schema, TYPES_DEPTH, &looks);
+    return types_of(root, schema, TYPES_DEPTH, looks);
 }
 
 /* --- Qwen3-Coder's form ----------------------------------------------------------------------------- */
@@ -217,7 +215,7 @@ static struct expr *bare_strings(struct grammar_text *g, const json_t *schema)
 static struct expr *bare_value(struct grammar_text *g, const json_t *root, const json_t *schema, const char *name,
                                unsigned number, int *looks)
 {
-    unsigned types = types_of(root, schema, TYPES_DEPTH, looks);
+    unsigned types = engine_grammar_types(root, schema, looks);
     if (*looks <= 0)
         return unsupported(g, "so long a schema as", name);
     if ((types == 0 || (types & ENGINE_TYPE_STRING)) && (json_is_true(schema) || only_names_types(schema, 4)))
@@ -278,7 +276,7 @@ static struct expr *parameters(struct grammar_text *g, const struct grammar_tool
 {
     const json_t *properties = json_object_get(schema, "properties");
     struct expr *all = seq(g);
-    int looks = TYPES_LOOKS; /* for all of them: many may refer to the same */
+    int looks = ENGINE_TYPES_LOOKS; /* for all of them: many may refer to the same */
     const char *key;
     json_t *v;
     if (schema && !tools->loose && !is_plain(schema))

@@ -321,6 +321,7 @@ bool toolcall_xml_arguments(const struct toolcall_xml *x, struct span text, stru
 {
     const json_t *properties = json_object_get(x->schema, "properties");
     bool first = true;
+    int looks = ENGINE_TYPES_LOOKS;
     writer_str(json, "{");
     for (size_t i = 0; i < x->count; i++) {
         struct span key = text_of(text, x->parameter[i].key);
@@ -330,7 +331,7 @@ bool toolcall_xml_arguments(const struct toolcall_xml *x, struct span text, stru
         writer_str(json, first ? "" : ", ");
         put_string(json, key);
         writer_str(json, ": ");
-        put_value(json, text_of(text, x->parameter[i].value), engine_grammar_types(x->schema, schema));
+        put_value(json, text_of(text, x->parameter[i].value), engine_grammar_types(x->schema, schema, &looks));
         first = false;
     }
     writer_str(json, "}");
