@@ -18,8 +18,9 @@ static struct engine_grammar *compile_call(unsigned kind, struct span text, cons
         engine_grammar_compile_tools(tools, span_str(""), (enum engine_grammar_calls)(kind % 3), kind & 32, v, why);
     const char *key;
     json_t *property;
+    int looks = ENGINE_TYPES_LOOKS;
     json_object_foreach(json_object_get(parameters, "properties"), key, property)
-        assert(engine_grammar_types(parameters, property) < 128);
+        assert(engine_grammar_types(parameters, property, &looks) < 128);
     json_decref(tools);
     return g;
 }
